@@ -1,0 +1,191 @@
+//! The one struct with every metric.
+
+mod define;
+mod labels;
+mod record;
+
+use std::fmt;
+
+use parking_lot::RwLock;
+use prometheus::{
+    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
+};
+use tokio::time::Instant;
+
+pub use self::define::Description;
+use self::define::metrics;
+use self::labels::ToolLabels;
+pub use self::labels::{MAX_TOOL_LABELS, OTHER_TOOL, ToolLabel};
+
+/// Buckets, in seconds, of everything that is a latency: from a tenth of a millisecond (a built-in
+/// call) to two minutes (the longest tool).
+pub const LATENCY_BUCKETS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0, 120.0,
+];
+
+/// Why the metrics could not be set up or written out. Either is a fault of this program.
+#[derive(Debug, thiserror::Error)]
+#[error("the metrics registry refused: {0}")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// What `mcp_build_info` says about the running program.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildInfo {
+    /// The program: `dynamic-mcp`, `gateway`, `registry` or `executor`.
+    pub service: &'static str,
+    /// Version of the release, as in `--version`.
+    pub version: &'static str,
+    /// Commit that was built, or `unknown`.
+    pub commit: &'static str,
+}
+
+metrics! {
+    /// Every metric of every service. One is made per process and handed down as an `Arc`; what a
+    /// service does not do stays at zero. Fields that are labelled by what a user chose are private
+    /// and written through a method that bounds the label.
+    pub struct Instruments {
+        /// Seconds since this process started.
+        pub(crate) uptime: Gauge = "dynamic_mcp_process_uptime_seconds";
+        /// Session ids of older protocol versions in use on open streams and requests.
+        pub http_sessions_active: IntGauge = "dynamic_mcp_http_sessions_active";
+        /// Session ids of older protocol versions handed out since start.
+        pub http_sessions_created: IntCounter = "dynamic_mcp_http_sessions_created_total";
+        /// Session ids of older protocol versions refused because they had expired.
+        pub http_sessions_expired: IntCounter = "dynamic_mcp_http_sessions_expired_total";
+        /// Requests whose credential was accepted.
+        pub http_auth_success: IntCounter = "dynamic_mcp_http_auth_success_total";
+        /// Requests refused for a missing or invalid credential.
+        pub http_auth_denied: IntCounter = "dynamic_mcp_http_auth_denied_total";
+
+        /// Duration of HTTP requests by HTTP method, route pattern and status code; for an event
+        /// stream until its end.
+        pub(crate) request_duration: HistogramVec = "mcp_request_duration_seconds" ["method", "route", "status_code"];
+        /// HTTP requests being answered now.
+        pub requests_in_flight: IntGauge = "mcp_requests_in_flight";
+        /// Tool executions by tool and by `ok` or the error code. Tools beyond the first 1,000
+        /// names of a process are counted as `other`.
+        pub(crate) tool_executions: IntCounterVec = "mcp_tool_executions_total" ["tool", "status"];
+        /// Duration of tool executions by engine, from admission to outcome.
+        pub execution_duration: HistogramVec = "mcp_tool_execution_duration_seconds" ["engine", "status"];
+        /// Time that an execution waited for a slot of the executor.
+        pub queue_wait: Histogram = "mcp_tool_queue_wait_seconds";
+        /// Calls refused by the tool guard, by kind: `rate` or `concurrency`.
+        pub guard_rejections: IntCounterVec = "mcp_guard_rejections_total" ["kind"];
+
+        /// Sandboxes that are ready and waiting, by engine.
+        pub pool_size: IntGaugeVec = "mcp_sandbox_pool_size" ["engine"];
+        /// Executions that found a waiting sandbox, by engine.
+        pub pool_hits: IntCounterVec = "mcp_sandbox_pool_hits_total" ["engine"];
+        /// Executions that found no waiting sandbox, by engine.
+        pub pool_misses: IntCounterVec = "mcp_sandbox_pool_misses_total" ["engine"];
+        /// Time to create and start a sandbox, by engine.
+        pub sandbox_create_duration: HistogramVec = "mcp_sandbox_create_duration_seconds" ["engine"];
+        /// Calls that this executor runs now.
+        pub executor_in_flight: IntGauge = "mcp_executor_in_flight";
+        /// Calls that this executor runs at once at most.
+        pub executor_capacity: IntGauge = "mcp_executor_capacity";
+
+        /// Duration of the registry's store operations, by operation.
+        pub registry_query_duration: HistogramVec = "mcp_registry_query_duration_seconds" ["query"];
+        /// Catalogue version of the registry, or the one that a gateway's snapshot is at.
+        pub catalogue_version: IntGauge = "mcp_catalogue_version";
+        /// Seconds since a gateway's snapshot was last known to be current.
+        pub catalogue_age: Gauge = "mcp_catalogue_age_seconds";
+        /// Tools in a gateway's snapshot.
+        pub catalogue_tools: IntGauge = "mcp_catalogue_tools";
+
+        /// Duration of gRPC calls made by this process, by service, method and gRPC code.
+        pub grpc_client_duration: HistogramVec = "mcp_grpc_client_duration_seconds" ["service", "method", "code"];
+        /// Duration of gRPC calls answered by this process, by service, method and gRPC code.
+        pub grpc_server_duration: HistogramVec = "mcp_grpc_server_duration_seconds" ["service", "method", "code"];
+
+        /// Panics that were caught. Each is a fault of this program and has a line in the log.
+        pub panics: IntCounter = "mcp_panics_total";
+        /// Always 1; the labels say what is running.
+        pub(crate) build_info: IntGaugeVec = "mcp_build_info" ["service", "version", "commit"];
+    }
+}
+
+type ScrapeHook = Box<dyn Fn(&Instruments) + Send + Sync>;
+
+/// Every metric of the process, plus what is needed to write them out. Derefs to [`Instruments`],
+/// so a service writes `metrics.guard_rejections`.
+pub struct Metrics {
+    instruments: Instruments,
+    registry: Registry,
+    tool_labels: ToolLabels,
+    started: Instant,
+    hooks: RwLock<Vec<ScrapeHook>>,
+}
+
+impl Metrics {
+    /// Makes and registers every metric. Several can live in one process (tests do that): nothing
+    /// global is touched.
+    ///
+    /// # Errors
+    /// Only when two metrics share a name, which the tests of this crate exclude.
+    pub fn new(build: BuildInfo) -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let instruments = Instruments::register(&registry)?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+        instruments
+            .build_info
+            .with_label_values(&[build.service, build.version, build.commit])
+            .set(1);
+        Ok(Self {
+            instruments,
+            registry,
+            tool_labels: ToolLabels::default(),
+            started: Instant::now(),
+            hooks: RwLock::new(Vec::new()),
+        })
+    }
+
+    /// Runs `hook` before every scrape, for values that are read and not counted (an age, a queue
+    /// length). It must not block. There is no way to remove one: register at start only.
+    pub fn on_scrape(&self, hook: impl Fn(&Instruments) + Send + Sync + 'static) {
+        self.hooks.write().push(Box::new(hook));
+    }
+
+    /// Seconds since this struct was made, which is when the process started.
+    #[must_use]
+    pub fn uptime_seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// All metrics in the Prometheus text format, version 0.0.4.
+    ///
+    /// # Errors
+    /// When the encoder refuses a metric, which would be a fault of this program.
+    pub fn encode(&self) -> Result<String, MetricsError> {
+        self.instruments.uptime.set(self.uptime_seconds());
+        for hook in self.hooks.read().iter() {
+            hook(&self.instruments);
+        }
+        Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
+    }
+}
+
+impl std::ops::Deref for Metrics {
+    type Target = Instruments;
+
+    fn deref(&self) -> &Instruments {
+        &self.instruments
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics")
+            .field("hooks", &self.hooks.read().len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
