@@ -1,0 +1,1 @@
+//! Credentials to principals, and the internal identity between services.

@@ -1,0 +1,1 @@
+//! Configuration, secrets, listeners, tracked tasks, drain and the admin endpoints.

@@ -1,0 +1,189 @@
+//! Who calls, and the one function that says what they may do.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::id::TenantId;
+
+/// A right of the product itself. Tools may require scopes of other names besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// Call tools.
+    Invoke,
+    /// See definitions and code of tools.
+    ToolsRead,
+    /// Create, change and delete tools.
+    ToolsWrite,
+    /// Use sandbox sessions.
+    Sandbox,
+    /// Everything a caller from outside can do.
+    Admin,
+    /// One of our own services: follow the catalogue of every tenant, join the fleet. Never given
+    /// to a caller from outside and not implied by [`Scope::Admin`].
+    Internal,
+}
+
+impl Scope {
+    /// Every scope that a caller from outside can hold.
+    pub const OUTSIDE: &'static [Scope] =
+        &[Scope::Invoke, Scope::ToolsRead, Scope::ToolsWrite, Scope::Sandbox, Scope::Admin];
+
+    /// The scope as it is written in tokens.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scope::Invoke => "mcp:invoke",
+            Scope::ToolsRead => "mcp:tools:read",
+            Scope::ToolsWrite => "mcp:tools:write",
+            Scope::Sandbox => "mcp:sandbox",
+            Scope::Admin => "mcp:admin",
+            Scope::Internal => "dynamic-mcp:internal",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// A verified caller. Made by `auth` from a credential, or by a gateway for anonymous callers on
+/// loopback; carried from hop to hop only in a signed token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The tenant whose tools this caller sees.
+    pub tenant: TenantId,
+    /// Who it is, unique within the tenant; 1-256 bytes.
+    pub subject: String,
+    /// The client program, when the credential names one.
+    pub client_id: Option<String>,
+    /// Scopes as written in the credential.
+    pub scopes: BTreeSet<String>,
+}
+
+impl Principal {
+    /// A caller without a credential: the `default` tenant, with exactly these scopes.
+    #[must_use]
+    pub fn anonymous(scopes: &[Scope]) -> Self {
+        Self::of(TenantId::default(), "anonymous", scopes)
+    }
+
+    /// One of our own services, acting for itself.
+    #[must_use]
+    pub fn service(name: &str) -> Self {
+        Self::of(TenantId::default(), name, &[Scope::Internal])
+    }
+
+    fn of(tenant: TenantId, subject: &str, scopes: &[Scope]) -> Self {
+        let scopes = scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
+        Self { tenant, subject: subject.to_owned(), client_id: None, scopes }
+    }
+
+    /// Whether it holds the scope, directly or because `mcp:admin` implies it.
+    #[must_use]
+    pub fn has(&self, scope: Scope) -> bool {
+        self.holds(scope.as_str()) && (scope != Scope::Internal || self.scopes.contains(scope.as_str()))
+    }
+
+    fn holds(&self, scope: &str) -> bool {
+        self.scopes.contains(scope)
+            || (scope != Scope::Internal.as_str() && self.scopes.contains(Scope::Admin.as_str()))
+    }
+}
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// Call a built-in that reads nothing of a tenant.
+    UseBuiltIn,
+    /// Run code that is not stored.
+    RunEphemeral,
+    /// See or call a stored tool that requires these scopes.
+    UseTool(&'a BTreeSet<String>),
+    /// Read definitions and code of tools.
+    ReadTools,
+    /// Create, change, enable, disable or delete tools.
+    WriteTools,
+    /// See the effective configuration and the guard's counters.
+    Operate,
+    /// Follow the catalogue of all tenants, or join the fleet.
+    Internal,
+}
+
+/// The one rule of who may do what, used by list and call at the gateway and again by registry and
+/// executor. Default-deny: no scope, no right.
+///
+/// # Errors
+/// `permission_denied` that names the missing scope. What the caller may not even know of is the
+/// caller of this function's to hide: a refused [`Action::UseTool`] looks like an unknown tool.
+pub fn authorize(principal: &Principal, action: Action<'_>) -> Result<()> {
+    let need = |scope: Scope| {
+        if principal.has(scope) { Ok(()) } else { Err(missing(scope.as_str())) }
+    };
+    match action {
+        Action::UseBuiltIn | Action::RunEphemeral | Action::Operate => need(Scope::Invoke),
+        Action::UseTool(required) => {
+            need(Scope::Invoke)?;
+            match required.iter().find(|scope| !principal.holds(scope)) {
+                Some(scope) => Err(missing(scope)),
+                None => Ok(()),
+            }
+        }
+        Action::ReadTools => need(Scope::ToolsRead),
+        Action::WriteTools => need(Scope::ToolsWrite),
+        Action::Internal => need(Scope::Internal),
+    }
+}
+
+fn missing(scope: &str) -> Error {
+    Error::new(ErrorCode::PermissionDenied, format!("the scope {scope} is needed"))
+        .with_field("scope")
+        .with_fix("use a credential that holds it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_allowed_without_a_scope() {
+        let nobody = Principal::anonymous(&[]);
+        let none = BTreeSet::new();
+        for action in [
+            Action::UseBuiltIn,
+            Action::RunEphemeral,
+            Action::UseTool(&none),
+            Action::ReadTools,
+            Action::WriteTools,
+            Action::Operate,
+            Action::Internal,
+        ] {
+            let refused = authorize(&nobody, action).unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::PermissionDenied, "{action:?}");
+        }
+    }
+
+    #[test]
+    fn admin_implies_all_but_the_services_scope() {
+        let admin = Principal::anonymous(&[Scope::Admin]);
+        let special = BTreeSet::from(["team:special".to_owned()]);
+        for action in [Action::UseTool(&special), Action::ReadTools, Action::WriteTools] {
+            assert!(authorize(&admin, action).is_ok(), "{action:?}");
+        }
+        assert!(authorize(&admin, Action::Internal).is_err());
+        let service = Principal::service("gateway");
+        assert!(authorize(&service, Action::Internal).is_ok());
+        assert!(authorize(&service, Action::WriteTools).is_err());
+    }
+
+    #[test]
+    fn a_tools_scope_is_needed_besides_invoke() {
+        let special = BTreeSet::from(["team:special".to_owned()]);
+        let mut caller = Principal::anonymous(&[Scope::Invoke]);
+        assert!(authorize(&caller, Action::UseTool(&special)).is_err());
+        caller.scopes.insert("team:special".to_owned());
+        assert!(authorize(&caller, Action::UseTool(&special)).is_ok());
+    }
+}

@@ -1,0 +1,1 @@
+//! gRPC: generated code, conversions, client and server adapters of the ports.

@@ -1,0 +1,1 @@
+//! The Engine trait and the engines that run untrusted code.

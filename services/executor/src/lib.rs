@@ -1,0 +1,1 @@
+//! Runs calls in sandboxes.

@@ -1,0 +1,3 @@
+//! The stateless MCP endpoint.
+
+pub mod operations;

@@ -1,0 +1,1 @@
+//! Tools and every revision of them, kept and watched.
