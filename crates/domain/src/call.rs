@@ -36,7 +36,11 @@ impl CallContext {
     /// A context of one of our own services, acting for itself.
     #[must_use]
     pub fn service(name: &str, budget: Duration) -> Self {
-        Self::new(Arc::new(Principal::service(name)), RequestId::random(), budget)
+        Self::new(
+            Arc::new(Principal::service(name)),
+            RequestId::random(),
+            budget,
+        )
     }
 
     /// A context for a new call.

@@ -19,7 +19,7 @@ pub enum CatalogChange {
     /// on from the version that was asked for.
     Reset,
     /// A tool was created or has a new revision.
-    Upserted(ToolRecord),
+    Upserted(Box<ToolRecord>),
     /// A tool was deleted.
     Removed {
         /// Whose it was.

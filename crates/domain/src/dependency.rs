@@ -37,13 +37,16 @@ impl Dependency {
             ),
         };
         if !name_ok {
-            return Err(Error::invalid(format!("{field}/name"), "is not a package name")
-                .with_limit(names));
+            return Err(
+                Error::invalid(format!("{field}/name"), "is not a package name").with_limit(names),
+            );
         }
         if !version_ok {
-            return Err(Error::invalid(format!("{field}/version"), "is not a version or range")
-                .with_limit(versions)
-                .with_fix("tags, aliases, URLs, git and file specs are not accepted"));
+            return Err(
+                Error::invalid(format!("{field}/version"), "is not a version or range")
+                    .with_limit(versions)
+                    .with_fix("tags, aliases, URLs, git and file specs are not accepted"),
+            );
         }
         Ok(())
     }
@@ -58,7 +61,9 @@ fn npm_name(name: &str) -> bool {
     };
     name.len() <= 214
         && match name.strip_prefix('@') {
-            Some(scoped) => scoped.split_once('/').is_some_and(|(scope, id)| part(scope) && part(id)),
+            Some(scoped) => scoped
+                .split_once('/')
+                .is_some_and(|(scope, id)| part(scope) && part(id)),
             None => part(name),
         }
 }
@@ -69,7 +74,9 @@ fn pypi_name(name: &str) -> bool {
     name.len() <= 128
         && edge(bytes.first())
         && edge(bytes.last())
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b))
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b))
 }
 
 /// A range of node-semver: alternatives by `||`, comparators by spaces, `1.2 - 2.3`, `x` parts.
@@ -95,16 +102,19 @@ fn comparator(text: &str) -> bool {
 }
 
 fn partial(text: &str) -> bool {
-    let (core, build) = text.split_once('+').map_or((text, None), |(c, b)| (c, Some(b)));
-    let (core, pre) = core.split_once('-').map_or((core, None), |(c, p)| (c, Some(p)));
+    let (core, build) = text
+        .split_once('+')
+        .map_or((text, None), |(c, b)| (c, Some(b)));
+    let (core, pre) = core
+        .split_once('-')
+        .map_or((core, None), |(c, p)| (c, Some(p)));
     let part = |p: &str| {
         matches!(p, "x" | "X" | "*")
             || (1..=16).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit())
     };
     let tail = |t: &str| {
-        t.split('.').all(|id| {
-            !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        })
+        t.split('.')
+            .all(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
     };
     let parts: Vec<&str> = core.split('.').collect();
     parts.len() <= 3
@@ -124,7 +134,9 @@ fn pep440(text: &str) -> bool {
                 .unwrap_or(clause)
                 .trim();
             version.bytes().next().is_some_and(|b| b.is_ascii_digit())
-                && version.bytes().all(|b| b.is_ascii_alphanumeric() || b".!+*-".contains(&b))
+                && version
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b".!+*-".contains(&b))
         })
 }
 
@@ -134,10 +146,35 @@ mod tests {
 
     #[test]
     fn npm_versions() {
-        for good in ["1.2.3", "^1.2.0", "~1.2", ">=1.2.3 <2.0.0", "1.x", "*", "1 - 2", "1.0.0-rc.1", "^1 || ^2", "=1.2.3+b.1"] {
+        for good in [
+            "1.2.3",
+            "^1.2.0",
+            "~1.2",
+            ">=1.2.3 <2.0.0",
+            "1.x",
+            "*",
+            "1 - 2",
+            "1.0.0-rc.1",
+            "^1 || ^2",
+            "=1.2.3+b.1",
+        ] {
             assert!(npm_range(good), "{good}");
         }
-        for bad in ["latest", "", "npm:pm2@1", "git+ssh://x", "https://x/y.tgz", "file:../x", "--flag", "1.2.3; rm", "user/repo", "1.2.3.4", "||", "next", "^"] {
+        for bad in [
+            "latest",
+            "",
+            "npm:pm2@1",
+            "git+ssh://x",
+            "https://x/y.tgz",
+            "file:../x",
+            "--flag",
+            "1.2.3; rm",
+            "user/repo",
+            "1.2.3.4",
+            "||",
+            "next",
+            "^",
+        ] {
             assert!(!npm_range(bad), "{bad}");
         }
     }
@@ -151,6 +188,11 @@ mod tests {
             assert!(!npm_name(bad), "{bad}");
         }
         assert!(pypi_name("ruamel.yaml") && !pypi_name("-e") && !pypi_name("x y"));
-        assert!(pep440(">=1.2,<2") && pep440("1!2.0.post1") && !pep440("@ https://x") && !pep440("latest"));
+        assert!(
+            pep440(">=1.2,<2")
+                && pep440("1!2.0.post1")
+                && !pep440("@ https://x")
+                && !pep440("latest")
+        );
     }
 }

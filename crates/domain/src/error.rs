@@ -154,8 +154,11 @@ impl Error {
     /// `internal`: the cause goes to the log under the request's id, the caller learns nothing of it.
     #[must_use]
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::new(ErrorCode::Internal, "internal error; look the request id up in the log")
-            .with_cause(cause)
+        Self::new(
+            ErrorCode::Internal,
+            "internal error; look the request id up in the log",
+        )
+        .with_cause(cause)
     }
 
     /// Names the field at fault: a JSON pointer into the arguments or a plain name.
@@ -254,7 +257,13 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { message, field, limit, fix, .. } = &*self.0;
+        let Parts {
+            message,
+            field,
+            limit,
+            fix,
+            ..
+        } = &*self.0;
         match field {
             Some(field) => write!(out, "{field}: {message}")?,
             None => out.write_str(message)?,
@@ -272,7 +281,8 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut dump = out.debug_struct("Error");
-        dump.field("code", &self.0.code).field("text", &self.to_string());
+        dump.field("code", &self.0.code)
+            .field("text", &self.to_string());
         if let Some(cause) = &self.0.cause {
             dump.field("cause", cause);
         }

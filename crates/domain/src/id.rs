@@ -24,7 +24,10 @@ impl TenantId {
     pub fn parse(text: &str) -> Result<Self> {
         let inner = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         let good = text.len() <= Self::MAX_BYTES
-            && text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
+            && text
+                .as_bytes()
+                .first()
+                .is_some_and(u8::is_ascii_alphanumeric)
             && text.bytes().all(inner);
         if good {
             Ok(Self(text.to_owned()))

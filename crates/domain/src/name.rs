@@ -117,7 +117,9 @@ impl ToolName {
     }
 
     fn is_built_in(&self) -> bool {
-        BUILT_INS.iter().any(|name| name.eq_ignore_ascii_case(&self.0))
+        BUILT_INS
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(&self.0))
     }
 }
 
@@ -155,7 +157,18 @@ mod tests {
         for good in ["abc", "a.b:c-d_E9", &format!("a{}", "x".repeat(63))] {
             assert!(ToolName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "ab", "1ab", ".ab", "a b", "a/b", "äbc", &"x".repeat(65), "abc\n", "a\0b"] {
+        for bad in [
+            "",
+            "ab",
+            "1ab",
+            ".ab",
+            "a b",
+            "a/b",
+            "äbc",
+            &"x".repeat(65),
+            "abc\n",
+            "a\0b",
+        ] {
             let error = ToolName::parse(bad).unwrap_err();
             assert_eq!(error.code(), ErrorCode::InvalidArgument, "{bad:?}");
             assert_eq!(error.field(), Some("name"));
@@ -164,12 +177,26 @@ mod tests {
 
     #[test]
     fn built_ins_are_refused_in_any_case() {
-        for bad in ["system.health", "System.Health", "dynamic.tool.mine", "DYNAMIC.TOOL.x", "dev.echo"] {
+        for bad in [
+            "system.health",
+            "System.Health",
+            "dynamic.tool.mine",
+            "DYNAMIC.TOOL.x",
+            "dev.echo",
+        ] {
             let name = ToolName::parse(bad).unwrap();
-            assert_eq!(name.check_not_reserved().unwrap_err().code(), ErrorCode::PolicyDenied);
+            assert_eq!(
+                name.check_not_reserved().unwrap_err().code(),
+                ErrorCode::PolicyDenied
+            );
             assert!(name.is_reserved());
         }
-        assert!(ToolName::parse("dynamic.toolbox").unwrap().check_not_reserved().is_ok());
+        assert!(
+            ToolName::parse("dynamic.toolbox")
+                .unwrap()
+                .check_not_reserved()
+                .is_ok()
+        );
     }
 
     #[test]

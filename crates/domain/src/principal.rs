@@ -26,8 +26,13 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope that a caller from outside can hold.
-    pub const OUTSIDE: &'static [Scope] =
-        &[Scope::Invoke, Scope::ToolsRead, Scope::ToolsWrite, Scope::Sandbox, Scope::Admin];
+    pub const OUTSIDE: &'static [Scope] = &[
+        Scope::Invoke,
+        Scope::ToolsRead,
+        Scope::ToolsWrite,
+        Scope::Sandbox,
+        Scope::Admin,
+    ];
 
     /// The scope as it is written in tokens.
     #[must_use]
@@ -77,14 +82,23 @@ impl Principal {
     }
 
     fn of(tenant: TenantId, subject: &str, scopes: &[Scope]) -> Self {
-        let scopes = scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
-        Self { tenant, subject: subject.to_owned(), client_id: None, scopes }
+        let scopes = scopes
+            .iter()
+            .map(|scope| scope.as_str().to_owned())
+            .collect();
+        Self {
+            tenant,
+            subject: subject.to_owned(),
+            client_id: None,
+            scopes,
+        }
     }
 
     /// Whether it holds the scope, directly or because `mcp:admin` implies it.
     #[must_use]
     pub fn has(&self, scope: Scope) -> bool {
-        self.holds(scope.as_str()) && (scope != Scope::Internal || self.scopes.contains(scope.as_str()))
+        self.holds(scope.as_str())
+            && (scope != Scope::Internal || self.scopes.contains(scope.as_str()))
     }
 
     fn holds(&self, scope: &str) -> bool {
@@ -120,7 +134,11 @@ pub enum Action<'a> {
 /// caller of this function's to hide: a refused [`Action::UseTool`] looks like an unknown tool.
 pub fn authorize(principal: &Principal, action: Action<'_>) -> Result<()> {
     let need = |scope: Scope| {
-        if principal.has(scope) { Ok(()) } else { Err(missing(scope.as_str())) }
+        if principal.has(scope) {
+            Ok(())
+        } else {
+            Err(missing(scope.as_str()))
+        }
     };
     match action {
         Action::UseBuiltIn | Action::RunEphemeral | Action::Operate => need(Scope::Invoke),
@@ -138,9 +156,12 @@ pub fn authorize(principal: &Principal, action: Action<'_>) -> Result<()> {
 }
 
 fn missing(scope: &str) -> Error {
-    Error::new(ErrorCode::PermissionDenied, format!("the scope {scope} is needed"))
-        .with_field("scope")
-        .with_fix("use a credential that holds it")
+    Error::new(
+        ErrorCode::PermissionDenied,
+        format!("the scope {scope} is needed"),
+    )
+    .with_field("scope")
+    .with_fix("use a credential that holds it")
 }
 
 #[cfg(test)]
@@ -169,7 +190,11 @@ mod tests {
     fn admin_implies_all_but_the_services_scope() {
         let admin = Principal::anonymous(&[Scope::Admin]);
         let special = BTreeSet::from(["team:special".to_owned()]);
-        for action in [Action::UseTool(&special), Action::ReadTools, Action::WriteTools] {
+        for action in [
+            Action::UseTool(&special),
+            Action::ReadTools,
+            Action::WriteTools,
+        ] {
             assert!(authorize(&admin, action).is_ok(), "{action:?}");
         }
         assert!(authorize(&admin, Action::Internal).is_err());

@@ -172,7 +172,11 @@ impl Outcome {
     #[must_use]
     pub fn failed(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
-            result: Err(Failure { code, message: message.into(), may_have_run: false }),
+            result: Err(Failure {
+                code,
+                message: message.into(),
+                may_have_run: false,
+            }),
             printed: Vec::new(),
             truncated: false,
             usage: Usage::default(),

@@ -125,12 +125,31 @@ impl PartialEq for ToolSpec {
     /// Two specs are equal when their JSON is: schemas are compared as text.
     fn eq(&self, other: &Self) -> bool {
         let text = |json: &Option<JsonText>| json.as_ref().map(|json| json.get().to_owned());
-        (&self.title, &self.description, &self.image, self.timeout_ms, &self.dependencies)
-            == (&other.title, &other.description, &other.image, other.timeout_ms, &other.dependencies)
-            && (self.enabled, self.runtime, self.engine, self.isolation)
-                == (other.enabled, other.runtime, other.engine, other.isolation)
-            && (&self.tags, self.rate_limit, self.cache, &self.required_scopes)
-                == (&other.tags, other.rate_limit, other.cache, &other.required_scopes)
+        (
+            &self.title,
+            &self.description,
+            &self.image,
+            self.timeout_ms,
+            &self.dependencies,
+        ) == (
+            &other.title,
+            &other.description,
+            &other.image,
+            other.timeout_ms,
+            &other.dependencies,
+        ) && (self.enabled, self.runtime, self.engine, self.isolation)
+            == (other.enabled, other.runtime, other.engine, other.isolation)
+            && (
+                &self.tags,
+                self.rate_limit,
+                self.cache,
+                &self.required_scopes,
+            ) == (
+                &other.tags,
+                other.rate_limit,
+                other.cache,
+                &other.required_scopes,
+            )
             && text(&self.input_schema) == text(&other.input_schema)
             && text(&self.output_schema) == text(&other.output_schema)
             && text(&self.annotations) == text(&other.annotations)
@@ -165,20 +184,15 @@ pub struct ToolDraft {
 }
 
 /// What a patch does to one field that may be absent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Change<T> {
     /// Leave it as it is.
+    #[default]
     Keep,
     /// Take it away (JSON `null` in the patch).
     Clear,
     /// Put this there.
     Set(T),
-}
-
-impl<T> Default for Change<T> {
-    fn default() -> Self {
-        Self::Keep
-    }
 }
 
 impl<T> Change<T> {
@@ -201,7 +215,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
 /// A change of a tool: any field but the name. Absent fields stay; `null` clears an optional one.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[allow(missing_docs, reason = "each field is the field of ToolSpec that has its name")]
+#[allow(
+    missing_docs,
+    reason = "each field is the field of ToolSpec that has its name"
+)]
 pub struct ToolPatch {
     #[serde(default)]
     pub title: Change<String>,
@@ -253,7 +270,11 @@ impl ToolPatch {
         self.rate_limit.apply(&mut spec.rate_limit);
         self.cache.apply(&mut spec.cache);
         set(&mut spec.required_scopes, self.required_scopes);
-        ToolDraft { name, spec, code: self.code.unwrap_or(code) }
+        ToolDraft {
+            name,
+            spec,
+            code: self.code.unwrap_or(code),
+        }
     }
 }
 
