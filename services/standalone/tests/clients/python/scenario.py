@@ -1,0 +1,478 @@
+"""What a client does with dynamic-mcp, step by step, through the Python SDK 2.x, in either era.
+
+The steps are those of ../README.md and of ../typescript/scenario.mjs. Every check that does not hold
+ends the run with 1; all of them passing ends it with `ok <n> checks` and 0.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+import warnings
+from contextlib import asynccontextmanager
+
+import anyio
+from mcp import MCPError, StdioServerParameters
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+
+LIMIT_SECONDS = 60
+CODE_LIMIT = 200_000
+MODERN = "2026-07-28"
+ARGUMENTS = {
+    "type": "object",
+    "properties": {"a": {"type": "number"}, "b": {"type": "number", "minimum": 0}},
+    "required": ["a", "b"],
+    "additionalProperties": False,
+}
+UNICODE = "\n".join(
+    [
+        "emoji 👩‍👩‍👧‍👦 🏳️‍🌈 🇨🇭",
+        "CJK 漢字かな交じり文 한국어 𠮷野家",
+        "RTL שלום עולם مرحبا بالعالم \u202eoverride\u202c",
+        "combining e\u0301 n\u0303 Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢",
+        "separators \u2028 \u2029 \u00a0 \ufeff control \u0001 \u001f \u007f",
+        "quotes \" ' ` ${x} \\ \\n \r\n\t </script> <!--",
+    ]
+)
+MANAGED = ["create", "update", "delete", "enable", "list", "get"]
+
+
+class Checks:
+    """Counts what held; the first that does not ends the run."""
+
+    def __init__(self):
+        self.passed = 0
+        self.last = "none"
+
+    def __call__(self, holds, what, got=None):
+        if not holds:
+            shown = "" if got is None else f"\n  got: {str(got)[:2000]}"
+            raise AssertionError(f"check failed: {what}{shown}")
+        self.passed += 1
+        self.last = what
+
+
+check = Checks()
+
+
+class Peer:
+    """The connected client and what its callbacks have received."""
+
+    def __init__(self, options):
+        self.options = options
+        self.additions = not options.without_additions
+        self.client = None
+        self.logs = []
+        self.changes = 0
+
+    async def on_log(self, params):
+        self.logs.append((params.level, params.data))
+
+    async def on_message(self, message):
+        if getattr(message, "method", None) == "notifications/tools/list_changed":
+            self.changes += 1
+
+    async def tools(self):
+        tools, cursor = [], None
+        while True:
+            page = await self.client.list_tools(cursor=cursor)
+            tools += page.tools
+            cursor = page.next_cursor
+            if cursor is None:
+                return tools
+
+    async def tool(self, name):
+        return next((tool for tool in await self.tools() if tool.name == name), None)
+
+    async def call(self, name, arguments, progress=None):
+        return await self.client.call_tool(name, arguments, progress_callback=progress)
+
+    async def manage(self, verb, arguments):
+        return await self.call(f"dynamic.tool.{verb}", arguments)
+
+    def input(self, arguments):
+        return arguments if self.additions else {"args": arguments}
+
+
+def structured(result):
+    return result.structured_content or {}
+
+
+def code_of(result):
+    return structured(result).get("code")
+
+
+def text_of(result):
+    return "\n".join(block.text for block in result.content if block.type == "text")
+
+
+async def connected(peer):
+    expected = MODERN if peer.options.era == MODERN else "2025-11-25"
+    check(peer.client.protocol_version == expected, f"protocol {expected} is agreed on", peer.client.protocol_version)
+    info = peer.client.server_info
+    check(info is not None and info.name == "dynamic-mcp", "the server says who it is", info)
+    tools = await peer.tools()
+    listed = [tool.name for tool in tools]
+    for name in ["system.health", "run_js_ephemeral", *(f"dynamic.tool.{verb}" for verb in MANAGED)]:
+        check(name in listed, f"{name} is listed", listed)
+    check(
+        all(tool.description and tool.input_schema.get("type") == "object" for tool in tools),
+        "every tool has a description and an object schema",
+    )
+    if peer.additions:
+        for tool in tools:
+            if tool.name.startswith("dynamic.tool."):
+                check(
+                    tool.title and tool.output_schema and tool.annotations,
+                    f"{tool.name} has title, outputSchema and annotations",
+                    tool,
+                )
+    check([tool.name for tool in await peer.tools()] == listed, "the order is the same twice", listed)
+    health = await peer.call("system.health", {})
+    check(structured(health).get("status") == "ok", "system.health is ok", health)
+
+
+@asynccontextmanager
+async def listening(peer):
+    """Counts tools/list_changed: by a subscription on the modern wire, by the message handler before."""
+    tools = peer.client.server_capabilities.tools
+    declared = tools is not None and bool(tools.list_changed)
+    if not declared or peer.options.era != MODERN:
+        yield declared
+        return
+    async with peer.client.listen(tools_list_changed=True) as subscription, anyio.create_task_group() as group:
+        check(bool(subscription.honored.tools_list_changed), "the subscription is acknowledged", subscription.honored)
+
+        async def count():
+            async for _ in subscription:
+                peer.changes += 1
+
+        group.start_soon(count)
+        yield declared
+        group.cancel_scope.cancel()
+
+
+async def made(peer, names):
+    async with listening(peer) as declared:
+        before = peer.changes
+        created = await peer.manage(
+            "create",
+            {
+                "tool": {
+                    "name": names["sum"],
+                    "title": "Sum",
+                    "description": "Adds two numbers.",
+                    "code": "return { sum: args.a + args.b };",
+                    **({"inputSchema": ARGUMENTS} if peer.additions else {}),
+                }
+            },
+        )
+        record = structured(created).get("tool", {})
+        check(
+            record.get("name") == names["sum"] and record.get("revision") == 1 and record.get("enabled") is True,
+            "create answers the record",
+            created,
+        )
+        check(record.get("codeSizeBytes") == 32 and "code" not in record, "with the size of the code, not the code", record)
+        listed = await peer.tool(names["sum"])
+        check(listed is not None and listed.description == "Adds two numbers.", "the very next list has the tool", listed)
+        if peer.additions:
+            check(listed.input_schema == ARGUMENTS, "with its inputSchema as it was given", listed.input_schema)
+        if declared:
+            with anyio.move_on_after(5):
+                while peer.changes == before:
+                    await anyio.sleep(0.02)
+            check(peer.changes > before, "a declared tools/list_changed arrives")
+    twice = await peer.manage("create", {"tool": {"name": names["sum"], "description": "Again.", "code": "return 1;"}})
+    check(twice.is_error, "a second create of the name is refused", twice)
+    if peer.additions:
+        check(code_of(twice) == "already_exists", "with already_exists", twice)
+
+
+async def called(peer, names):
+    result = await peer.call(names["sum"], peer.input({"a": 2, "b": 3}))
+    check(not result.is_error and structured(result).get("ok") is True, "a call succeeds", result)
+    check(structured(result)["result"] == {"sum": 5}, "with the result", result)
+    check(isinstance(structured(result)["durationMs"], int), "and its duration", result)
+    check(names["sum"] in text_of(result) and '"sum": 5' in text_of(result), "the text says it too", text_of(result))
+    if not peer.additions:
+        return
+    negative = await peer.call(names["sum"], {"a": 2, "b": -1})
+    check(negative.is_error and code_of(negative) == "invalid_argument", "an argument against the schema is refused", negative)
+    said = json.dumps(structured(negative)) + text_of(negative)
+    check("/b" in said and "minimum" in said, "naming the path and the rule", negative)
+    missing = await peer.call(names["sum"], {"a": 2})
+    check(missing.is_error and "required" in missing.model_dump_json(), "so is a missing one", missing)
+    await chatty(peer, names["chatty"])
+    await typed(peer, names["typed"])
+    await blocks(peer, names["blocks"])
+    await failing(peer, names["failing"])
+
+
+async def chatty(peer, name):
+    code = """await ctx.log('info', { step: 'begin' });
+for (let i = 1; i <= 3; i += 1) {
+  await ctx.progress(i, 3, 'step ' + i);
+  await new Promise((done) => setTimeout(done, 60));
+}
+await ctx.log('warning', 'nearly done');
+return ctx.tool.name + ' revision ' + ctx.tool.revision;"""
+    await peer.manage("create", {"tool": {"name": name, "description": "Says what it does.", "code": code}})
+    steps = []
+
+    async def progress(done, total, message):
+        steps.append((done, total, message))
+
+    result = await peer.call(name, {"args": {}}, progress)
+    check(structured(result).get("result") == f"{name} revision 1", "ctx.tool names tool and revision", result)
+    check(len(steps) >= 3, "at least three progress notifications arrive", steps)
+    check(all(a[0] < b[0] for a, b in zip(steps, steps[1:])), "they rise", steps)
+    check(steps[-1][:2] == (3, 3) and steps[0][2] == "step 1", "with total and message", steps)
+    check(("info", {"step": "begin"}) in peer.logs, "ctx.log arrives with its level and data", peer.logs)
+    check(any(level == "warning" for level, _ in peer.logs), "and the second one", peer.logs)
+
+
+async def typed(peer, name):
+    await peer.manage(
+        "create",
+        {
+            "tool": {
+                "name": name,
+                "description": "Has an output schema.",
+                "code": "return { n: args.n === undefined ? 7 : args.n };",
+                "inputSchema": {"type": "object", "properties": {"n": {}}},
+                "outputSchema": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]},
+            }
+        },
+    )
+    await peer.tools()  # From the list the SDK learns the output schema that it checks results against.
+    result = await peer.call(name, {})
+    check(result.structured_content == {"n": 7}, "with outputSchema the result is structuredContent", result)
+    wrong = await peer.call(name, {"n": "seven"})
+    check(wrong.is_error, "a result against outputSchema is an error", wrong)
+
+
+async def blocks(peer, name):
+    code = """return { content: [
+  { type: 'text', text: 'first' },
+  { type: 'image', data: 'iVBORw0KGgo=', mimeType: 'image/png' },
+  { type: 'resource_link', uri: 'https://example.com/x', name: 'x' },
+] };"""
+    await peer.manage("create", {"tool": {"name": name, "description": "Answers content blocks.", "code": code}})
+    result = await peer.call(name, {"args": {}})
+    kinds = [block.type for block in result.content]
+    check(kinds == ["text", "image", "resource_link"], "content blocks pass as they are", result)
+    check(result.content[1].data == "iVBORw0KGgo=", "with their data", result)
+
+
+async def failing(peer, name):
+    code = 'console.log("before"); throw new Error("it broke");'
+    await peer.manage("create", {"tool": {"name": name, "description": "Fails.", "code": code}})
+    result = await peer.call(name, {"args": {}})
+    check(result.is_error and structured(result).get("ok") is False, "a throw is a failed call", result)
+    check("it broke" in structured(result)["error"] and code_of(result) == "tool_failed", "with message and code", result)
+    check("before" in json.dumps(structured(result).get("logs")), "and what was printed", result)
+
+
+async def changed(peer, names):
+    name, code = names["sum"], "return { product: args.a * args.b };"
+    updated = await peer.manage("update", {"name": name, "patch": {"code": code}, "expectedRevision": 1})
+    check(structured(updated).get("tool", {}).get("revision") == 2, "update makes revision 2", updated)
+    result = await peer.call(name, peer.input({"a": 2, "b": 3}))
+    check(structured(result).get("result") == {"product": 6}, "the very next call runs the new code", result)
+    stale = await peer.manage("update", {"name": name, "patch": {"code": code}, "expectedRevision": 1})
+    check(stale.is_error, "an old expectedRevision is refused", stale)
+    if peer.additions:
+        check(code_of(stale) == "revision_conflict", "with revision_conflict", stale)
+    got = structured(await peer.manage("get", {"name": name})).get("tool", {})
+    check(got.get("code") == code and got.get("revision") == 2, "get answers the code", got)
+    entries = structured(await peer.manage("list", {})).get("tools", [])
+    entry = next((tool for tool in entries if tool["name"] == name), {})
+    check(entry.get("revision") == 2 and "code" not in entry, "list answers the record without code", entry)
+
+    await peer.manage("enable", {"name": name, "enabled": False})
+    check(await peer.tool(name) is None, "a disabled tool is out of the very next list")
+    await refused_as_unknown(peer, name, "a disabled tool cannot be called")
+    enabled = await peer.manage("enable", {"name": name, "enabled": True})
+    check(structured(enabled).get("tool", {}).get("revision") == 4, "enable answers the record", enabled)
+    check(await peer.tool(name) is not None, "an enabled tool is back")
+    back = await peer.call(name, peer.input({"a": 4, "b": 5}))
+    check(structured(back).get("result") == {"product": 20}, "and can be called", back)
+
+
+async def unicode(peer, names):
+    name = names["echo"]
+    literal = json.dumps(UNICODE, ensure_ascii=False)
+    code = f"return {{ given: args.text, own: {literal}, length: args.text.length }};"
+    await peer.manage("create", {"tool": {"name": name, "title": UNICODE[:20], "description": UNICODE, "code": code}})
+    listed = await peer.tool(name)
+    check(listed is not None and listed.description == UNICODE, "a description of all scripts comes back unchanged", listed)
+    got = structured(await peer.manage("get", {"name": name})).get("tool", {})
+    check(got.get("code") == code, "so does code", got)
+    result = structured(await peer.call(name, {"args": {"text": UNICODE}})).get("result", {})
+    check(result.get("given") == UNICODE, "so do arguments and results", result)
+    check(result["own"] == UNICODE, "and literals in the code", result)
+    units = len(UNICODE.encode("utf-16-le")) // 2
+    check(result["length"] == units, "with the length that JavaScript gives them", result)
+
+
+async def big(peer, names):
+    name = names["big"]
+    limit = CODE_LIMIT if peer.additions else 90_000  # The Node server takes bodies of 102,400 bytes.
+    end = "*/ return args.text.length;"
+    code = f"/*{'x' * (limit - 2 - len(end))}{end}"
+    created = await peer.manage("create", {"tool": {"name": name, "description": "Is big.", "code": code}})
+    size = structured(created).get("tool", {}).get("codeSizeBytes")
+    check(size == limit, f"code of {limit} characters is stored", created)
+    result = await peer.call(name, {"args": {"text": "y" * (limit // 2)}})
+    check(structured(result).get("result") == limit // 2, "and runs", result)
+    if not peer.additions:
+        return
+    over = await peer.manage("update", {"name": name, "patch": {"code": code + " "}})
+    check(over.is_error and code_of(over) == "invalid_argument", "one character more is refused", over)
+    said = text_of(over).replace(",", "").replace(".", "")
+    check("code" in said and "200000" in said, "naming field and limit", text_of(over))
+
+
+async def ephemeral(peer):
+    good = await peer.call("run_js_ephemeral", {"code": "return args.list.map((n) => n * 2);", "args": {"list": [1, 2, 3]}})
+    check(structured(good).get("result") == [2, 4, 6], "run_js_ephemeral runs code with arguments", good)
+    bad = await peer.call("run_js_ephemeral", {"code": 'throw new Error("no such luck");'})
+    check(bad.is_error, "and reports a failure", bad)
+    if not peer.additions:
+        return
+    check(structured(bad).get("ok") is False and "no such luck" in structured(bad)["error"], "with the message", bad)
+    slow = await peer.call("run_js_ephemeral", {"code": "for (;;) {}", "timeoutMs": 1000})
+    check(slow.is_error and code_of(slow) == "timeout", "an endless loop ends as timeout", slow)
+
+
+async def enterprise(peer):
+    echo = await peer.call("dev.echo", {"message": "straße", "uppercase": True})
+    check(echo.structured_content == {"message": "STRASSE", "length": 7}, "dev.echo", echo)
+    now = structured(await peer.call("time.now", {"timeZone": "Asia/Shanghai"}))
+    check(abs(now["unixSeconds"] - time.time()) < 10 and now["timeZone"] == "Asia/Shanghai", "time.now", now)
+    nowhere = await peer.call("time.now", {"timeZone": "Mars/Olympus"})
+    check(nowhere.is_error, "time.now refuses an unknown zone", nowhere)
+    scopes = structured(await peer.call("system.guard_metrics", {}))["scopes"]
+    counted = [scope for scope in scopes if scope["scope"] == "run_js_ephemeral" and scope["allowed"] >= 2]
+    check(counted, "system.guard_metrics counts", scopes)
+    config = structured(await peer.call("system.runtime_config", {}))
+    check("sandbox" in config and "dynamic" in config, "system.runtime_config", config)
+
+    resources = [str(resource.uri) for resource in (await peer.client.list_resources()).resources]
+    for uri in ["dynamic://service/meta", "dynamic://service/runtime-config", "dynamic://metrics/guard"]:
+        check(uri in resources, f"{uri} is listed", resources)
+        contents = (await peer.client.read_resource(uri)).contents
+        readable = len(contents) == 1 and str(contents[0].uri) == uri and isinstance(json.loads(contents[0].text), dict)
+        check(readable, f"{uri} can be read", contents)
+    await fails(peer.client.read_resource("dynamic://no/such"), [-32602, -32002], "a resource that is not there is an error")
+    prompts = [prompt.name for prompt in (await peer.client.list_prompts()).prompts]
+    check("tool-call-checklist" in prompts, "the prompt is listed", prompts)
+    messages = (await peer.client.get_prompt("tool-call-checklist", {"toolName": "dev.echo"})).messages
+    check(messages and "dev.echo" in messages[0].content.text, "the prompt names the tool", messages)
+
+
+async def removed(peer, names):
+    kept = names.values() if peer.additions else [names["sum"], names["echo"], names["big"]]
+    for name in kept:
+        gone = await peer.manage("delete", {"name": name})
+        check(not gone.is_error and name in text_of(gone), f"{name} is deleted", gone)
+        if peer.additions:
+            check(gone.structured_content == {"name": name, "deleted": True}, "delete answers name and deleted", gone)
+        check(await peer.tool(name) is None, "a deleted tool is out of the very next list")
+    await refused_as_unknown(peer, names["sum"], "a deleted tool cannot be called")
+    got = await peer.manage("get", {"name": names["sum"]})
+    check(got.is_error and (not peer.additions or code_of(got) == "not_found"), "get answers not_found", got)
+
+
+async def refused_as_unknown(peer, name, what):
+    """Calling a tool that is not there: error -32602; the Node server answers isError instead."""
+    if peer.additions:
+        await fails(peer.call(name, {}), [-32602], what)
+    else:
+        check((await peer.call(name, {"args": {}})).is_error, what)
+
+
+async def fails(work, codes, what):
+    try:
+        got = await work
+    except MCPError as error:
+        check(error.code in codes, what, error.error)
+    else:
+        check(False, what, got)
+
+
+async def scenario(options):
+    peer = Peer(options)
+    if options.stdio:
+        server = StdioServerParameters(command=options.stdio[0], args=options.stdio[1:], env=dict(os.environ))
+    else:
+        headers = dict(header.split("=", 1) for header in options.header)
+        server = streamable_http_client(options.url, http_client=create_mcp_http_client(headers=headers))
+    modern = options.era == MODERN
+    client = Client(
+        server,
+        # Not the version itself: that would adopt it without asking the server what it can do.
+        mode="auto" if modern else "legacy",
+        logging_callback=peer.on_log,
+        log_level="debug" if modern else None,
+        message_handler=peer.on_message,
+        read_timeout_seconds=30,
+    )
+    async with client:
+        peer.client = client
+        if not modern and client.server_capabilities.logging is not None:
+            await client.set_logging_level("debug")
+        short = ["sum", "chatty", "typed", "blocks", "failing", "echo", "big"]
+        names = {name: f"client.{os.getpid()}.{name}" for name in short}
+        await connected(peer)
+        await made(peer, names)
+        await called(peer, names)
+        await changed(peer, names)
+        await unicode(peer, names)
+        await big(peer, names)
+        await ephemeral(peer)
+        if options.profile == "enterprise":
+            await enterprise(peer)
+        else:
+            check(await peer.tool("dev.echo") is None, "mvp has no dev.echo")
+        await removed(peer, names)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url")
+    parser.add_argument("--header", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--profile", choices=["mvp", "enterprise"], default="enterprise")
+    parser.add_argument("--era", choices=[MODERN, "legacy"], default=MODERN)
+    parser.add_argument("--without-additions", action="store_true")
+    parser.add_argument("--stdio", nargs=argparse.REMAINDER, metavar="PROGRAM [ARGUMENT]...")
+    options = parser.parse_args()
+    if (options.url is None) == (not options.stdio):
+        parser.error("give --url or --stdio")
+    warnings.simplefilter("ignore")  # The SDK warns that logging/setLevel is deprecated: that is what is tested.
+
+    def too_late():
+        print(f"FAILED: not done within {LIMIT_SECONDS} s; last passed: {check.last}", flush=True)
+        os._exit(1)
+
+    timer = threading.Timer(LIMIT_SECONDS, too_late)
+    timer.daemon = True
+    timer.start()
+    try:
+        anyio.run(scenario, options)
+    except BaseException:
+        print(f"FAILED after {check.passed} checks; last passed: {check.last}", flush=True)
+        traceback.print_exc(file=sys.stdout)
+        return 1
+    print(f"ok {check.passed} checks")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

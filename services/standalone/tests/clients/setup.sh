@@ -1,0 +1,54 @@
+#!/bin/sh
+# Makes the Python and TypeScript clients ready under target/clients. Needs python3 with pip (or venv) and npm.
+# Quick when nothing changed: a stamp holds the checksum of what was installed.
+set -eu
+
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
+root=$(CDPATH= cd -- "$here/../../../.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}/clients
+mkdir -p "$target"
+
+# Two test processes may come here at once.
+if command -v flock >/dev/null; then
+    exec 9>"$target/lock"
+    flock 9
+fi
+
+stamp_of() { cat "$@" | sha256sum | cut -d ' ' -f 1; }
+
+python_ready() {
+    want=$(stamp_of "$here/python/requirements.txt")-$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    [ "$(cat "$target/python.stamp" 2>/dev/null || true)" = "$want" ] && return
+    rm -rf "$target/python" "$target/python.stamp"
+    # Debian splits venv (ensurepip) from python3: without it pip installs beside, and run.sh sets PYTHONPATH.
+    if python3 -m venv "$target/python" >"$target/python.log" 2>&1; then
+        "$target/python/bin/python" -m pip install --quiet --disable-pip-version-check \
+            --requirement "$here/python/requirements.txt"
+    else
+        rm -rf "$target/python"
+        python3 -m pip install --quiet --disable-pip-version-check \
+            --target "$target/python/site" --requirement "$here/python/requirements.txt" || {
+            echo "setup.sh: neither 'python3 -m venv' (package python3-venv) nor 'python3 -m pip' (package python3-pip) works" >&2
+            return 1
+        }
+    fi
+    echo "$want" >"$target/python.stamp"
+}
+
+typescript_ready() {
+    want=$(stamp_of "$here/typescript/package.json" "$here/typescript/package-lock.json")-$(node --version)
+    if [ "$(cat "$target/typescript.stamp" 2>/dev/null || true)" != "$want" ]; then
+        rm -rf "$target/typescript" "$target/typescript.stamp"
+        mkdir -p "$target/typescript"
+        cp "$here/typescript/package.json" "$here/typescript/package-lock.json" "$target/typescript/"
+        npm ci --prefix "$target/typescript" --silent --no-audit --no-fund --ignore-scripts
+        echo "$want" >"$target/typescript.stamp"
+    fi
+    # Node looks for modules beside the script; a link keeps the installed ones under target.
+    if [ "$(readlink "$here/typescript/node_modules" 2>/dev/null || true)" != "$target/typescript/node_modules" ]; then
+        ln -sfn "$target/typescript/node_modules" "$here/typescript/node_modules"
+    fi
+}
+
+python_ready
+typescript_ready

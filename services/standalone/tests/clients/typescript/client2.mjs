@@ -1,0 +1,57 @@
+// The scenario through `@modelcontextprotocol/client` 2.x, in either era.
+
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
+
+import { finish, parse } from './command-line.mjs';
+import { scenario } from './scenario.mjs';
+
+const options = parse(process.argv.slice(2), ['2026-07-28', 'legacy']);
+const modern = options.era !== 'legacy';
+
+await finish(async (check) => {
+  const logs = [];
+  let changes = 0;
+  const client = new Client(
+    { name: 'scenario-client2', version: '1.0.0' },
+    {
+      versionNegotiation: { mode: modern ? { pin: options.era } : 'legacy' },
+      listChanged: { tools: { autoRefresh: false, debounceMs: 0, onChanged: () => { changes += 1; } } },
+    },
+  );
+  client.setNotificationHandler('notifications/message', (message) => {
+    logs.push(message.params);
+  });
+  const transport = options.url
+    ? new StreamableHTTPClientTransport(new URL(options.url), { requestInit: { headers: options.headers } })
+    : new StdioClientTransport({ command: options.stdio[0], args: options.stdio.slice(1), env: { ...process.env } });
+  await client.connect(transport);
+  const capabilities = client.getServerCapabilities();
+  if (!modern && capabilities.logging) await client.setLoggingLevel('debug');
+
+  await scenario({
+    check,
+    options,
+    expectedVersion: modern ? options.era : '2025-11-25',
+    version: client.getNegotiatedProtocolVersion(),
+    serverName: client.getServerVersion()?.name,
+    capabilities,
+    logs,
+    changes: () => changes,
+    tools: async () => (await client.listTools()).tools,
+    call: (name, args, onprogress) =>
+      client.callTool(
+        {
+          name,
+          arguments: args,
+          ...(modern ? { _meta: { 'io.modelcontextprotocol/logLevel': 'debug' } } : {}),
+        },
+        { onprogress },
+      ),
+    resources: async () => (await client.listResources()).resources,
+    read: async (uri) => (await client.readResource({ uri })).contents,
+    prompts: async () => (await client.listPrompts()).prompts,
+    prompt: async (name, args) => (await client.getPrompt({ name, arguments: args })).messages,
+  });
+  await client.close();
+});
