@@ -253,6 +253,7 @@ async def typed(peer, name):
     await peer.tools()  # From the list the SDK learns the output schema that it checks results against.
     result = await peer.call(name, {})
     check(result.structured_content == {"n": 7}, "with outputSchema the result is structuredContent", result)
+    # Some SDKs check structuredContent of failures too: an error must conform, or come without.
     wrong = await peer.call(name, {"n": "seven"})
     check(wrong.is_error, "a result against outputSchema is an error", wrong)
 
@@ -466,9 +467,12 @@ def main():
     timer.start()
     try:
         anyio.run(scenario, options)
-    except BaseException:
+    except BaseException as error:
         print(f"FAILED after {check.passed} checks; last passed: {check.last}", flush=True)
-        traceback.print_exc(file=sys.stdout)
+        # Task groups wrap what went wrong; the first inner error is the one that tells.
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        traceback.print_exception(error, file=sys.stdout)
         return 1
     print(f"ok {check.passed} checks")
     return 0

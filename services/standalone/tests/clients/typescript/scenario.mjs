@@ -135,6 +135,7 @@ return ctx.tool.name + ' revision ' + ctx.tool.revision;`,
   await peer.tools(); // From the list the SDK learns the output schema that it checks results against.
   const typed = await peer.call(names.typed, {});
   check(sameJson(typed.structuredContent, { n: 7 }), 'with outputSchema the result is structuredContent', typed);
+  // The SDK 1.x checks structuredContent of failures too: an error must conform, or come without.
   const wrong = await peer.call(names.typed, { n: 'seven' });
   check(wrong.isError === true, 'a result against outputSchema is an error', wrong);
 
