@@ -1,1 +1,9 @@
-//! Credentials to principals, and the internal identity between services.
+//! Credentials to principals.
+//!
+//! [`internal`] is the identity that our services show each other: a short-lived signed token for
+//! each request. [`AdminToken`] is the shared secret of the Node server's management tools.
+
+mod admin_token;
+pub mod internal;
+
+pub use admin_token::AdminToken;
