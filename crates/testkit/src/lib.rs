@@ -1,1 +1,5 @@
 //! Fakes and builders for tests.
+
+pub mod http;
+pub mod mcp;
+pub mod process;
