@@ -1,0 +1,1 @@
+SELECT count(*) FROM executors WHERE id <> ?1

@@ -1,0 +1,1 @@
+DELETE FROM executors WHERE id = ?1

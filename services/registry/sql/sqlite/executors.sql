@@ -1,0 +1,3 @@
+SELECT id, info FROM executors
+WHERE expires_at > CAST(unixepoch('subsec') * 1000 AS INTEGER)
+ORDER BY id

@@ -1,0 +1,36 @@
+//! What configuration decides about the registry.
+
+use std::time::Duration;
+
+use domain::validate::Policy;
+
+/// Settings of a [`Registry`](crate::Registry); the defaults are those of contract section 5.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Most tools of one tenant (`MCP_DYNAMIC_MAX_TOOLS`), 1-100,000.
+    pub max_tools: u32,
+    /// Revisions kept of one tool (`MCP_DYNAMIC_MAX_REVISIONS`), at least 1; oldest go first.
+    pub max_revisions: u32,
+    /// Refuses every write (`MCP_DYNAMIC_READ_ONLY`).
+    pub read_only: bool,
+    /// Images, packages and bounds that tools have to keep to.
+    pub policy: Policy,
+    /// How often a watcher looks at the store although nothing was announced. It finds what other
+    /// processes wrote, and sends `Synced`: at most five seconds.
+    pub poll_interval: Duration,
+    /// How long an executor stays in the fleet after its last heartbeat.
+    pub lease: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_tools: 256,
+            max_revisions: 100,
+            read_only: false,
+            policy: Policy::default(),
+            poll_interval: Duration::from_secs(1),
+            lease: Duration::from_secs(15),
+        }
+    }
+}

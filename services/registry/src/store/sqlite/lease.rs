@@ -1,0 +1,108 @@
+//! Leases of executors, timed by the clock that SQLite reads: the machine's.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domain::fleet::ExecutorInfo;
+use domain::runner::EngineKind;
+use domain::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use super::failure::failed;
+use super::read::int;
+use super::write::Write;
+use super::{SqliteStore, sql};
+
+/// An executor as it is kept in JSON, its id aside.
+#[derive(Serialize, Deserialize)]
+struct Info {
+    address: String,
+    labels: BTreeMap<String, String>,
+    engines: Vec<EngineKind>,
+    capacity: u32,
+    draining: bool,
+    version: String,
+}
+
+pub(super) async fn renew(
+    store: &SqliteStore,
+    executor: &ExecutorInfo,
+    lease: Duration,
+    max: u32,
+) -> Result<bool> {
+    let info = serde_json::to_string(&Info {
+        address: executor.address.clone(),
+        labels: executor.labels.clone(),
+        engines: executor.engines.clone(),
+        capacity: executor.capacity,
+        draining: executor.draining,
+        version: executor.version.clone(),
+    })
+    .map_err(Error::internal)?;
+    let mut write = Write::begin(store).await?;
+    let failed = write.failed();
+    sqlx::query(sql::DROP_EXPIRED_EXECUTORS)
+        .execute(write.connection())
+        .await
+        .map_err(&failed)?;
+    let others: i64 = sqlx::query_scalar(sql::COUNT_OTHER_EXECUTORS)
+        .bind(&executor.id)
+        .fetch_one(write.connection())
+        .await
+        .map_err(&failed)?;
+    if others >= i64::from(max) {
+        return Ok(false);
+    }
+    sqlx::query(sql::RENEW_EXECUTOR)
+        .bind(&executor.id)
+        .bind(info)
+        .bind(int(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)))
+        .execute(write.connection())
+        .await
+        .map_err(&failed)?;
+    write.commit().await?;
+    Ok(true)
+}
+
+pub(super) async fn leave(store: &SqliteStore, id: &str) -> Result<()> {
+    let mut write = Write::begin(store).await?;
+    let failed = write.failed();
+    sqlx::query(sql::DROP_EXECUTOR)
+        .bind(id)
+        .execute(write.connection())
+        .await
+        .map_err(failed)?;
+    write.commit().await
+}
+
+pub(super) async fn executors(store: &SqliteStore) -> Result<BTreeMap<String, ExecutorInfo>> {
+    let rows: Vec<(String, String)> = sqlx::query_as(sql::EXECUTORS)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|error| failed(&store.presence, error))?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(id, info)| read(id, &info))
+        .collect())
+}
+
+/// A lease that another version wrote in another shape hides its executor and nobody else's.
+fn read(id: String, info: &str) -> Option<(String, ExecutorInfo)> {
+    let info: Info = match serde_json::from_str(info) {
+        Ok(info) => info,
+        Err(error) => {
+            tracing::warn!(executor = id, %error, "a lease cannot be read; skipped");
+            return None;
+        }
+    };
+    let executor = ExecutorInfo {
+        id: id.clone(),
+        address: info.address,
+        labels: info.labels,
+        engines: info.engines,
+        capacity: info.capacity,
+        draining: info.draining,
+        version: info.version,
+    };
+    Some((id, executor))
+}

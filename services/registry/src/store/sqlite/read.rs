@@ -1,0 +1,66 @@
+//! Reads.
+
+use domain::tool::ToolWithCode;
+use domain::{CatalogVersion, Error, Result, Revision, TenantId, ToolName};
+
+use super::super::{Change, Span};
+use super::failure::failed;
+use super::row::{Changed, Loaded};
+use super::{SqliteStore, sql};
+
+/// A number of ours as SQLite's; nothing that is stored is larger.
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) async fn is_unused(store: &SqliteStore) -> Result<bool> {
+    let used: bool = sqlx::query_scalar(sql::EVER_USED)
+        .fetch_one(&store.readers)
+        .await
+        .map_err(|error| failed(&store.presence, error))?;
+    Ok(!used)
+}
+
+pub(super) async fn load(
+    store: &SqliteStore,
+    tenant: &TenantId,
+    name: &ToolName,
+    revision: Option<Revision>,
+) -> Result<Option<ToolWithCode>> {
+    let row: Option<Loaded> = sqlx::query_as(sql::LOAD)
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .bind(revision.map(|revision| int(revision.0)))
+        .fetch_optional(&store.readers)
+        .await
+        .map_err(|error| failed(&store.presence, error))?;
+    row.map(|row| row.into_tool().map_err(Error::internal))
+        .transpose()
+}
+
+pub(super) async fn span(store: &SqliteStore) -> Result<Span> {
+    let (first, current): (i64, i64) = sqlx::query_as(sql::SPAN)
+        .fetch_one(&store.readers)
+        .await
+        .map_err(|error| failed(&store.presence, error))?;
+    Ok(Span {
+        first: CatalogVersion(first.unsigned_abs()),
+        current: CatalogVersion(current.unsigned_abs()),
+    })
+}
+
+pub(super) async fn changes(
+    store: &SqliteStore,
+    after: CatalogVersion,
+    deletions_after: CatalogVersion,
+    limit: u32,
+) -> Result<Vec<Change>> {
+    let rows: Vec<Changed> = sqlx::query_as(sql::CHANGES)
+        .bind(int(after.0))
+        .bind(int(deletions_after.0))
+        .bind(limit)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|error| failed(&store.presence, error))?;
+    Ok(rows.into_iter().map(Changed::into_change).collect())
+}
