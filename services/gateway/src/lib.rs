@@ -1,3 +1,4 @@
 //! The stateless MCP endpoint.
 
+pub mod mcp;
 pub mod operations;

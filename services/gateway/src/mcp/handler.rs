@@ -1,0 +1,476 @@
+//! rmcp's handler over the same core: everything on stdio, the cold methods over HTTP.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::call::TraceContext;
+use domain::principal::Principal;
+use domain::{RawValue, RequestId};
+use rmcp::model::{
+    CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
+    CompletionInfo, CustomRequest, CustomResult, DiscoverResult, ErrorCode, ErrorData,
+    GetPromptRequestParams, GetPromptResponse, GetPromptResult, Implementation,
+    InitializeRequestParams, InitializeResult, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
+    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Reference,
+    ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscriptionFilter,
+};
+use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
+use rmcp::{RoleServer, ServerHandler};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::port::{CompletionReference, CompletionRequest, Operations, Page};
+use super::refusal::with_request_id;
+use super::request::Origin;
+use super::version::Version;
+use super::write::{LIST_TTL_MS, SERVER_INFO};
+use crate::operations::ProtocolError;
+
+mod tool;
+
+/// How long changes of the catalogue are gathered before a client is told once.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// What the server says of itself.
+pub(crate) fn implementation() -> Implementation {
+    Implementation::new("dynamic-mcp", env!("CARGO_PKG_VERSION"))
+}
+
+/// Where a handler gets the caller of a request from.
+#[derive(Debug, Clone)]
+pub(crate) enum Wire {
+    /// From the layers in front of the endpoint; each request is alone.
+    Http,
+    /// One caller for the whole process; requests live within `timeout`.
+    Stdio {
+        principal: Arc<Principal>,
+        timeout: Duration,
+    },
+}
+
+/// The handler; cloned for every request over HTTP.
+#[derive(Clone)]
+pub(crate) struct Handler {
+    operations: Arc<dyn Operations>,
+    wire: Wire,
+    closing: CancellationToken,
+}
+
+type Context = RequestContext<RoleServer>;
+
+impl Handler {
+    pub(crate) fn new(
+        operations: Arc<dyn Operations>,
+        wire: Wire,
+        closing: CancellationToken,
+    ) -> Self {
+        Self {
+            operations,
+            wire,
+            closing,
+        }
+    }
+
+    fn origin(&self, context: &Context) -> Result<Origin, ErrorData> {
+        match &self.wire {
+            Wire::Http => context
+                .extensions
+                .get::<http::request::Parts>()
+                .and_then(|parts| parts.extensions.get::<Origin>())
+                .cloned()
+                .ok_or_else(|| ErrorData::internal_error("the request has no origin", None)),
+            Wire::Stdio { principal, timeout } => Ok(Origin {
+                principal: Arc::clone(principal),
+                request_id: RequestId::random(),
+                trace: trace(context),
+                deadline: Instant::now() + *timeout,
+                quiet: false,
+            }),
+        }
+    }
+
+    fn capabilities(&self, list_changed: bool) -> ServerCapabilities {
+        let features = self.operations.features();
+        let mut declared = serde_json::json!({
+            "tools": if list_changed { serde_json::json!({"listChanged": true}) } else { serde_json::json!({}) },
+            "logging": {},
+        });
+        if features.resources {
+            declared["resources"] = serde_json::json!({});
+        }
+        if features.prompts {
+            declared["prompts"] = serde_json::json!({});
+            declared["completions"] = serde_json::json!({});
+        }
+        serde_json::from_value(declared).unwrap_or_default()
+    }
+
+    fn config(&self, list_changed: bool) -> ServerConfig {
+        ServerConfig::new(self.capabilities(list_changed)).with_server_info(implementation())
+    }
+
+    /// A page of a list, typed again for rmcp.
+    fn items<T: DeserializeOwned>(
+        &self,
+        page: &Page,
+        origin: &Origin,
+    ) -> Result<Vec<T>, ErrorData> {
+        serde_json::from_slice(&page.items).map_err(|error| fault(origin, &error))
+    }
+
+    fn has_resources(&self, method: &'static str) -> Result<(), ErrorData> {
+        declared(self.operations.features().resources, method)
+    }
+
+    fn has_prompts(&self, method: &'static str) -> Result<(), ErrorData> {
+        declared(self.operations.features().prompts, method)
+    }
+}
+
+fn declared(there: bool, method: &'static str) -> Result<(), ErrorData> {
+    if there {
+        return Ok(());
+    }
+    Err(ErrorData::new(
+        ErrorCode::METHOD_NOT_FOUND,
+        format!("method not found: {method}"),
+        None,
+    ))
+}
+
+/// A fault of ours: the cause goes to the log, the caller gets the id to look up.
+fn fault(origin: &Origin, cause: &dyn std::fmt::Display) -> ErrorData {
+    tracing::error!(request = %origin.request_id, %cause, "an answer could not be made");
+    refused(ProtocolError::internal(&origin.request_id), origin)
+}
+
+fn refused(error: ProtocolError, origin: &Origin) -> ErrorData {
+    let data = with_request_id(error.data, &origin.request_id);
+    ErrorData::new(ErrorCode(error.code), error.message, Some(data))
+}
+
+/// Ends what outlives its deadline.
+async fn within<T>(
+    origin: &Origin,
+    work: impl Future<Output = Result<T, ProtocolError>>,
+) -> Result<T, ErrorData> {
+    tokio::select! {
+        biased;
+        done = work => done.map_err(|error| refused(error, origin)),
+        () = sleep_until(origin.deadline + super::call::DEADLINE_SLACK) => {
+            Err(refused(super::call::expired(origin), origin))
+        }
+    }
+}
+
+fn is_modern(context: &Context) -> bool {
+    context
+        .protocol_version()
+        .is_some_and(|version| version.as_str() >= Version::V2026_07_28.as_str())
+}
+
+/// `_meta` of a result: who answered, for clients of the stateless era.
+fn stamp(context: &Context) -> Option<MetaObject> {
+    is_modern(context).then(|| {
+        let mut meta = MetaObject::default();
+        let server = serde_json::to_value(implementation()).unwrap_or_default();
+        meta.insert(SERVER_INFO.to_owned(), server);
+        meta
+    })
+}
+
+fn trace(context: &Context) -> TraceContext {
+    let text = |name: &str| context.meta.get(name).and_then(serde_json::Value::as_str);
+    let headers = text("traceparent")
+        .and_then(|parent| telemetry::TraceHeaders::new(parent, text("tracestate")));
+    headers.map_or_else(TraceContext::default, |headers| TraceContext {
+        traceparent: Some(headers.traceparent().to_owned()),
+        tracestate: headers.tracestate().map(str::to_owned),
+    })
+}
+
+fn cursor(request: Option<&PaginatedRequestParams>) -> Option<String> {
+    request.and_then(|request| request.cursor.clone())
+}
+
+/// Fills a typed list result in: the same five members for all four lists.
+macro_rules! list {
+    ($result:ident, $member:ident, $context:expr, $page:expr, $items:expr) => {{
+        let page: Page = $page;
+        let mut result = $result::with_all_items($items);
+        result.next_cursor = page.next_cursor;
+        if is_modern($context) {
+            result.ttl_ms = Some(LIST_TTL_MS);
+            result.cache_scope = Some(CacheScope::Private);
+        }
+        result.meta = stamp($context);
+        Ok(result)
+    }};
+}
+
+impl ServerHandler for Handler {
+    fn get_info(&self) -> ServerConfig {
+        self.config(true)
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        Cow::Owned(Version::rmcp())
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: Context,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        let mut result = self.negotiate_initialize(&request)?;
+        // There is no stream to send it on over HTTP.
+        result.capabilities = self.capabilities(matches!(self.wire, Wire::Stdio { .. }));
+        Ok(result)
+    }
+
+    async fn discover(&self, _context: Context) -> Result<DiscoverResult, ErrorData> {
+        Ok(DiscoverResult::from_server_info(
+            Version::rmcp(),
+            self.config(true),
+        ))
+    }
+
+    async fn set_level(
+        &self,
+        _request: SetLevelRequestParams,
+        context: Context,
+    ) -> Result<(), ErrorData> {
+        // Taken and not kept: every call of the older versions gets `info` and above.
+        declared(!is_modern(&context), "logging/setLevel")
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: Context,
+    ) -> Result<CallToolResponse, ErrorData> {
+        self.run_tool(request, context).await
+    }
+
+    async fn list_tools(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: Context,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let origin = self.origin(&context)?;
+        let cursor = cursor(request.as_ref());
+        let listed = self
+            .operations
+            .list_tools(&origin.principal, cursor.as_deref());
+        let page = within(&origin, listed).await?;
+        let items = self.items(&page, &origin)?;
+        list!(ListToolsResult, tools, &context, page, items)
+    }
+
+    async fn list_resources(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: Context,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        self.has_resources("resources/list")?;
+        let origin = self.origin(&context)?;
+        let cursor = cursor(request.as_ref());
+        let listed = self
+            .operations
+            .list_resources(&origin.principal, cursor.as_deref());
+        let page = within(&origin, listed).await?;
+        let items = self.items(&page, &origin)?;
+        list!(ListResourcesResult, resources, &context, page, items)
+    }
+
+    async fn list_resource_templates(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: Context,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        self.has_resources("resources/templates/list")?;
+        let origin = self.origin(&context)?;
+        let cursor = cursor(request.as_ref());
+        let listed = self
+            .operations
+            .list_resource_templates(&origin.principal, cursor.as_deref());
+        let page = within(&origin, listed).await?;
+        let items = self.items(&page, &origin)?;
+        list!(
+            ListResourceTemplatesResult,
+            resource_templates,
+            &context,
+            page,
+            items
+        )
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: Context,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        self.has_resources("resources/read")?;
+        let origin = self.origin(&context)?;
+        let read = self
+            .operations
+            .read_resource(origin.context(), &request.uri);
+        let contents = within(&origin, read).await?;
+        let contents =
+            serde_json::from_str(contents.get()).map_err(|error| fault(&origin, &error))?;
+        let mut result = ReadResourceResult::new(contents);
+        if is_modern(&context) {
+            result.ttl_ms = Some(LIST_TTL_MS);
+            result.cache_scope = Some(CacheScope::Private);
+        }
+        result.meta = stamp(&context);
+        Ok(result.into())
+    }
+
+    async fn list_prompts(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: Context,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        self.has_prompts("prompts/list")?;
+        let origin = self.origin(&context)?;
+        let cursor = cursor(request.as_ref());
+        let listed = self
+            .operations
+            .list_prompts(&origin.principal, cursor.as_deref());
+        let page = within(&origin, listed).await?;
+        let items = self.items(&page, &origin)?;
+        list!(ListPromptsResult, prompts, &context, page, items)
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        context: Context,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        self.has_prompts("prompts/get")?;
+        let origin = self.origin(&context)?;
+        let arguments = request.arguments.unwrap_or_default();
+        let got = self
+            .operations
+            .get_prompt(origin.context(), &request.name, arguments);
+        let prompt = within(&origin, got).await?;
+        let messages =
+            serde_json::from_str(prompt.messages.get()).map_err(|error| fault(&origin, &error))?;
+        let mut result = GetPromptResult::new(messages);
+        result.description = prompt.description;
+        result.meta = stamp(&context);
+        Ok(result.into())
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        context: Context,
+    ) -> Result<CompleteResult, ErrorData> {
+        self.has_prompts("completion/complete")?;
+        let origin = self.origin(&context)?;
+        let reference = match request.r#ref {
+            Reference::Prompt(prompt) => CompletionReference::Prompt(prompt.name),
+            Reference::Resource(resource) => CompletionReference::Resource(resource.uri),
+            _ => {
+                return Err(ErrorData::invalid_params(
+                    "params.ref is of an unknown type",
+                    None,
+                ));
+            }
+        };
+        let (argument, value) = (request.argument.name, request.argument.value);
+        let request = CompletionRequest {
+            reference,
+            argument,
+            value,
+        };
+        let mut values =
+            within(&origin, self.operations.complete(origin.context(), request)).await?;
+        values.truncate(CompletionInfo::MAX_VALUES);
+        let mut completion = CompletionInfo::default();
+        completion.values = values;
+        let mut result = CompleteResult::new(completion);
+        result.meta = stamp(&context);
+        Ok(result)
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        let mut accepted = SubscriptionFilter::new();
+        accepted.tools_list_changed = requested.tools_list_changed.filter(|wanted| *wanted);
+        Some(accepted)
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let mut changes = self.operations.changes();
+        let wanted = context.accepted().tools_list_changed == Some(true);
+        loop {
+            tokio::select! {
+                () = context.cancelled() => return Ok(()),
+                () = self.closing.cancelled() => return Ok(()),
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            sleep(GATHER).await;
+            changes.mark_unchanged();
+            if wanted && context.sink().notify_tool_list_changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: Context,
+    ) -> Result<CustomResult, ErrorData> {
+        // rmcp hands requests here whose params it cannot read, too.
+        if super::request::needs_id(&request.method) {
+            let message = format!("the params are not what {} takes", request.method);
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        let method = super::refusal::echo(&request.method);
+        let message = format!("method not found: {method}");
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None))
+    }
+
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        if matches!(self.wire, Wire::Http) {
+            return;
+        }
+        // A client of the older versions is told for as long as it is there; the task that runs
+        // this belongs to the connection and ends with it.
+        let mut changes = self.operations.changes();
+        loop {
+            tokio::select! {
+                () = self.closing.cancelled() => return,
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+            sleep(GATHER).await;
+            changes.mark_unchanged();
+            if context.peer.notify_tool_list_changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The raw JSON of a value that rmcp parsed.
+fn raw(value: &impl serde::Serialize, origin: &Origin) -> Result<Box<RawValue>, ErrorData> {
+    serde_json::value::to_raw_value(value).map_err(|error| fault(origin, &error))
+}
