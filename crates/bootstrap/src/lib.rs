@@ -1,1 +1,31 @@
-//! Configuration, secrets, listeners, tracked tasks, drain and the admin endpoints.
+//! Configuration, secrets, listeners, tracked tasks, drain and the admin endpoints: what every
+//! program needs before it can do its work, so that a `main` is one call of [`run`].
+
+mod address;
+pub mod admin;
+pub mod config;
+mod connection;
+mod environment;
+mod gate;
+mod health;
+mod listener;
+mod panics;
+mod probe;
+mod run;
+mod secret;
+mod signals;
+mod tasks;
+mod units;
+mod version;
+
+pub use address::{ListenAddress, ServiceUrl, authority, is_loopback};
+pub use connection::{Connection, Peer};
+pub use environment::Environment;
+pub use gate::{Gate, Guard, Holder};
+pub use health::{CheckReport, Health, Readiness};
+pub use listener::{BindError, BoundListener};
+pub use run::{App, EXIT_CONFIG, StartError, run};
+pub use secret::Secret;
+pub use tasks::{OnFailure, StopReason, Tasks};
+pub use units::{ByteSize, DurationUnit, parse_duration};
+pub use version::{COMMIT, VERSION, build_info};

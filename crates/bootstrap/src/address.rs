@@ -1,0 +1,278 @@
+//! Where a service listens and where it finds another: `127.0.0.1:50051`, `unix:/run/x.sock`,
+//! `http://registry:50051`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP port on an address or a host name.
+    Tcp {
+        /// IP address (IPv6 without brackets) or host name.
+        host: String,
+        /// Port; 0 takes any free one.
+        port: u16,
+    },
+    /// A Unix socket, made with mode 0600.
+    Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// Reads `host:port`, `[v6]:port` or `unix:/absolute/path`.
+    ///
+    /// # Errors
+    /// Says which form is expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected =
+            || String::from("is not `host:port`, `[ipv6]:port` or `unix:/absolute/path`");
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.starts_with('/') {
+                Ok(Self::Unix(PathBuf::from(path)))
+            } else {
+                Err(expected())
+            };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+        let port = port.parse().map_err(|_| expected())?;
+        let host = match host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+        {
+            Some(inner) => inner
+                .parse::<Ipv6Addr>()
+                .map_err(|_| expected())?
+                .to_string(),
+            None if host.is_empty() || host.contains(':') || host.contains('/') => {
+                return Err(expected());
+            }
+            None => host.to_owned(),
+        };
+        Ok(Self::Tcp { host, port })
+    }
+
+    /// Whether only this machine can connect: a Unix socket or a loopback address.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp { host, .. } => is_loopback(host),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => f.write_str(&authority(host, *port)),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `host:port` with brackets where the host is an IPv6 address.
+#[must_use]
+pub fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// Whether a host names this machine only. Any name but `localhost` counts as another machine:
+/// what it resolves to may change.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.eq_ignore_ascii_case("localhost") {
+        return true;
+    }
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(v6)) => v6.to_canonical().is_loopback(),
+        Ok(IpAddr::V4(v4)) => v4.is_loopback(),
+        Err(_) => false,
+    }
+}
+
+/// How to reach another service over gRPC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceUrl {
+    /// `http://host:port`.
+    Http(String),
+    /// `dns+http://name:port`: every address of the name is a replica (a headless Service).
+    Dns {
+        /// The name to resolve.
+        host: String,
+        /// Port of every replica.
+        port: u16,
+    },
+    /// `unix:/absolute/path`.
+    Unix(PathBuf),
+}
+
+impl ServiceUrl {
+    /// Reads one of the three forms.
+    ///
+    /// # Errors
+    /// Says which forms exist; `https` is named as belonging to a later version.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected = || {
+            String::from(
+                "is not `http://host:port`, `dns+http://name:port` or `unix:/absolute/path`",
+            )
+        };
+        if text.starts_with("https:") || text.starts_with("dns+https:") {
+            return Err(String::from(
+                "needs TLS between services, which this version does not have yet: use http:// \
+                 (with MCP_INTERNAL_INSECURE=true off loopback) or unix:",
+            ));
+        }
+        if text.starts_with("unix:") {
+            return match ListenAddress::parse(text).map_err(|_| expected())? {
+                ListenAddress::Unix(path) => Ok(Self::Unix(path)),
+                ListenAddress::Tcp { .. } => Err(expected()),
+            };
+        }
+        let (dns, plain) = match text.strip_prefix("dns+") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let url = url::Url::parse(plain).map_err(|_| expected())?;
+        let rooted = matches!(url.path(), "" | "/") && url.query().is_none();
+        let (Some(host), true, "http") = (url.host_str(), rooted, url.scheme()) else {
+            return Err(expected());
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(String::from("must not hold a user name or password"));
+        }
+        let port = url.port_or_known_default().ok_or_else(expected)?;
+        if dns {
+            return Ok(Self::Dns {
+                host: host.to_owned(),
+                port,
+            });
+        }
+        Ok(Self::Http(format!("http://{host}:{port}")))
+    }
+
+    /// Whether the other end is on this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Http(url) => url::Url::parse(url)
+                .ok()
+                .and_then(|url| url.host_str().map(is_loopback))
+                .unwrap_or(false),
+            Self::Dns { host, .. } => is_loopback(host),
+            Self::Unix(_) => true,
+        }
+    }
+
+    /// The path of a Unix socket.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        match self {
+            Self::Unix(path) => Some(path),
+            Self::Http(_) | Self::Dns { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for ServiceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(url) => f.write_str(url),
+            Self::Dns { host, port } => write!(f, "dns+http://{}", authority(host, *port)),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_addresses_print_as_they_are_written() {
+        for text in [
+            "127.0.0.1:50051",
+            "[::1]:0",
+            "registry:1",
+            "unix:/run/dynamic mcp.sock",
+        ] {
+            assert_eq!(ListenAddress::parse(text).unwrap().to_string(), text);
+        }
+        for bad in [
+            "",
+            "50051",
+            ":1",
+            "::1:1",
+            "h:99999",
+            "unix:relative",
+            "http://h:1",
+            "[x]:1",
+        ] {
+            assert!(ListenAddress::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_and_sockets_are_local() {
+        for (text, local) in [
+            ("127.0.0.1:1", true),
+            ("127.8.8.8:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("localhost:1", true),
+            ("unix:/x", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("10.0.0.1:1", false),
+            ("localhost.example.com:1", false),
+        ] {
+            assert_eq!(
+                ListenAddress::parse(text).unwrap().is_local(),
+                local,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn service_urls() {
+        for text in [
+            "http://127.0.0.1:50051",
+            "http://[::1]:1",
+            "dns+http://executors:50052",
+            "unix:/x.sock",
+        ] {
+            assert_eq!(ServiceUrl::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(
+            ServiceUrl::parse("http://r").unwrap().to_string(),
+            "http://r:80"
+        );
+        assert!(ServiceUrl::parse("http://[::1]:1").unwrap().is_local());
+        assert!(
+            !ServiceUrl::parse("dns+http://executors:1")
+                .unwrap()
+                .is_local()
+        );
+        for bad in [
+            "",
+            "r:1",
+            "ftp://r:1",
+            "http://r:1/path",
+            "http://u:p@r:1",
+            "unix:x",
+            "http://",
+        ] {
+            assert!(ServiceUrl::parse(bad).is_err(), "{bad}");
+        }
+        let refused = ServiceUrl::parse("https://r:1").unwrap_err();
+        assert!(refused.contains("does not have yet"), "{refused}");
+    }
+}

@@ -1,0 +1,135 @@
+//! `/livez`, `/readyz` and `/metrics`: on a listener of their own at registry and executor, merged
+//! into its own router at the gateway. None needs a token.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Json, Response};
+use axum::routing::get;
+use serde_json::json;
+use telemetry::Metrics;
+
+use crate::health::{Health, Readiness};
+
+/// Media type of the Prometheus text format.
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The routes. Without `metrics` there is no `/metrics` (it is off, or on a port of its own).
+pub fn routes(health: Health, metrics: Option<Arc<Metrics>>) -> Router {
+    let router = Router::new()
+        .route("/livez", get(async || livez()))
+        .route("/readyz", get(async move || readyz(&health)));
+    match metrics {
+        Some(metrics) => router.route("/metrics", get(async move || scrape(&metrics))),
+        None => router,
+    }
+}
+
+/// 200 while the process can answer at all.
+#[must_use]
+pub fn livez() -> Response {
+    fresh((StatusCode::OK, Json(json!({"status": "ok"}))).into_response())
+}
+
+/// 200 when ready; 503 with the failing check by name when not, and while draining.
+#[must_use]
+pub fn readyz(health: &Health) -> Response {
+    let (status, body) = match health.readiness() {
+        Readiness::Ready => (StatusCode::OK, json!({"status": "ready"})),
+        Readiness::NotReady { check, reason } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            json!({"status": "not_ready", "check": check, "reason": reason}),
+        ),
+    };
+    fresh((status, Json(body)).into_response())
+}
+
+/// All metrics as Prometheus text.
+#[must_use]
+pub fn scrape(metrics: &Metrics) -> Response {
+    match metrics.encode() {
+        Ok(text) => ([(CONTENT_TYPE, PROMETHEUS_TEXT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// A proxy must not answer these from its cache.
+fn fresh(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::config::Service;
+    use crate::health::CheckReport;
+    use crate::version::build_info;
+
+    async fn get(router: &Router, path: &str) -> (StatusCode, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    fn metrics() -> Arc<Metrics> {
+        Arc::new(Metrics::new(build_info(Service::Registry)).unwrap())
+    }
+
+    #[tokio::test]
+    async fn readyz_names_what_fails() {
+        let health = Health::new();
+        let router = routes(health.clone(), Some(metrics()));
+        assert_eq!(
+            get(&router, "/livez").await,
+            (StatusCode::OK, r#"{"status":"ok"}"#.into())
+        );
+        let (status, body) = get(&router, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body.contains(r#""check":"starting""#), "{body}");
+        health.set_started();
+        let ready = (StatusCode::OK, r#"{"status":"ready"}"#.to_owned());
+        assert_eq!(get(&router, "/readyz").await, ready);
+        health.require("store", || CheckReport::down("the file is locked"));
+        let (status, body) = get(&router, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(
+            body.contains(r#""check":"store","reason":"the file is locked""#),
+            "{body}"
+        );
+        health.set_draining();
+        let (status, body) = get(&router, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body.contains(r#""check":"draining""#), "{body}");
+        assert_eq!(
+            get(&router, "/livez").await.0,
+            StatusCode::OK,
+            "alive while draining"
+        );
+    }
+
+    #[tokio::test]
+    async fn metrics_are_there_unless_they_are_off() {
+        let (status, body) = get(&routes(Health::new(), Some(metrics())), "/metrics").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(
+            body.contains("dynamic_mcp_process_uptime_seconds"),
+            "{body}"
+        );
+        let off = get(&routes(Health::new(), None), "/metrics").await;
+        assert_eq!(off.0, StatusCode::NOT_FOUND);
+    }
+}

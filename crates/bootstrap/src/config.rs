@@ -1,0 +1,37 @@
+//! Configuration: one table of keys, four programs, and every mistake named at once.
+
+mod arguments;
+mod checks;
+mod choice;
+mod dotenv;
+mod file;
+mod help;
+mod key;
+mod later;
+mod layers;
+mod load;
+mod nearest;
+mod problem;
+mod reference;
+mod section;
+mod sections;
+mod services;
+mod settings;
+mod show;
+mod value;
+
+pub use key::{Key, Kind, Service, Services};
+pub(crate) use load::{Decision, decide};
+pub use load::{Loaded, load};
+pub use problem::{ConfigError, Problem};
+pub use reference::reference_markdown;
+pub use sections::*;
+pub use services::{
+    ADMIN_LISTENER, ExecutorConfig, GRPC_LISTENER, GatewayConfig, HTTP_LISTENER, ProcessConfig,
+    PublicConfig, RegistryConfig, ServiceConfig, SettingsHandle, StandaloneConfig,
+    TransportDecision,
+};
+pub use value::Pem;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! Contradictions between keys. Each check runs on what could be read, so that all mistakes are
+//! listed together.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::sections::{
+    AccessConfig, AuthConfig, AuthMode, FleetConfig, HttpConfig, LogConfig, PolicyConfig,
+    RegistryClientConfig, SigningConfig, TelemetryConfig, VerifyConfig,
+};
+use super::settings::Settings;
+use crate::address::{ListenAddress, is_loopback};
+
+/// What a request may take beyond the longest tool.
+const REQUEST_MARGIN: Duration = Duration::from_secs(10);
+/// Shorter admin tokens can be guessed.
+const SHORT_TOKEN: usize = 32;
+/// Passwords that stand in examples.
+const EXAMPLE_TOKENS: &[&str] = &["change-me", "changeme"];
+/// Paths of the public port that are taken.
+const FIXED_PATHS: &[&str] = &["/", "/livez", "/readyz", "/metrics"];
+
+pub(super) fn exposure(
+    settings: &mut Settings,
+    http: Option<&HttpConfig>,
+    auth: Option<&AuthConfig>,
+) {
+    let (Some(http), Some(auth)) = (http, auth) else {
+        return;
+    };
+    if is_loopback(&http.host) || auth.allow_anonymous {
+        return;
+    }
+    let mode = match auth.mode {
+        AuthMode::Auto | AuthMode::None => auth.mode,
+    };
+    settings.refuse(
+        "MCP_HOST",
+        format!(
+            "is not a loopback address, and with MCP_AUTH_MODE={mode} everyone who reaches it could \
+             run code here"
+        ),
+        "set MCP_HOST=127.0.0.1, or MCP_AUTH_ALLOW_ANONYMOUS=true to serve everyone \
+         (authentication comes with a later version)",
+    );
+}
+
+pub(super) fn paths(settings: &mut Settings, http: Option<&HttpConfig>) {
+    let Some(http) = http else { return };
+    for (name, path) in [
+        ("MCP_PATH", &http.path),
+        ("HEALTH_CHECK_PATH", &http.health_path),
+    ] {
+        let taken =
+            |fixed: &&str| **fixed == *path.as_str() && !(name == "MCP_PATH" && **fixed == *"/");
+        if let Some(fixed) = FIXED_PATHS.iter().find(|fixed| taken(fixed)) {
+            settings.refuse(name, format!("{fixed} is taken"), "choose another path");
+        }
+    }
+    if http.path == http.health_path {
+        settings.refuse(
+            "MCP_PATH",
+            "is also HEALTH_CHECK_PATH",
+            "give MCP_PATH and HEALTH_CHECK_PATH different paths",
+        );
+    }
+    if http
+        .metrics_port
+        .is_some_and(|port| port != 0 && port == http.port)
+    {
+        settings.refuse(
+            "METRICS_PORT",
+            "is the same as MCP_PORT",
+            "choose another port, or unset METRICS_PORT to serve /metrics on the public one",
+        );
+    }
+}
+
+pub(super) fn admin_token(settings: &mut Settings, access: Option<&AccessConfig>) {
+    let Some(access) = access else { return };
+    match &access.token {
+        None if access.require_token => settings.refuse(
+            "MCP_REQUIRE_ADMIN_TOKEN",
+            "needs MCP_ADMIN_TOKEN, which is not set",
+            "set MCP_ADMIN_TOKEN or MCP_ADMIN_TOKEN_FILE, or unset MCP_REQUIRE_ADMIN_TOKEN",
+        ),
+        Some(token)
+            if EXAMPLE_TOKENS
+                .iter()
+                .any(|example| token.expose().eq_ignore_ascii_case(example)) =>
+        {
+            settings.refuse(
+                "MCP_ADMIN_TOKEN",
+                "is the one of the examples, which everybody knows",
+                "set MCP_ADMIN_TOKEN to a secret of your own, for example from \
+                 `openssl rand -hex 32`",
+            );
+        }
+        Some(token) if token.expose().chars().count() < SHORT_TOKEN => {
+            settings.warnings.push(format!(
+                "MCP_ADMIN_TOKEN is shorter than {SHORT_TOKEN} characters and could be guessed; \
+                 `openssl rand -hex 32` makes a good one"
+            ));
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn request_timeout(
+    settings: &mut Settings,
+    http: Option<&HttpConfig>,
+    policy: Option<&PolicyConfig>,
+) -> Option<Duration> {
+    let (http, policy) = (http?, policy?);
+    let least = policy.max_timeout + REQUEST_MARGIN;
+    match http.request_timeout {
+        Some(timeout) if timeout < least => {
+            let least = least.as_millis();
+            settings.refuse(
+                "MCP_HTTP_REQUEST_TIMEOUT_MS",
+                format!("is less than MCP_SANDBOX_MAX_TIMEOUT_MS + 10 s, which is {least} ms"),
+                format!("set it to {least} or more, unset it, or lower MCP_SANDBOX_MAX_TIMEOUT_MS"),
+            );
+            None
+        }
+        Some(timeout) => Some(timeout),
+        None => {
+            let millis = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
+            settings.derived("MCP_HTTP_REQUEST_TIMEOUT_MS", Json::from(millis));
+            Some(least)
+        }
+    }
+}
+
+pub(super) fn logs(settings: &mut Settings, log: Option<&LogConfig>) {
+    let Some(log) = log else { return };
+    let wanted = telemetry::LogSettings {
+        filter: log.level.clone(),
+        format: telemetry::LogFormat::Text,
+        colours: false,
+    };
+    if let Err(why) = wanted.check() {
+        settings.refuse(
+            "LOG_LEVEL",
+            why.to_string(),
+            "use error, warn, info, debug, trace or off, also by module: `info,gateway=debug`",
+        );
+    }
+}
+
+pub(super) fn traces(settings: &mut Settings, telemetry: Option<&TelemetryConfig>) {
+    let Some(endpoint) = telemetry.and_then(|telemetry| telemetry.otlp_endpoint.as_deref()) else {
+        return;
+    };
+    let usable = url::Url::parse(endpoint)
+        .is_ok_and(|url| url.scheme() == "http" && url.host_str().is_some());
+    if !usable {
+        settings.refuse(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "is not `http://host:port`; this version sends traces over gRPC without TLS only",
+            "name a receiver as http://host:4317, or unset it",
+        );
+    }
+}
+
+pub(super) fn incoming(
+    settings: &mut Settings,
+    insecure: Option<bool>,
+    name: &str,
+    listen: Option<&ListenAddress>,
+) {
+    if insecure == Some(false) && listen.is_some_and(|listen| !listen.is_local()) {
+        settings.refuse(
+            name,
+            "is not a loopback address, and this version has no TLS between services",
+            "listen on 127.0.0.1 or unix:/path, or set MCP_INTERNAL_INSECURE=true on a network \
+             that you trust",
+        );
+    }
+}
+
+pub(super) fn outgoing(
+    settings: &mut Settings,
+    insecure: Option<bool>,
+    registry: Option<&RegistryClientConfig>,
+    fleet: Option<&FleetConfig>,
+) {
+    if insecure != Some(false) {
+        return;
+    }
+    let message = "is not on this machine, and this version has no TLS between services";
+    let fix = "use a loopback or unix: URL, or set MCP_INTERNAL_INSECURE=true on a network that \
+               you trust";
+    if registry.is_some_and(|registry| !registry.url.is_local()) {
+        settings.refuse("MCP_REGISTRY_URL", message, fix);
+    }
+    if fleet.is_some_and(|fleet| fleet.executors.iter().any(|url| !url.is_local())) {
+        settings.refuse("MCP_EXECUTOR_URLS", message, fix);
+    }
+}
+
+pub(super) fn signing_key(settings: &mut Settings, signing: Option<&SigningConfig>) {
+    if signing.is_some_and(|signing| signing.key.is_none()) {
+        settings.refuse(
+            "MCP_INTERNAL_SIGNING_KEY",
+            "must be set: registry and executor refuse calls that are not signed",
+            "make one with `openssl genpkey -algorithm ed25519 -out gateway.pem` and set \
+             MCP_INTERNAL_SIGNING_KEY_FILE=gateway.pem",
+        );
+    }
+}
+
+pub(super) fn verify_keys(settings: &mut Settings, verify: Option<&VerifyConfig>) {
+    if verify.is_some_and(|verify| verify.keys.is_none()) {
+        settings.refuse(
+            "MCP_INTERNAL_VERIFY_KEYS",
+            "must be set: without it no call could be accepted",
+            "write the gateway's public key with `openssl pkey -in gateway.pem -pubout -out \
+             gateway.pub` and set MCP_INTERNAL_VERIFY_KEYS_FILE=gateway.pub",
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! Keys of the contract that a later version brings. None of them is ever silently ignored.
+
+use super::key::Services;
+
+/// What setting such a key does in this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Refuses to start: whoever sets it counts on it.
+    Refused,
+    /// Refuses to start, but for this value, which asks for what is so anyway.
+    RefusedUnless(&'static str),
+    /// Warns: it only tunes a part that this version does not have.
+    Unused,
+}
+
+/// A key that this version knows by name only.
+#[derive(Debug)]
+pub(crate) struct Later {
+    pub(crate) name: &'static str,
+    pub(crate) aliases: &'static [&'static str],
+    pub(crate) services: Services,
+    pub(crate) effect: Effect,
+    /// The part that the key belongs to.
+    pub(crate) part: &'static str,
+}
+
+impl Later {
+    pub(crate) fn variables(&self) -> impl Iterator<Item = String> {
+        let file = format!("{}_FILE", self.name);
+        let names = std::iter::once(self.name).chain(self.aliases.iter().copied());
+        names.map(str::to_owned).chain(std::iter::once(file))
+    }
+}
+
+const fn refused(name: &'static str, services: Services, part: &'static str) -> Later {
+    Later {
+        name,
+        aliases: &[],
+        services,
+        effect: Effect::Refused,
+        part,
+    }
+}
+
+const fn unless(
+    name: &'static str,
+    value: &'static str,
+    services: Services,
+    part: &'static str,
+) -> Later {
+    Later {
+        name,
+        aliases: &[],
+        services,
+        effect: Effect::RefusedUnless(value),
+        part,
+    }
+}
+
+const fn unused(name: &'static str, services: Services, part: &'static str) -> Later {
+    Later {
+        name,
+        aliases: &[],
+        services,
+        effect: Effect::Unused,
+        part,
+    }
+}
+
+const ADDRESSES: &str = "address rules";
+const TLS: &str = "TLS at the gateway";
+const POSTGRES: &str = "the Postgres store";
+const DOCKER: &str = "the Docker engine";
+const SESSIONS: &str = "sandbox sessions";
+const TOKENS: &str = "authentication by token";
+const AUDIT: &str = "the audit log";
+const FEDERATION: &str = "upstream federation";
+const MTLS: &str = "TLS between services";
+
+pub(crate) const LATER: &[Later] = &[
+    refused("MCP_HTTP_ALLOWED_IPS", Services::PUBLIC, ADDRESSES),
+    refused("MCP_HTTP_TRUSTED_PROXIES", Services::PUBLIC, ADDRESSES),
+    refused("MCP_HTTP_TLS_CERT", Services::PUBLIC, TLS),
+    refused("MCP_HTTP_TLS_KEY", Services::PUBLIC, TLS),
+    refused("MCP_DYNAMIC_PG_URL", Services::CATALOG, POSTGRES),
+    unused("MCP_DYNAMIC_PG_SCHEMA", Services::CATALOG, POSTGRES),
+    unused(
+        "MCP_DYNAMIC_PG_INIT_MAX_ATTEMPTS",
+        Services::CATALOG,
+        POSTGRES,
+    ),
+    unused(
+        "MCP_DYNAMIC_PG_INIT_BACKOFF_MS",
+        Services::CATALOG,
+        POSTGRES,
+    ),
+    unused(
+        "MCP_DYNAMIC_PG_MAX_CONNECTIONS",
+        Services::CATALOG,
+        POSTGRES,
+    ),
+    Later {
+        name: "MCP_SANDBOX_DOCKER_BIN",
+        aliases: &[],
+        services: Services::SANDBOX,
+        effect: Effect::Unused,
+        part: "a Docker command, which is never run,",
+    },
+    unused("DOCKER_HOST", Services::SANDBOX, DOCKER),
+    unused("DOCKER_TLS_VERIFY", Services::SANDBOX, DOCKER),
+    unused("DOCKER_CERT_PATH", Services::SANDBOX, DOCKER),
+    unused(
+        "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS",
+        Services::SANDBOX,
+        SESSIONS,
+    ),
+    unused("MCP_SANDBOX_MAX_SESSIONS", Services::SANDBOX, SESSIONS),
+    unless(
+        "MCP_SANDBOX_SESSION_NETWORK",
+        "none",
+        Services::SANDBOX,
+        SESSIONS,
+    ),
+    refused("MCP_SANDBOX_RUNTIME", Services::SANDBOX, DOCKER),
+    refused("MCP_SANDBOX_EXTRA_CA_CERTS", Services::SANDBOX, DOCKER),
+    refused("MCP_SANDBOX_NPM_REGISTRY", Services::SANDBOX, DOCKER),
+    refused("MCP_SANDBOX_PIP_INDEX", Services::SANDBOX, DOCKER),
+    refused("MCP_AUTH_JWKS_URL", Services::PUBLIC, TOKENS),
+    refused("MCP_AUTH_ISSUER", Services::PUBLIC, TOKENS),
+    refused("MCP_AUTH_AUDIENCE", Services::PUBLIC, TOKENS),
+    refused("MCP_AUTH_REQUIRED_SCOPES", Services::PUBLIC, TOKENS),
+    refused("MCP_AUTH_PUBLIC_KEY", Services::PUBLIC, TOKENS),
+    refused("MCP_AUTH_TENANT_CLAIM", Services::PUBLIC, TOKENS),
+    unless("MCP_AUDIT_ENABLED", "false", Services::PUBLIC, AUDIT),
+    Later {
+        name: "MCP_AUDIT_FILE",
+        aliases: &["AUDIT_LOG_FILE"],
+        services: Services::PUBLIC,
+        effect: Effect::Refused,
+        part: AUDIT,
+    },
+    unused("MCP_AUDIT_MAX_EVENT_BYTES", Services::PUBLIC, AUDIT),
+    unused("MCP_AUDIT_MAX_FILE_BYTES", Services::PUBLIC, AUDIT),
+    unused("MCP_AUDIT_MAX_FILES", Services::PUBLIC, AUDIT),
+    refused("MCP_AUDIT_ON_FAILURE", Services::PUBLIC, AUDIT),
+    unless(
+        "MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH",
+        "false",
+        Services::PUBLIC,
+        FEDERATION,
+    ),
+    unused(
+        "MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH_MAX",
+        Services::PUBLIC,
+        FEDERATION,
+    ),
+    refused(
+        "REDIS_URL",
+        Services::PUBLIC,
+        "the shared store for limits and caching",
+    ),
+    refused("LOG_FILE", Services::ALL, "logging to a file"),
+    refused("SENTRY_DSN", Services::ALL, "error reports"),
+    refused("MCP_INTERNAL_TLS_CA", Services::SPLIT, MTLS),
+    refused("MCP_INTERNAL_TLS_CERT", Services::SPLIT, MTLS),
+    refused("MCP_INTERNAL_TLS_KEY", Services::SPLIT, MTLS),
+];
+
+/// Flags of the Node server whose name does not follow from the variable.
+pub(crate) const ODD_FLAGS: &[(&str, &str)] = &[("docker-bin", "MCP_SANDBOX_DOCKER_BIN")];
+
+/// Sections of a configuration file that a later version brings, with the part that reads them.
+pub(crate) const LATER_SECTIONS: &[(&str, &str)] = &[
+    ("tools", "declared tools"),
+    ("security.rateLimit", "tiers of rate limits"),
+    ("security.ipAllowlist", ADDRESSES),
+    ("security.apiKeys", "API keys"),
+    ("caching", "the response cache"),
+];

@@ -1,0 +1,384 @@
+//! Flags over environment over `.env` over file: which value each key gets, and what is refused on
+//! the way.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::arguments::{Arguments, Flag, later_of_flag};
+use super::file::{self, Entry};
+use super::key::{Key, Kind, Service, Services, flags_of};
+use super::later::{Effect, LATER, LATER_SECTIONS, Later};
+use super::nearest::{file_keys, nearest, variables};
+use super::problem::Problem;
+use super::sections::keys;
+use super::settings::{Found, Settings, Source};
+use super::value::Raw;
+use super::{dotenv, sections::FileConfig};
+use crate::environment::Environment;
+
+/// Largest file that a secret is read from.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+struct Layers<'a> {
+    flags: &'a [Flag],
+    environment: &'a BTreeMap<String, String>,
+    dotenv: BTreeMap<String, String>,
+    file: Vec<Entry>,
+    directory: &'a Path,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+/// Finds the value of every key of `service`.
+pub(crate) fn gather(
+    service: Service,
+    arguments: &Arguments,
+    environment: &Environment,
+) -> Settings {
+    let mut layers = Layers {
+        flags: &arguments.flags,
+        environment: &environment.variables,
+        dotenv: BTreeMap::new(),
+        file: Vec::new(),
+        directory: &environment.directory,
+        problems: arguments.problems.clone(),
+        warnings: Vec::new(),
+    };
+    if service == Service::Standalone {
+        layers.read_dotenv();
+    }
+    layers.read_file();
+    let mut found = HashMap::new();
+    for key in keys() {
+        let Some(value) = layers.find(key) else {
+            continue;
+        };
+        if key.services.contains(service) {
+            found.insert(key.name, value);
+        } else {
+            layers.refuse_foreign(service, key, &value);
+        }
+    }
+    for later in LATER {
+        layers.check_later(service, later);
+    }
+    layers.check_file_keys();
+    layers.check_unknown_variables();
+    for name in &environment.unreadable {
+        layers.check_unreadable(name);
+    }
+    let mut settings = Settings::new(found);
+    settings.problems = layers.problems;
+    settings.warnings = layers.warnings;
+    settings
+}
+
+impl Layers<'_> {
+    fn read_dotenv(&mut self) {
+        let path = self.directory.join(".env");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => match dotenv::parse(&text) {
+                Ok(variables) => self.dotenv = variables,
+                Err(why) => self.problems.push(Problem::new(
+                    ".env",
+                    format!("cannot be read: {why}"),
+                    "write one `NAME=value` a line",
+                )),
+            },
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => {}
+            Err(why) => self.problems.push(Problem::new(
+                ".env",
+                format!("cannot be read: {why}"),
+                "make it readable for this user, or remove it",
+            )),
+        }
+    }
+
+    fn read_file(&mut self) {
+        let Some(found) = FileConfig::KEYS.first().and_then(|key| self.find(key)) else {
+            return;
+        };
+        let path = self.directory.join(found.raw.shown());
+        match file::read(&path) {
+            Ok(entries) => self.file = entries,
+            Err(why) => self.problems.push(
+                Problem::new(
+                    "CONFIG_PATH",
+                    why,
+                    "name a readable .toml, .json, .yaml or .yml file",
+                )
+                .from(&found.source)
+                .value(&found.raw.shown()),
+            ),
+        }
+    }
+
+    /// The value of a key from the strongest layer that has one.
+    fn find(&mut self, key: &Key) -> Option<Found> {
+        self.flag(key)
+            .or_else(|| self.variable(key, false))
+            .or_else(|| self.variable(key, true))
+            .or_else(|| self.entry(key))
+    }
+
+    fn flag(&mut self, key: &Key) -> Option<Found> {
+        let names = key.flags();
+        // The last one counts, as the Node server had it.
+        let flag = self.flags.iter().rev().find(|flag| {
+            let plain = if key.from_file {
+                flag.name.strip_suffix("-file")
+            } else {
+                None
+            };
+            names
+                .iter()
+                .any(|name| *name == flag.name || plain == Some(name.as_str()))
+        })?;
+        let source = Source::Flag(flag.name.clone());
+        if names.contains(&flag.name) {
+            let raw = Raw::Text(flag.value.clone());
+            return (!raw.is_blank() || key.kind == Kind::List).then_some(Found { raw, source });
+        }
+        let path = flag.value.clone();
+        self.secret_file(key, &path, source)
+    }
+
+    fn variable(&mut self, key: &Key, dotenv: bool) -> Option<Found> {
+        let layer = if dotenv {
+            &self.dotenv
+        } else {
+            self.environment
+        };
+        let source = |name: &str| {
+            if dotenv {
+                Source::DotEnv(name.to_owned())
+            } else {
+                Source::Variable(name.to_owned())
+            }
+        };
+        let set = |name: &str| {
+            layer
+                .get(name)
+                .filter(|v| !v.trim().is_empty() || key.kind == Kind::List)
+                .cloned()
+        };
+        let direct = key.variables().find_map(|name| {
+            set(name).map(|v| Found {
+                raw: Raw::Text(v),
+                source: source(name),
+            })
+        });
+        let file_name = format!("{}_FILE", key.name);
+        let path = key.from_file.then(|| set(&file_name)).flatten();
+        match (direct, path) {
+            (Some(direct), Some(_)) => {
+                self.problems.push(
+                    Problem::new(
+                        key.name,
+                        format!("is set twice: as {} and as {file_name}", key.name),
+                        format!("unset {} and keep {file_name}", key.name),
+                    )
+                    .from(&direct.source),
+                );
+                Some(direct)
+            }
+            (Some(direct), None) => Some(direct),
+            (None, Some(path)) => {
+                let source = source(&file_name);
+                self.secret_file(key, &path, source)
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// The content of a secret's file without its last line end.
+    fn secret_file(&mut self, key: &Key, path: &str, source: Source) -> Option<Found> {
+        let full: PathBuf = self.directory.join(path);
+        let read = std::fs::metadata(&full).and_then(|found| {
+            if found.len() > MAX_SECRET_BYTES {
+                return Err(std::io::Error::other(format!(
+                    "larger than {MAX_SECRET_BYTES} bytes"
+                )));
+            }
+            std::fs::read_to_string(&full)
+        });
+        let why = match read {
+            Ok(text) if text.trim().is_empty() => String::from("the file is empty"),
+            Ok(text) => {
+                let raw = Raw::Text(text.trim_end_matches(['\r', '\n']).to_owned());
+                return Some(Found { raw, source });
+            }
+            Err(why) => why.to_string(),
+        };
+        self.problems.push(
+            Problem::new(
+                format!("{}_FILE", key.name),
+                format!("its file cannot be used: {why}"),
+                format!("name a readable file with the value of {}", key.name),
+            )
+            .from(source)
+            .value(path),
+        );
+        None
+    }
+
+    fn entry(&mut self, key: &Key) -> Option<Found> {
+        let wanted = file::normalised(key.file);
+        let entry = self
+            .file
+            .iter()
+            .find(|entry| file::normalised(&entry.path) == wanted)?;
+        let source = Source::File(entry.path.clone());
+        let Some(raw) = entry.raw.clone() else {
+            let problem = Problem::new(
+                key.name,
+                format!("must be {}", key.allowed()),
+                format!("write {} as a plain value", entry.path),
+            );
+            self.problems.push(problem.from(source));
+            return None;
+        };
+        (!raw.is_blank() || key.kind == Kind::List).then_some(Found { raw, source })
+    }
+
+    fn refuse_foreign(&mut self, service: Service, key: &Key, found: &Found) {
+        // A platform that sets PORT for every process does not mean this one's keys.
+        if let Source::Variable(name) | Source::DotEnv(name) = &found.source
+            && name != key.name
+            && key.aliases.contains(&name.as_str())
+        {
+            self.warnings.push(format!(
+                "the environment variable {name} is not used: it belongs to {}",
+                owner(key.services)
+            ));
+            return;
+        }
+        self.problems
+            .push(foreign(service, key.name, key.services).from(&found.source));
+    }
+
+    fn check_later(&mut self, service: Service, later: &Later) {
+        let flag = self
+            .flags
+            .iter()
+            .rev()
+            .find(|flag| later_of_flag(&flag.name) == Some(later.name));
+        let variable = || {
+            let set = |layer: &BTreeMap<String, String>| {
+                later.variables().find_map(|name| {
+                    let value = layer.get(&name).filter(|value| !value.trim().is_empty())?;
+                    Some((name, value.clone()))
+                })
+            };
+            set(self.environment)
+                .map(|(name, value)| (Source::Variable(name), value))
+                .or_else(|| set(&self.dotenv).map(|(name, value)| (Source::DotEnv(name), value)))
+        };
+        let found = flag
+            .map(|flag| (Source::Flag(flag.name.clone()), flag.value.clone()))
+            .or_else(variable);
+        let Some((source, value)) = found else { return };
+        let Later { name, part, .. } = later;
+        if !later.services.contains(service) {
+            self.problems
+                .push(foreign(service, name, later.services).from(source));
+            return;
+        }
+        match later.effect {
+            Effect::RefusedUnless(harmless) if value.trim().eq_ignore_ascii_case(harmless) => {}
+            Effect::Refused | Effect::RefusedUnless(_) => self.problems.push(
+                Problem::new(
+                    *name,
+                    format!("is not available in this version: {part} comes with a later one"),
+                    format!("unset {name}"),
+                )
+                .from(source),
+            ),
+            Effect::Unused => self.warnings.push(format!(
+                "{name} is accepted and not used ({source}): this version does not have {part}"
+            )),
+        }
+    }
+
+    fn check_file_keys(&mut self) {
+        for entry in &self.file {
+            let given = file::normalised(&entry.path);
+            let known = keys().any(|k| !k.file.is_empty() && file::normalised(k.file) == given);
+            if known {
+                continue;
+            }
+            let later = LATER_SECTIONS.iter().find(|(section, _)| {
+                let section = file::normalised(section);
+                given
+                    .strip_prefix(&section)
+                    .is_some_and(|r| r.is_empty() || r.starts_with('.'))
+            });
+            let (message, fix) = match later {
+                Some((section, part)) => (
+                    format!("is not available in this version: {part} comes with a later one"),
+                    format!("remove {section} from the file"),
+                ),
+                None => (
+                    String::from("is not a key"),
+                    match nearest(&entry.path, file_keys()) {
+                        Some(known) => format!("did you mean {known}?"),
+                        None => String::from("remove it; `--help` lists every key"),
+                    },
+                ),
+            };
+            let problem = Problem::new(&entry.path, message, fix);
+            self.problems.push(problem.from("configuration file"));
+        }
+    }
+
+    fn check_unknown_variables(&mut self) {
+        let ours = self.environment.keys().chain(self.dotenv.keys());
+        let mut unknown: Vec<&String> = ours
+            .filter(|name| name.starts_with("MCP_") && !variables().any(|known| known == **name))
+            .collect();
+        unknown.sort();
+        unknown.dedup();
+        for name in unknown {
+            let hint = nearest(name, variables())
+                .map(|known| format!("; did you mean {known}?"))
+                .unwrap_or_default();
+            self.warnings.push(format!(
+                "the environment variable {name} is unknown and ignored{hint}"
+            ));
+        }
+    }
+
+    fn check_unreadable(&mut self, name: &str) {
+        if variables().any(|known| known == *name) || !name.starts_with(char::is_alphabetic) {
+            self.problems.push(Problem::new(
+                name,
+                "its value is not valid UTF-8",
+                "write it in UTF-8",
+            ));
+        }
+    }
+}
+
+fn foreign(service: Service, name: &str, services: Services) -> Problem {
+    Problem::new(
+        name,
+        format!("belongs to {}, not to {}", owner(services), service.name()),
+        format!("unset it here{}", flag_hint(name)),
+    )
+}
+
+fn flag_hint(name: &str) -> String {
+    match flags_of(name).first() {
+        Some(flag) => format!(" (variable {name}, flag --{flag} or file)"),
+        None => String::new(),
+    }
+}
+
+fn owner(services: Services) -> String {
+    let names: Vec<&str> = Service::ALL
+        .into_iter()
+        .filter(|s| services.contains(*s))
+        .map(Service::name)
+        .collect();
+    names.join(" and ")
+}

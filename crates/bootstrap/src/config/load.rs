@@ -1,0 +1,98 @@
+//! From arguments and environment to a configuration, or to what is printed instead.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::arguments::{self, Command};
+use super::help::help;
+use super::layers::gather;
+use super::problem::ConfigError;
+use super::services::{ServiceConfig, SettingsHandle};
+use super::show;
+use crate::environment::Environment;
+use crate::version::version_line;
+
+/// A configuration that a program can start with.
+#[derive(Debug, Clone)]
+pub struct Loaded<C> {
+    /// The typed sections.
+    pub config: C,
+    /// The effective configuration without secrets, by section, for `system.runtime_config`. A
+    /// secret shows only as `<key>Set`.
+    pub view: Arc<Json>,
+    /// What is worth a line in the log.
+    pub warnings: Vec<String>,
+    /// The effective configuration as TOML with the source of each value, secrets as `***`.
+    pub printed: String,
+}
+
+/// Loads the configuration of `C`'s program from what it was started with.
+///
+/// # Errors
+/// Every problem at once.
+pub fn load<C: ServiceConfig>(environment: &Environment) -> Result<Loaded<C>, ConfigError> {
+    load_parsed(&arguments::parse(&environment.arguments), environment)
+}
+
+fn load_parsed<C: ServiceConfig>(
+    arguments: &arguments::Arguments,
+    environment: &Environment,
+) -> Result<Loaded<C>, ConfigError> {
+    let mut settings = gather(C::SERVICE, arguments, environment);
+    let config = C::read(&mut SettingsHandle(&mut settings), environment);
+    match config {
+        Some(config) if settings.problems.is_empty() => Ok(Loaded {
+            config,
+            view: Arc::new(show::view(&settings.effective)),
+            printed: show::toml(C::SERVICE, &settings.effective),
+            warnings: settings.warnings,
+        }),
+        _ => Err(ConfigError {
+            service: C::SERVICE,
+            problems: settings.problems,
+        }),
+    }
+}
+
+/// What a start comes to.
+#[derive(Debug)]
+pub(crate) enum Decision<C> {
+    /// Run the program.
+    Run(Box<Loaded<C>>),
+    /// Ask the running one for its readiness.
+    Health(Box<Loaded<C>>),
+    /// Print this on stdout, warnings on stderr, and end well.
+    Print { text: String, warnings: Vec<String> },
+    /// Print this on stderr and end with 78.
+    Refuse(ConfigError),
+}
+
+pub(crate) fn decide<C: ServiceConfig>(environment: &Environment) -> Decision<C> {
+    let arguments = arguments::parse(&environment.arguments);
+    let print = |text| Decision::Print {
+        text,
+        warnings: Vec::new(),
+    };
+    match arguments.command {
+        Command::Help => return print(help(C::SERVICE)),
+        Command::Version => return print(version_line(C::SERVICE)),
+        Command::Run | Command::CheckConfig | Command::PrintConfig | Command::Health => {}
+    }
+    let loaded = match load_parsed::<C>(&arguments, environment) {
+        Ok(loaded) => loaded,
+        Err(error) => return Decision::Refuse(error),
+    };
+    match arguments.command {
+        Command::CheckConfig => Decision::Print {
+            text: format!("{}: the configuration is valid\n", C::SERVICE.name()),
+            warnings: loaded.warnings,
+        },
+        Command::PrintConfig => Decision::Print {
+            text: loaded.printed,
+            warnings: loaded.warnings,
+        },
+        Command::Health => Decision::Health(Box::new(loaded)),
+        _ => Decision::Run(Box::new(loaded)),
+    }
+}

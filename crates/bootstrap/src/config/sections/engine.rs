@@ -1,0 +1,71 @@
+//! What code may use and what runs it.
+
+use std::time::Duration;
+
+use crate::config::choice::choice;
+use crate::config::key::{Key, Kind};
+use crate::config::section::section;
+use crate::units::{ByteSize, DurationUnit};
+
+choice! {
+    /// What runs the code of a tool.
+    pub enum EngineChoice {
+        /// The best one that works here, which in this version is the isolate engine.
+        Auto = "auto",
+        /// QuickJS in a locked-down child process.
+        Isolate = "isolate",
+        /// The Node server's word for an engine without Docker; means `isolate`.
+        Node = "node",
+    }
+    later {
+        "docker" => "the Docker engine comes with a later one; use `auto` or `isolate`",
+    }
+}
+
+section! {
+    /// What a tool may ask for. The registry checks it when a tool is made, the executor again when it
+    /// runs.
+    pub struct PolicyConfig for ALL {
+        /// Dependencies of one tool.
+        pub max_dependencies: u32 =
+            Key::kept("MCP_SANDBOX_MAX_DEPENDENCIES", "sandbox.maxDependencies")
+            .kind(Kind::Integer(1, 256)).default("32");
+        /// Longest time limit that a call may ask for.
+        pub max_timeout: Duration = Key::kept("MCP_SANDBOX_MAX_TIMEOUT_MS", "sandbox.maxTimeoutMs")
+            .kind(Kind::Duration(DurationUnit::Milliseconds, 1_000, 300_000)).default("120000");
+        /// Images that a tool may name; set to nothing, all are allowed.
+        pub allowed_images: Vec<String> =
+            Key::kept("MCP_SANDBOX_ALLOWED_IMAGES", "sandbox.allowedImages")
+            .kind(Kind::List).default("node:lts-slim,python:3-slim");
+        /// Packages that a tool may not depend on.
+        pub blocked_packages: Vec<String> =
+            Key::kept("MCP_SANDBOX_BLOCKED_PACKAGES", "sandbox.blockedPackages")
+            .kind(Kind::List).default("child_process,node-pty,npm,pm2");
+    }
+}
+
+section! {
+    /// The engine and the limits of one sandbox.
+    pub struct EngineConfig for SANDBOX {
+        /// What runs the code of a tool. `node` is accepted for `isolate`.
+        pub engine: EngineChoice = Key::kept("MCP_EXECUTION_ENGINE", "sandbox.executionEngine")
+            .kind(Kind::Choice(EngineChoice::CHOICES)).default("auto");
+        /// Starts the isolate engine although this machine cannot build one of its walls.
+        pub allow_weaker_isolate: bool =
+            Key::added("MCP_EXECUTION_ALLOW_WEAKER_ISOLATE", "sandbox.allowWeakerIsolate")
+            .kind(Kind::Bool).default("false");
+        /// Memory of one sandbox.
+        pub memory_limit: ByteSize = Key::kept("MCP_SANDBOX_MEMORY_LIMIT", "sandbox.memoryLimit")
+            .flag("sandbox-memory").kind(Kind::Size(8 << 20, 64 << 30)).default("512m");
+        /// CPUs of one sandbox.
+        pub cpu_limit: f64 = Key::kept("MCP_SANDBOX_CPU_LIMIT", "sandbox.cpuLimit")
+            .flag("sandbox-cpu").kind(Kind::Decimal(0.01, 256.0)).default("1");
+        /// Output of one call.
+        pub max_output: ByteSize =
+            Key::kept("MCP_SANDBOX_MAX_OUTPUT_BYTES", "sandbox.maxOutputBytes")
+            .kind(Kind::Size(1, 10_000_000)).default("200000");
+        /// Sandboxes that are started ahead and wait; 0 starts each when it is needed.
+        pub pool_size: usize = Key::added("MCP_SANDBOX_POOL_SIZE", "sandbox.poolSize")
+            .kind(Kind::Integer(0, 1_000)).default("2");
+    }
+}

@@ -1,0 +1,278 @@
+//! The life of a process: configuration, logs, listeners, start, wait, drain, exit code.
+
+use std::io::Write as _;
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use telemetry::{LogFormat, LogSettings, Metrics, Telemetry, TraceSettings};
+
+use crate::admin;
+use crate::config::{
+    ADMIN_LISTENER, ConfigError, Decision, Loaded, LogFormatChoice, ServiceConfig, decide,
+};
+use crate::environment::Environment;
+use crate::health::Health;
+use crate::listener::BoundListener;
+use crate::panics;
+use crate::probe;
+use crate::signals::Signals;
+use crate::tasks::{StopReason, Tasks};
+use crate::version::{VERSION, build_info};
+
+/// Exit code of a configuration that cannot be started with (`EX_CONFIG` of sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// What went wrong while a service started. A [`ConfigError`] exits with 78, all else with 1.
+pub type StartError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a service is started with.
+#[derive(Debug)]
+pub struct App {
+    /// Spawns everything that the service runs.
+    pub tasks: Tasks,
+    /// Takes the service's checks.
+    pub health: Health,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// The effective configuration without secrets, for `system.runtime_config`.
+    pub view: Arc<Json>,
+    listeners: Vec<(&'static str, BoundListener)>,
+}
+
+impl App {
+    /// Takes a bound listener. `None` when the configuration has none of this name (the MCP endpoint
+    /// in stdio mode) or it was taken before.
+    pub fn listener(&mut self, name: &str) -> Option<BoundListener> {
+        let at = self
+            .listeners
+            .iter()
+            .position(|(known, _)| *known == name)?;
+        Some(self.listeners.swap_remove(at).1)
+    }
+}
+
+/// Runs a program from its arguments to its exit code; a `main` is this one call. `start` builds
+/// the service from its configuration, spawns what it needs on [`App::tasks`] and returns once it
+/// can be asked; the process is ready from then on.
+#[must_use]
+pub fn run<C: ServiceConfig>(
+    start: impl AsyncFnOnce(C, App) -> Result<(), StartError>,
+) -> ExitCode {
+    let environment = Environment::of_process();
+    match decide::<C>(&environment) {
+        Decision::Run(loaded) => match runtime() {
+            Ok(runtime) => launch(&runtime, &environment, *loaded, start),
+            Err(error) => fail(&format!("the runtime cannot start: {error}")),
+        },
+        Decision::Print { text, warnings } => {
+            warnings
+                .iter()
+                .for_each(|warning| complain(&format!("warning: {warning}")));
+            say(&text)
+        }
+        Decision::Refuse(error) => {
+            complain(&error.to_string());
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Decision::Health(loaded) => match loaded.config.readiness() {
+            Some(address) => ask(&address),
+            None => fail("there is no address to ask"),
+        },
+    }
+}
+
+fn ask(address: &crate::ListenAddress) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let answer = match runtime {
+        Ok(runtime) => runtime.block_on(probe::ask(address)),
+        Err(error) => Err(error.to_string()),
+    };
+    match answer {
+        Ok((true, text)) => say(&format!("{text}\n")),
+        Ok((false, text)) => fail(&text),
+        Err(why) => fail(&why),
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores)
+        .enable_all()
+        .build()
+}
+
+fn launch<C: ServiceConfig>(
+    runtime: &tokio::runtime::Runtime,
+    environment: &Environment,
+    loaded: Loaded<C>,
+    start: impl AsyncFnOnce(C, App) -> Result<(), StartError>,
+) -> ExitCode {
+    let telemetry = {
+        let _inside = runtime.enter();
+        start_telemetry(environment, &loaded.config)
+    };
+    let telemetry = match telemetry {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let code = match runtime.block_on(Box::pin(live(loaded, start))) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!(%error, "the start failed");
+            let config = error.downcast_ref::<ConfigError>().is_some();
+            ExitCode::from(if config { EXIT_CONFIG } else { 1 })
+        }
+    };
+    telemetry.flush();
+    code
+}
+
+fn start_telemetry<C: ServiceConfig>(
+    environment: &Environment,
+    config: &C,
+) -> Result<Telemetry, telemetry::InitError> {
+    let process = config.process();
+    let terminal = environment.stderr_is_terminal;
+    let format = match process.log.format {
+        Some(LogFormatChoice::Text) => LogFormat::Text,
+        Some(LogFormatChoice::Json) => LogFormat::Json,
+        None if terminal => LogFormat::Text,
+        None => LogFormat::Json,
+    };
+    let wins = environment
+        .variables
+        .get("RUST_LOG")
+        .filter(|filter| !filter.trim().is_empty());
+    let filter = wins.unwrap_or(&process.log.level).clone();
+    let traces = process
+        .telemetry
+        .otlp_endpoint
+        .clone()
+        .map(|endpoint| TraceSettings {
+            endpoint,
+            service: C::SERVICE.name(),
+            version: VERSION,
+        });
+    telemetry::init(
+        &LogSettings {
+            filter,
+            format,
+            colours: terminal,
+        },
+        traces.as_ref(),
+    )
+}
+
+async fn live<C: ServiceConfig>(
+    loaded: Loaded<C>,
+    start: impl AsyncFnOnce(C, App) -> Result<(), StartError>,
+) -> Result<ExitCode, StartError> {
+    let mut signals = Signals::listen()?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let metrics = Arc::new(Metrics::new(build_info(C::SERVICE))?);
+    panics::report(Arc::clone(&metrics));
+    let config = loaded.config;
+    let process = config.process().clone();
+    let mut listeners = Vec::new();
+    for (name, address) in config.listeners() {
+        let listener = BoundListener::bind(name, &address).await?;
+        tracing::info!(listener = name, address = %listener, "listening");
+        listeners.push((name, listener));
+    }
+    let (tasks, health) = (Tasks::new(), Health::new());
+    let mut app = App {
+        tasks: tasks.clone(),
+        health: health.clone(),
+        metrics: Arc::clone(&metrics),
+        view: loaded.view,
+        listeners,
+    };
+    if let Some(listener) = app.listener(ADMIN_LISTENER) {
+        serve_admin(
+            &tasks,
+            listener,
+            &health,
+            process.telemetry.metrics.then_some(metrics),
+        );
+    }
+    let started = tokio::select! {
+        started = Box::pin(start(config, app)) => started,
+        (name, code) = signals.next() => {
+            tracing::info!(signal = name, "stopped while starting");
+            return Ok(exit_code(code));
+        }
+    };
+    if let Err(error) = started {
+        tasks.drain(std::time::Duration::ZERO).await;
+        return Err(error);
+    }
+    health.set_started();
+    let reason = tokio::select! {
+        reason = tasks.stop_wanted() => reason,
+        (name, _) = signals.next() => StopReason::Requested(name.to_owned()),
+    };
+    tracing::info!(%reason, "stopping");
+    health.set_draining();
+    let drain = async {
+        tokio::time::sleep(process.shutdown.min_delay).await;
+        tasks.drain(process.shutdown.grace).await
+    };
+    tokio::select! {
+        _ = drain => tracing::info!("stopped"),
+        (name, code) = signals.next() => {
+            tracing::warn!(signal = name, "a second signal: ending at once");
+            return Ok(exit_code(code));
+        }
+    }
+    Ok(match reason {
+        StopReason::Requested(_) => ExitCode::SUCCESS,
+        StopReason::Failed(_) => ExitCode::FAILURE,
+    })
+}
+
+fn serve_admin(
+    tasks: &Tasks,
+    listener: BoundListener,
+    health: &Health,
+    metrics: Option<Arc<Metrics>>,
+) {
+    let router = admin::routes(health.clone(), metrics);
+    // Not a server in the sense of the drain: it answers `draining` until the very end.
+    tasks.spawn(
+        "admin endpoint",
+        crate::tasks::OnFailure::Essential,
+        async move { axum::serve(listener, router).await },
+    );
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn say(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has gone; there is nobody to tell.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn fail(text: &str) -> ExitCode {
+    complain(text);
+    ExitCode::FAILURE
+}
+
+fn complain(text: &str) {
+    // Before logging is up, and for answers to a person, stderr is written directly; if it is
+    // closed there is nobody to tell.
+    if writeln!(std::io::stderr(), "{text}").is_err() {
+        tracing::debug!("stderr is closed");
+    }
+}
