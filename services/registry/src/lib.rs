@@ -3,15 +3,19 @@
 //! [`Registry`] holds the rules and implements the ports [`domain::Catalog`] and
 //! [`domain::fleet::Fleet`]; a [`Store`] holds the rows. [`SqliteStore`] is the one for a single
 //! machine. Nothing here reads the environment or knows of gRPC: whoever composes the service
-//! opens a store and serves the registry.
+//! machine. Nothing here reads the environment or knows of gRPC: whoever composes the service opens
+//! a store, lets the registry import what the Node server left
+//! ([`Registry::import_node_store`]), and serves it.
 
 mod catalog;
 mod feed;
 mod fleet;
+mod import;
 mod registry;
 mod settings;
 pub mod store;
 
+pub use import::{ImportError, ImportReport, InvalidRecord, StorePaths};
 pub use registry::Registry;
 pub use settings::Settings;
 pub use store::Store;
