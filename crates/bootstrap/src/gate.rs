@@ -27,7 +27,6 @@ struct State {
 
 impl Gate {
     /// Holds the drain until the guard is dropped.
-    #[must_use]
     pub fn enter(&self) -> Guard {
         self.state.inside.fetch_add(1, Ordering::AcqRel);
         Guard {

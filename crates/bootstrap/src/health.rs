@@ -205,7 +205,7 @@ mod tests {
         health.inform("cache", || {
             CheckReport::down("cold").with(json!({"entries": 0}))
         });
-        health.require("store", || CheckReport::up());
+        health.require("store", CheckReport::up);
         health.require("registry", move || {
             if state.load(Ordering::SeqCst) {
                 CheckReport::up()

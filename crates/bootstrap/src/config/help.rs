@@ -62,7 +62,7 @@ fn entry(key: &Key) -> String {
     };
     let default = match (key.default, key.default_note) {
         ("", "") => String::new(),
-        ("", note) => format!(" Default: {note}."),
+        ("", note) => format!(" Default: {}.", note.replace('`', "")),
         (default, _) => format!(" Default: {default}."),
     };
     let range = match key.kind {

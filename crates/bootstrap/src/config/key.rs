@@ -223,7 +223,7 @@ impl Key {
         self
     }
 
-    pub(crate) const fn from_file(mut self) -> Self {
+    pub(crate) const fn or_file(mut self) -> Self {
         self.from_file = true;
         self
     }

@@ -289,13 +289,14 @@ impl Layers<'_> {
             Effect::Refused | Effect::RefusedUnless(_) => self.problems.push(
                 Problem::new(
                     *name,
-                    format!("is not available in this version: {part} comes with a later one"),
+                    format!("belongs to {part}, which this version does not have"),
                     format!("unset {name}"),
                 )
                 .from(source),
             ),
             Effect::Unused => self.warnings.push(format!(
-                "{name} is accepted and not used ({source}): this version does not have {part}"
+                "{name} is accepted and not used ({source}): it belongs to {part}, which this version \
+                 does not have"
             )),
         }
     }
@@ -315,7 +316,7 @@ impl Layers<'_> {
             });
             let (message, fix) = match later {
                 Some((section, part)) => (
-                    format!("is not available in this version: {part} comes with a later one"),
+                    format!("belongs to {part}, which this version does not have"),
                     format!("remove {section} from the file"),
                 ),
                 None => (

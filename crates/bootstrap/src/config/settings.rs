@@ -86,12 +86,12 @@ impl Settings {
                 Some(value)
             }
             Err(why) => {
-                let why = if why.is_empty() {
-                    format!("must be {}", key.allowed())
+                let mut problem = if why.is_empty() {
+                    Problem::new(key.name, format!("must be {}", key.allowed()), mend(key))
                 } else {
-                    why
-                };
-                let mut problem = Problem::new(key.name, why, set_to(key)).from(source);
+                    Problem::new(key.name, why, set_to(key))
+                }
+                .from(source);
                 if !key.secret {
                     problem = problem.value(&raw.shown());
                 }
@@ -117,7 +117,9 @@ impl Settings {
     ) {
         let mut problem = Problem::new(name, message, fix);
         if let Some(line) = self.effective.iter().find(|line| line.key.name == name) {
-            problem = problem.from(&line.source);
+            if !line.value.is_null() {
+                problem = problem.from(&line.source);
+            }
             if !line.key.secret && !line.value.is_null() {
                 let shown = match &line.value {
                     Json::String(text) => text.clone(),
@@ -142,14 +144,20 @@ fn default_of(key: &Key) -> Option<Found> {
 }
 
 fn set_to(key: &Key) -> String {
-    if key.default.is_empty() {
-        format!("set {} to {}", key.name, key.allowed())
-    } else {
-        format!(
-            "set {} to {}, or unset it for the default `{}`",
-            key.name,
-            key.allowed(),
-            key.default
-        )
+    let default = match key.default {
+        "" => String::new(),
+        default => format!(", or unset it for the default `{default}`"),
+    };
+    format!("set {} to {}{default}", key.name, key.allowed())
+}
+
+/// For a message that has already said what is allowed.
+fn mend(key: &Key) -> String {
+    match key.default {
+        "" => format!("correct or unset {}", key.name),
+        default => format!(
+            "correct {}, or unset it for the default `{default}`",
+            key.name
+        ),
     }
 }

@@ -47,7 +47,13 @@ pub(super) fn toml(service: Service, lines: &[Effective]) -> String {
 fn entry(line: &Effective) -> String {
     let key = line.key;
     if key.file.is_empty() {
-        return format!("# {} = {}  # {}\n", key.name, line.value, line.source);
+        // Where the file itself is cannot stand in the file.
+        let shown = if line.value.is_null() {
+            "not set"
+        } else {
+            &line.value.to_string()
+        };
+        return format!("# {}: {shown}\n", key.name);
     }
     let (_, name) = split(key.file);
     if line.value.is_null() {

@@ -65,7 +65,7 @@ section! {
     pub struct VerifyConfig for INNER {
         /// Ed25519 public keys (PEM, one after the other) whose signed calls are accepted.
         pub keys: Option<Pem> = Key::added("MCP_INTERNAL_VERIFY_KEYS", "internal.verifyKeys")
-            .kind(Kind::Pem).from_file();
+            .kind(Kind::Pem).or_file();
     }
 }
 
