@@ -1,0 +1,16 @@
+//! The ports as clients: each call is one signed request.
+//!
+//! A [`Link`] is a connection to one service: made once, connected when first needed, connected
+//! again when lost. Adapters are cheap clones of it.
+
+mod catalog;
+mod codec;
+mod fleet;
+mod link;
+mod runner;
+mod watch;
+
+pub use self::catalog::CatalogClient;
+pub use self::fleet::FleetClient;
+pub use self::link::Link;
+pub use self::runner::RunnerClient;

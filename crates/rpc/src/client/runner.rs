@@ -1,0 +1,156 @@
+//! The port `Runner` as a client.
+
+use async_trait::async_trait;
+use domain::runner::Failure;
+use domain::{Call, CallContext, Error, ErrorCode, Outcome, Result, RunEvent, RunStream, Runner};
+use futures::channel::oneshot;
+use futures::stream::unfold;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::time::Instant;
+use tonic::Streaming;
+
+use super::link::{Link, Timer};
+use crate::convert::{call_to, event_from};
+use crate::{method, pb, status};
+
+/// An executor over gRPC.
+#[derive(Debug, Clone)]
+pub struct RunnerClient(Link);
+
+impl RunnerClient {
+    /// A client on a link to one executor.
+    #[must_use]
+    pub fn new(link: Link) -> Self {
+        Self(link)
+    }
+}
+
+#[async_trait]
+impl Runner for RunnerClient {
+    async fn run(&self, context: &CallContext, call: Call) -> Result<RunStream> {
+        let mut timer = Some(self.0.timer(&method::RUN));
+        let started = self.start(context, call, &mut timer).await;
+        if let (Err(error), Some(timer)) = (&started, timer) {
+            timer.stop(Err(error.code()));
+        }
+        started
+    }
+}
+
+impl RunnerClient {
+    async fn start(
+        &self,
+        context: &CallContext,
+        call: Call,
+        timer: &mut Option<Timer>,
+    ) -> Result<RunStream> {
+        let deadline = Instant::now() + context.budget;
+        let backend = self.0.backend();
+        // Dropping `hold` ends the request stream, which cancels the call at the executor.
+        let (hold, held) = oneshot::channel::<()>();
+        let open = held.into_stream().filter_map(|_| std::future::ready(None));
+        let message = pb::RunRequest {
+            message: Some(pb::run_request::Message::Call(call_to(
+                &context.principal.tenant,
+                call,
+            ))),
+        };
+        let first = async {
+            let mut events = self
+                .0
+                .streaming::<pb::RunResponse>(context, &method::RUN, message, open)
+                .await?;
+            let first = match events.message().await {
+                Ok(Some(first)) => event_from(first)?,
+                Ok(None) => return Err(status::broken(backend)),
+                Err(status) => return Err(status::to_error(status, backend, &method::RUN)),
+            };
+            Ok((first, events))
+        };
+        let (first, events) = match tokio::time::timeout_at(deadline, first).await {
+            Ok(first) => first?,
+            Err(_) => {
+                return Err(Error::new(
+                    ErrorCode::Timeout,
+                    format!("the {backend} did not take the call within its time"),
+                )
+                .with_may_have_run(true));
+            }
+        };
+        let running = Running {
+            first: Some(first),
+            events,
+            deadline,
+            backend,
+            timer: timer.take(),
+            _hold: hold,
+        };
+        Ok(Box::pin(unfold(Some(running), |running| async move {
+            let mut running = running?;
+            let event = running.next().await;
+            let left = match &event {
+                RunEvent::Finished(outcome) => {
+                    running.finished(outcome);
+                    None
+                }
+                _ => Some(running),
+            };
+            Some((event, left))
+        })))
+    }
+}
+
+/// A call that an executor has taken.
+struct Running {
+    first: Option<RunEvent>,
+    events: Streaming<pb::RunResponse>,
+    deadline: Instant,
+    backend: &'static str,
+    timer: Option<Timer>,
+    _hold: oneshot::Sender<()>,
+}
+
+impl Running {
+    async fn next(&mut self) -> RunEvent {
+        if let Some(first) = self.first.take() {
+            return first;
+        }
+        let error = match tokio::time::timeout_at(self.deadline, self.events.message()).await {
+            Ok(Ok(Some(message))) => match event_from(message) {
+                Ok(event) => return event,
+                Err(error) => Error::internal(error),
+            },
+            Ok(Ok(None)) => status::broken(self.backend),
+            Ok(Err(status)) => status::to_error(status, self.backend, &method::RUN),
+            Err(_) => Error::new(
+                ErrorCode::Timeout,
+                "the call did not finish within its time",
+            ),
+        };
+        if let Some(cause) = error.cause() {
+            tracing::warn!(code = %error.code(), %cause, "a running call was lost");
+        }
+        let mut outcome = Outcome::failed(error.code(), error.message());
+        outcome.result = Err(Failure {
+            code: error.code(),
+            message: error.message().to_owned(),
+            may_have_run: true,
+        });
+        RunEvent::Finished(outcome)
+    }
+
+    fn finished(&mut self, outcome: &Outcome) {
+        if let Some(timer) = self.timer.take() {
+            let carried = match &outcome.result {
+                // The request was answered, whatever the tool did.
+                Ok(_)
+                | Err(Failure {
+                    may_have_run: false,
+                    ..
+                }) => Ok(()),
+                Err(failure) => Err(failure.code),
+            };
+            timer.stop(carried);
+        }
+    }
+}

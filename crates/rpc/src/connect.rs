@@ -1,0 +1,223 @@
+//! Channels: connected when first needed, connected again when lost.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use domain::{Error, Result};
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint as Http};
+use tower::Service;
+
+use crate::endpoint::Endpoint;
+
+/// How long one attempt to connect may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// After a failed attempt the next waits this long, doubled with each failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+/// Longest wait between two attempts. Requests in between fail at once.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A silent connection is asked whether it lives after this time.
+const PING_AFTER: Duration = Duration::from_secs(5);
+/// A connection that does not answer within this time is given up.
+const PONG_WITHIN: Duration = Duration::from_secs(3);
+/// Flow control windows: a whole result without waiting for the reader, for most results.
+pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
+/// The same for all streams of a connection together.
+pub(crate) const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Largest headers of a response, in bytes: an error's texts are in them.
+const MAX_HEADER_BYTES: u32 = 64 * 1024;
+
+/// A channel to `endpoint` that connects with the first request.
+pub(crate) fn channel(endpoint: &Endpoint) -> Result<Channel> {
+    let uri = match endpoint {
+        Endpoint::Tcp { .. } => endpoint.to_string(),
+        // Only its authority is sent, and nobody looks at it.
+        Endpoint::Unix(_) | Endpoint::Pipe(_) => "http://localhost".to_owned(),
+    };
+    let http = Http::from_shared(uri)
+        .map_err(Error::internal)?
+        .connect_timeout(CONNECT_WITHIN)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PONG_WITHIN)
+        .keep_alive_while_idle(true)
+        .http2_max_header_list_size(MAX_HEADER_BYTES);
+    Ok(http.connect_with_connector_lazy(Connector {
+        endpoint: endpoint.clone(),
+        pause: Arc::default(),
+    }))
+}
+
+#[derive(Clone)]
+struct Connector {
+    endpoint: Endpoint,
+    pause: Arc<Mutex<Pause>>,
+}
+
+/// Keeps failed attempts apart, so that a service that is away costs next to nothing.
+#[derive(Debug, Default)]
+struct Pause {
+    length: Duration,
+    until: Option<Instant>,
+}
+
+impl Pause {
+    fn failed(&mut self) {
+        self.length = (self.length * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.until = Some(Instant::now() + self.length);
+    }
+
+    fn is_on(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _uri: Uri) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move {
+            if this.pause.lock().is_on() {
+                return Err(io::Error::new(
+                    io::ErrorKind::ConnectionRefused,
+                    "the last attempt to connect failed a moment ago",
+                ));
+            }
+            // Also counts as a failure when this future is dropped at the connect timeout.
+            let attempt = Attempt {
+                pause: &this.pause,
+                connected: false,
+            };
+            attempt.finish(dial(&this.endpoint).await)
+        })
+    }
+}
+
+struct Attempt<'a> {
+    pause: &'a Mutex<Pause>,
+    connected: bool,
+}
+
+impl Attempt<'_> {
+    fn finish(mut self, outcome: io::Result<Stream>) -> io::Result<TokioIo<Stream>> {
+        self.connected = outcome.is_ok();
+        outcome.map(TokioIo::new)
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut pause = self.pause.lock();
+        if self.connected {
+            *pause = Pause::default();
+        } else {
+            pause.failed();
+        }
+    }
+}
+
+async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
+    match endpoint {
+        Endpoint::Tcp { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            // Small messages both ways: without it each waits for the other side's delayed ack.
+            stream.set_nodelay(true)?;
+            Ok(Stream::Tcp(stream))
+        }
+        Endpoint::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+        Endpoint::Pipe(dialer) => Ok(Stream::Pipe(dialer.dial().await?)),
+    }
+}
+
+/// A connection of any kind.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Pipe(DuplexStream),
+}
+
+macro_rules! each {
+    ($stream:expr, $inner:ident => $then:expr) => {
+        match $stream {
+            Stream::Tcp($inner) => $then,
+            Stream::Unix($inner) => $then,
+            Stream::Pipe($inner) => $then,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(&mut *self, inner => Pin::new(inner).poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(&mut *self, inner => Pin::new(inner).poll_write(context, bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(&mut *self, inner => Pin::new(inner).poll_flush(context))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(&mut *self, inner => Pin::new(inner).poll_shutdown(context))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(&mut *self, inner => Pin::new(inner).poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        each!(self, inner => inner.is_write_vectored())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_to_a_bound() {
+        let mut pause = Pause::default();
+        assert!(!pause.is_on());
+        for millis in [25, 50, 100, 200, 400, 500, 500] {
+            pause.failed();
+            assert_eq!(pause.length, Duration::from_millis(millis));
+            assert!(pause.is_on());
+            tokio::time::advance(pause.length).await;
+            assert!(!pause.is_on());
+        }
+    }
+}

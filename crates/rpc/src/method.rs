@@ -1,0 +1,65 @@
+//! Every method of the protocol, with its bounds.
+
+/// One gRPC method.
+#[derive(Debug)]
+pub(crate) struct Method {
+    /// Full name of the service.
+    pub(crate) service: &'static str,
+    /// Name of the method.
+    pub(crate) name: &'static str,
+    /// Path of the request.
+    pub(crate) path: &'static str,
+    /// Largest request message, in bytes.
+    pub(crate) max_request_bytes: usize,
+    /// Largest response message, in bytes.
+    pub(crate) max_response_bytes: usize,
+    /// Whether it changes or runs something, so that its token is accepted once only.
+    pub(crate) has_effects: bool,
+}
+
+const MIB: usize = 1024 * 1024;
+
+macro_rules! method {
+    ($service:literal, $name:literal, $request:expr, $response:expr, $effects:literal) => {
+        Method {
+            service: concat!("dynamic_mcp.v1.", $service),
+            name: $name,
+            path: concat!("/dynamic_mcp.v1.", $service, "/", $name),
+            max_request_bytes: $request,
+            max_response_bytes: $response,
+            has_effects: $effects,
+        }
+    };
+}
+
+// A call holds up to 16 MiB of arguments and 800 KB of code; a result up to 10 MB of output, which
+// JSON may stretch.
+pub(crate) static RUN: Method = method!("Runner", "Run", 20 * MIB, 20 * MIB, true);
+pub(crate) static CREATE: Method = method!("Catalog", "Create", 4 * MIB, 4 * MIB, true);
+pub(crate) static UPDATE: Method = method!("Catalog", "Update", 4 * MIB, 4 * MIB, true);
+pub(crate) static DELETE: Method = method!("Catalog", "Delete", MIB, MIB, true);
+pub(crate) static GET: Method = method!("Catalog", "Get", MIB, 4 * MIB, false);
+pub(crate) static GET_CODE: Method = method!("Catalog", "GetCode", MIB, 4 * MIB, false);
+pub(crate) static WATCH_CATALOG: Method = method!("Catalog", "Watch", MIB, 4 * MIB, false);
+pub(crate) static HEARTBEAT: Method = method!("Fleet", "Heartbeat", MIB, MIB, true);
+pub(crate) static LEAVE: Method = method!("Fleet", "Leave", MIB, MIB, true);
+pub(crate) static WATCH_FLEET: Method = method!("Fleet", "Watch", MIB, 4 * MIB, false);
+
+/// All of them.
+pub(crate) static ALL: [&Method; 10] = [
+    &RUN,
+    &CREATE,
+    &UPDATE,
+    &DELETE,
+    &GET,
+    &GET_CODE,
+    &WATCH_CATALOG,
+    &HEARTBEAT,
+    &LEAVE,
+    &WATCH_FLEET,
+];
+
+/// The method with this path.
+pub(crate) fn at(path: &str) -> Option<&'static Method> {
+    ALL.into_iter().find(|method| method.path == path)
+}

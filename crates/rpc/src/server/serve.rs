@@ -1,0 +1,184 @@
+//! The server: which ports it offers, and its life.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::internal::{IdentityLayer, Verifier};
+use domain::fleet::Fleet;
+use domain::{Catalog, Runner};
+use telemetry::Metrics;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic::transport::Server as Http;
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, health_reporter};
+
+use super::answer::Shared;
+use super::catalog::CatalogService;
+use super::fleet::FleetService;
+use super::incoming::{Connections, Incoming};
+use super::policy::Rules;
+use super::runner::RunnerService;
+use crate::connect::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::method;
+use crate::pb::catalog_server::CatalogServer;
+use crate::pb::fleet_server::FleetServer;
+use crate::pb::runner_server::RunnerServer;
+
+/// Requests at once on one connection: a gateway's calls share one.
+const MAX_STREAMS: u32 = 1024;
+/// Largest headers of a request, in bytes: the identity is the largest of ours.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// Streams that a caller may open and reset before they are looked at (rapid reset).
+const MAX_PENDING_RESETS: usize = 32;
+/// Streams that we may have to reset because of a caller's mistakes before its connection ends.
+const MAX_ERROR_RESETS: usize = 64;
+/// A silent connection is asked whether it lives after this time.
+const PING_AFTER: Duration = Duration::from_secs(15);
+/// A connection that does not answer within this time is given up.
+const PONG_WITHIN: Duration = Duration::from_secs(5);
+
+/// The server ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+#[error("the gRPC server failed: {0}")]
+pub struct ServeError(#[from] tonic::transport::Error);
+
+/// A server for any of the ports. Health by `grpc.health.v1` is always there.
+pub struct Server {
+    shared: Shared,
+    verifier: Arc<Verifier>,
+    health: HealthReporter,
+    routes: Routes,
+    offered: Vec<&'static str>,
+}
+
+impl Server {
+    /// A server that lets in what `verifier` accepts.
+    #[must_use]
+    pub fn new(verifier: Arc<Verifier>) -> Self {
+        let (health, service) = health_reporter();
+        Self {
+            shared: Shared::default(),
+            verifier,
+            health,
+            routes: Routes::new(service),
+            offered: Vec::new(),
+        }
+    }
+
+    /// Counts requests in `grpc_server_duration`. Call it before the ports are added.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.shared.metrics = Some(metrics);
+        self
+    }
+
+    /// Offers the catalogue.
+    #[must_use]
+    pub fn catalog(self, catalog: Arc<dyn Catalog>) -> Self {
+        let service = CatalogService {
+            catalog,
+            shared: self.shared.clone(),
+        };
+        let limit = method::CREATE.max_request_bytes;
+        self.offer(CatalogServer::new(service).max_decoding_message_size(limit))
+    }
+
+    /// Offers the directory of executors.
+    #[must_use]
+    pub fn fleet(self, fleet: Arc<dyn Fleet>) -> Self {
+        let service = FleetService {
+            fleet,
+            shared: self.shared.clone(),
+        };
+        let limit = method::HEARTBEAT.max_request_bytes;
+        self.offer(FleetServer::new(service).max_decoding_message_size(limit))
+    }
+
+    /// Offers to run calls.
+    #[must_use]
+    pub fn runner(self, runner: Arc<dyn Runner>) -> Self {
+        let service = RunnerService {
+            runner,
+            shared: self.shared.clone(),
+        };
+        let limit = method::RUN.max_request_bytes;
+        self.offer(RunnerServer::new(service).max_decoding_message_size(limit))
+    }
+
+    fn offer<S>(mut self, service: S) -> Self
+    where
+        S: tower::Service<
+                http::Request<Body>,
+                Response = http::Response<Body>,
+                Error = std::convert::Infallible,
+            > + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.offered.push(S::NAME);
+        self.routes = self.routes.add_service(service);
+        self
+    }
+
+    /// Serves until `shutdown` completes: then health says `NOT_SERVING`, feeds end, no new
+    /// connection is taken, and what runs may finish. Whoever calls sets a deadline on that.
+    ///
+    /// # Errors
+    /// When the transport fails as a whole; a failed connection is no error.
+    pub async fn serve(
+        mut self,
+        incoming: Incoming,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), ServeError> {
+        for name in &self.offered {
+            self.health
+                .set_service_status(name, ServingStatus::Serving)
+                .await;
+        }
+        let http = Http::builder()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(MAX_STREAMS)
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+            .http2_max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+            .http2_keepalive_interval(Some(PING_AFTER))
+            .http2_keepalive_timeout(Some(PONG_WITHIN))
+            .layer(IdentityLayer::new(
+                self.verifier,
+                Rules(self.shared.clone()),
+            ));
+        let stopping = async {
+            shutdown.await;
+            self.shared.stopping.cancel();
+            self.health
+                .set_service_status("", ServingStatus::NotServing)
+                .await;
+            for name in &self.offered {
+                self.health
+                    .set_service_status(name, ServingStatus::NotServing)
+                    .await;
+                // Ends the streams of those who watch it.
+                self.health.clear_service_status(name).await;
+            }
+            self.health.clear_service_status("").await;
+        };
+        http.serve_with_incoming_shutdown(self.routes, Connections::new(incoming), stopping)
+            .await?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Server")
+            .field("offered", &self.offered)
+            .finish_non_exhaustive()
+    }
+}
