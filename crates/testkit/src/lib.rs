@@ -1,5 +1,6 @@
 //! Fakes and builders for tests.
 
+pub mod conformance;
 pub mod http;
 pub mod keys;
 pub mod mcp;

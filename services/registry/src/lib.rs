@@ -2,7 +2,6 @@
 //!
 //! [`Registry`] holds the rules and implements the ports [`domain::Catalog`] and
 //! [`domain::fleet::Fleet`]; a [`Store`] holds the rows. [`SqliteStore`] is the one for a single
-//! machine. Nothing here reads the environment or knows of gRPC: whoever composes the service
 //! machine. Nothing here reads the environment or knows of gRPC: whoever composes the service opens
 //! a store, lets the registry import what the Node server left
 //! ([`Registry::import_node_store`]), and serves it.

@@ -99,8 +99,8 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, OpenError> {
         .await
         .map_err(|source| classify(&path, source))?;
     check_owner(&path, &mut connection).await?;
-    migrate(&path, &mut connection).await?;
     drop(connection);
+    migrate(&path, &writer).await?;
     Ok(SqliteStore {
         path,
         writer,
@@ -199,8 +199,8 @@ async fn check_owner(path: &Path, connection: &mut SqliteConnection) -> Result<(
     }
 }
 
-async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
-    match MIGRATIONS.run(connection).await {
+async fn migrate(path: &Path, writer: &SqlitePool) -> Result<(), OpenError> {
+    match MIGRATIONS.run(writer).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(step)) => Err(OpenError::Newer {
             path: path.to_owned(),
