@@ -472,7 +472,7 @@ def main():
         # Task groups wrap what went wrong; the first inner error is the one that tells.
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        traceback.print_exception(error, file=sys.stdout)
+        traceback.print_exception(error, file=sys.stdout, limit=-4, chain=False)
         return 1
     print(f"ok {check.passed} checks")
     return 0
