@@ -1,17 +1,34 @@
 //! `/livez`, `/readyz` and `/metrics`: on a listener of their own at registry and executor, merged
 //! into its own router at the gateway. None needs a token.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use telemetry::Metrics;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::health::{Health, Readiness};
+use crate::listener::BoundListener;
+
+/// Connections at once to an admin endpoint of its own: a scraper and the probes need a few.
+const MAX_CONNECTIONS: usize = 64;
+/// Time for the headers of a request, also between two on one connection.
+const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest life of a connection, so that idle ones give their place back.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(3_600);
+/// Largest headers of a request.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// Media type of the Prometheus text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -54,6 +71,40 @@ pub fn scrape(metrics: &Metrics) -> Response {
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Serves the routes until it is dropped, with bounds on connections, headers and time.
+pub(crate) async fn serve(mut listener: BoundListener, router: Router) -> Result<(), Infallible> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_DEADLINE)
+        .max_buf_size(MAX_HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_CONNECTIONS as u32);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            (connection, _) = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
+                let service = TowerToHyperService::new(router.clone());
+                let builder = builder.clone();
+                connections.spawn(async move {
+                    let served = builder.serve_connection(TokioIo::new(connection), service);
+                    if let Ok(Err(error)) = timeout(CONNECTION_DEADLINE, served).await {
+                        tracing::debug!(%error, "a connection to the admin endpoint failed");
+                    }
+                });
+            }
+            Some(ended) = connections.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection to the admin endpoint ended badly");
+                }
+            }
         }
     }
 }

@@ -2,13 +2,14 @@
 //! tests never touch the real one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use rustix::fs::FileType;
 
-/// What the process was started with.
-#[derive(Debug, Clone, Default)]
+/// What the process was started with. It holds secrets, so its `Debug` shows counts only.
+#[derive(Clone, Default)]
 pub struct Environment {
     /// Arguments without the program's name.
     pub arguments: Vec<String>,
@@ -56,6 +57,16 @@ impl Environment {
             }
         }
         environment
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("arguments", &self.arguments.len())
+            .field("variables", &self.variables.len())
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 

@@ -23,7 +23,7 @@ pub use connection::{Connection, Peer};
 pub use environment::Environment;
 pub use gate::{Gate, Guard, Holder};
 pub use health::{CheckReport, Health, Readiness};
-pub use listener::{BindError, BoundListener};
+pub use listener::{BindError, BoundListener, Socket, SocketFile};
 pub use run::{App, EXIT_CONFIG, StartError, run};
 pub use secret::Secret;
 pub use tasks::{OnFailure, StopReason, Tasks};

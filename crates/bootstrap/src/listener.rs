@@ -35,19 +35,24 @@ pub struct BoundListener {
     address: ListenAddress,
 }
 
+/// The socket under a [`BoundListener`], for a server with an accept loop of its own.
 #[derive(Debug)]
-enum Socket {
+pub enum Socket {
+    /// TCP; accepted connections still need TCP_NODELAY.
     Tcp(TcpListener),
-    /// The file goes when the listener does.
+    /// A Unix socket.
     Unix {
+        /// The socket.
         listener: UnixListener,
-        _file: SocketFile,
+        /// Keep it as long as the server runs.
+        file: SocketFile,
     },
 }
 
-/// The file of a Unix socket; removed with the listener, unless another process has replaced it.
+/// The file of a Unix socket; removed when this is dropped, unless another process has replaced it.
 #[derive(Debug)]
-struct SocketFile {
+#[must_use = "the file is removed when this is dropped"]
+pub struct SocketFile {
     path: PathBuf,
     inode: u64,
 }
@@ -82,6 +87,12 @@ impl BoundListener {
     #[must_use]
     pub fn address(&self) -> &ListenAddress {
         &self.address
+    }
+
+    /// Takes the socket out.
+    #[must_use]
+    pub fn into_socket(self) -> Socket {
+        self.socket
     }
 
     /// The next connection; TCP ones have TCP_NODELAY set, without which an answer written in two
@@ -222,10 +233,7 @@ async fn bind_unix(path: &Path) -> Result<BoundListener, String> {
             };
             let address = ListenAddress::Unix(path.to_owned());
             Ok(BoundListener {
-                socket: Socket::Unix {
-                    listener,
-                    _file: file,
-                },
+                socket: Socket::Unix { listener, file },
                 address,
             })
         }

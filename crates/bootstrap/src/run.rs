@@ -18,7 +18,7 @@ use crate::listener::BoundListener;
 use crate::panics;
 use crate::probe;
 use crate::signals::Signals;
-use crate::tasks::{StopReason, Tasks};
+use crate::tasks::{OnFailure, StopReason, Tasks};
 use crate::version::{VERSION, build_info};
 
 /// Exit code of a configuration that cannot be started with (`EX_CONFIG` of sysexits.h).
@@ -63,7 +63,12 @@ pub fn run<C: ServiceConfig>(
     let environment = Environment::of_process();
     match decide::<C>(&environment) {
         Decision::Run(loaded) => match runtime() {
-            Ok(runtime) => launch(&runtime, &environment, *loaded, start),
+            Ok(runtime) => {
+                let code = launch(&runtime, &environment, *loaded, start);
+                // The drain has waited for what counts; a blocking call must not hold the exit.
+                runtime.shutdown_background();
+                code
+            }
             Err(error) => fail(&format!("the runtime cannot start: {error}")),
         },
         Decision::Print { text, warnings } => {
@@ -124,6 +129,9 @@ fn launch<C: ServiceConfig>(
         Ok(code) => code,
         Err(error) => {
             tracing::error!(%error, "the start failed");
+            if !tracing::enabled!(tracing::Level::ERROR) {
+                complain(&error.to_string());
+            }
             let config = error.downcast_ref::<ConfigError>().is_some();
             ExitCode::from(if config { EXIT_CONFIG } else { 1 })
         }
@@ -195,11 +203,13 @@ async fn live<C: ServiceConfig>(
         listeners,
     };
     if let Some(listener) = app.listener(ADMIN_LISTENER) {
-        serve_admin(
-            &tasks,
-            listener,
-            &health,
-            process.telemetry.metrics.then_some(metrics),
+        let metrics = process.telemetry.metrics.then_some(metrics);
+        let router = admin::routes(health.clone(), metrics);
+        // No server in the sense of the drain: it answers `draining` until the very end.
+        tasks.spawn(
+            "admin endpoint",
+            OnFailure::Essential,
+            admin::serve(listener, router),
         );
     }
     let started = tokio::select! {
@@ -228,28 +238,13 @@ async fn live<C: ServiceConfig>(
         _ = drain => tracing::info!("stopped"),
         (name, code) = signals.next() => {
             tracing::warn!(signal = name, "a second signal: ending at once");
-            return Ok(exit_code(code));
+            std::process::exit(code)
         }
     }
     Ok(match reason {
         StopReason::Requested(_) => ExitCode::SUCCESS,
         StopReason::Failed(_) => ExitCode::FAILURE,
     })
-}
-
-fn serve_admin(
-    tasks: &Tasks,
-    listener: BoundListener,
-    health: &Health,
-    metrics: Option<Arc<Metrics>>,
-) {
-    let router = admin::routes(health.clone(), metrics);
-    // Not a server in the sense of the drain: it answers `draining` until the very end.
-    tasks.spawn(
-        "admin endpoint",
-        crate::tasks::OnFailure::Essential,
-        async move { axum::serve(listener, router).await },
-    );
 }
 
 fn exit_code(code: i32) -> ExitCode {

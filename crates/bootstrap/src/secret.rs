@@ -21,6 +21,12 @@ impl Secret {
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+
+    /// The same secret as the type of the `secrecy` crate.
+    #[must_use]
+    pub fn into_inner(self) -> SecretString {
+        self.0
+    }
 }
 
 impl fmt::Debug for Secret {

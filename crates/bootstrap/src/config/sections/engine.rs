@@ -69,3 +69,12 @@ section! {
             .kind(Kind::Integer(0, 1_000)).default("2");
     }
 }
+
+impl EngineConfig {
+    /// CPUs of one sandbox in thousandths.
+    #[must_use]
+    pub fn cpu_millis(&self) -> u32 {
+        // Within the range of the key this neither loses nor overflows.
+        (self.cpu_limit * 1_000.0).round() as u32
+    }
+}
