@@ -1,1 +1,12 @@
-//! The Engine trait and the engines that run untrusted code.
+//! The [`Engine`] trait and the engines that run untrusted code.
+//!
+//! An engine takes one [`Job`], runs it behind walls of its own kind and gives its events back as
+//! an [`Execution`]. Dropping the execution stops the code and destroys its sandbox. The engine
+//! that needs nothing but the kernel is [`isolate`].
+
+mod engine;
+mod execution;
+pub mod isolate;
+
+pub use engine::{Engine, EngineStatus, Job, WallStatus};
+pub use execution::{Execution, ExecutionSink, execution};

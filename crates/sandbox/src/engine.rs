@@ -1,0 +1,84 @@
+//! What every engine offers.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::error::Result;
+use domain::id::RequestId;
+use domain::runner::{Call, EngineKind};
+use tokio::time::Instant;
+
+use crate::Execution;
+
+/// One call as an engine takes it: its limits are already clamped, its slot is taken.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// What runs.
+    pub call: Call,
+    /// `ctx.requestId`.
+    pub request_id: RequestId,
+    /// When the code is killed; never later than what `call.limits.timeout` allows.
+    pub deadline: Instant,
+}
+
+impl Job {
+    /// How much time is left, zero when there is none.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// One wall of a sandbox, as the start-up probe found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WallStatus {
+    /// Its name, for example `seccomp`.
+    pub name: &'static str,
+    /// Whether every attempt to break it failed.
+    pub held: bool,
+    /// Whether the engine refuses to run without it.
+    pub required: bool,
+    /// What was tried, or why it is missing.
+    pub detail: String,
+}
+
+/// An engine's state, for health and start-up lines.
+#[derive(Debug, Clone)]
+pub struct EngineStatus {
+    /// Which engine.
+    pub kind: EngineKind,
+    /// How many sandboxes it keeps ready.
+    pub pool_size: usize,
+    /// How many are ready now.
+    pub pool_idle: usize,
+    /// Sandboxes that run a call now.
+    pub running: usize,
+    /// The walls; empty for an engine that does not probe.
+    pub walls: Vec<WallStatus>,
+}
+
+/// Runs code that nobody trusts.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Which engine this is.
+    fn kind(&self) -> EngineKind;
+
+    /// Whether it can run such a call at all.
+    ///
+    /// # Errors
+    /// `policy_denied` with a sentence that names what the tool needs and this engine lacks.
+    fn supports(&self, call: &Call) -> Result<()>;
+
+    /// Takes a sandbox, hands the job in and returns while the code runs.
+    ///
+    /// # Errors
+    /// Nothing has run: `policy_denied` as [`Engine::supports`], `unavailable` when no sandbox can
+    /// be made, `timeout` when none was ready before the deadline.
+    async fn start(&self, job: Job) -> Result<Execution>;
+
+    /// Its state now. Cheap; called for every health check.
+    fn status(&self) -> EngineStatus;
+
+    /// Destroys every waiting sandbox, and every running one: to be called after the drain.
+    async fn shutdown(&self);
+}

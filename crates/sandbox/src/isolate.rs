@@ -1,0 +1,230 @@
+//! The engine `isolate`: QuickJS in a locked-down child process, one child for each call, from a
+//! pool of children that wait behind their walls. Needs nothing but the kernel.
+//!
+//! What the code finds there and which walls there are is told in `docs/isolate-engine.md`.
+
+mod call;
+mod child;
+mod frames;
+mod pool;
+mod spawn;
+mod usage;
+mod verdict;
+mod wire;
+
+use std::borrow::Cow;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use domain::error::{Error, ErrorCode, Result};
+use domain::runner::{Call, EngineKind, Usage};
+use domain::tool::{EngineChoice, Isolation, Runtime};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+
+pub use self::child::run_child_if_asked;
+
+use self::call::Running;
+use self::pool::Pool;
+use self::spawn::Spawner;
+use self::wire::JobHead;
+use crate::{Engine, EngineStatus, Execution, Job, WallStatus, execution};
+
+/// How an isolate engine is set up.
+#[derive(Debug, Clone)]
+pub struct IsolateSettings {
+    /// The program that is started as a child: one whose `main` begins with
+    /// [`run_child_if_asked`]. The running one by default.
+    pub program: PathBuf,
+    /// Sandboxes that wait for calls.
+    pub pool_size: usize,
+    /// The most memory that a call can be given, in bytes.
+    pub memory_bytes: u64,
+    /// Whether to start although a required wall is missing.
+    pub allow_weaker: bool,
+}
+
+impl Default for IsolateSettings {
+    fn default() -> Self {
+        Self {
+            program: PathBuf::from("/proc/self/exe"),
+            pool_size: 3,
+            memory_bytes: 512 << 20,
+            allow_weaker: false,
+        }
+    }
+}
+
+/// The engine. See the module.
+#[derive(Debug)]
+pub struct IsolateEngine {
+    pool: Pool,
+    walls: Vec<WallStatus>,
+    running: Arc<AtomicUsize>,
+    calls: TaskTracker,
+}
+
+impl IsolateEngine {
+    /// Starts the engine.
+    ///
+    /// # Errors
+    /// When no child can be started, or a required wall does not hold.
+    pub async fn launch(settings: IsolateSettings) -> io::Result<Self> {
+        let spawner = Spawner::new(settings.program, settings.memory_bytes)?;
+        let pool = Pool::new(spawner, settings.pool_size, Vec::new());
+        pool.fill();
+        Ok(Self {
+            pool,
+            walls: Vec::new(),
+            running: Arc::default(),
+            calls: TaskTracker::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl Engine for IsolateEngine {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Isolate
+    }
+
+    fn supports(&self, call: &Call) -> Result<()> {
+        let lacks = |what: &str| {
+            Err(Error::new(
+                ErrorCode::PolicyDenied,
+                format!("the isolate engine has no {what}; this tool needs the Docker engine"),
+            )
+            .with_fix("run an executor with Docker, or change the tool"))
+        };
+        match call {
+            Call {
+                runtime: Runtime::Python,
+                ..
+            } => lacks("Python"),
+            Call {
+                engine: EngineChoice::Docker,
+                ..
+            } => lacks("containers"),
+            Call {
+                isolation: Isolation::Tool,
+                ..
+            } => lacks("sandboxes that outlive a call"),
+            Call { dependencies, .. } if !dependencies.is_empty() => lacks("dependencies"),
+            _ => Ok(()),
+        }
+    }
+
+    async fn start(&self, job: Job) -> Result<Execution> {
+        self.supports(&job.call)?;
+        let nonce = *uuid::Uuid::new_v4().as_bytes();
+        let cpu_seconds = cpu_seconds(&job);
+        let frame = encode(&job, nonce, cpu_seconds)?;
+        let asked = Instant::now();
+        let (sandbox, warm) = match timeout_at(job.deadline, self.pool.take()).await {
+            Ok(Ok(taken)) => taken,
+            Ok(Err(error)) => return Err(Error::unavailable("sandbox").with_cause(error)),
+            Err(_) => {
+                let message = "no sandbox was free within the time of the call; nothing has run";
+                return Err(Error::new(ErrorCode::Timeout, message));
+            }
+        };
+        let usage = Usage {
+            checkout: asked.elapsed(),
+            warm,
+            ..Usage::default()
+        };
+        let (execution, sink) = execution();
+        let pool = self.pool.clone();
+        let running = Running {
+            job,
+            frame,
+            nonce,
+            cpu_seconds,
+            usage,
+            sink,
+            pool,
+        };
+        let count = InFlight::new(&self.running);
+        self.calls.spawn(async move {
+            running.drive(sandbox).await;
+            drop(count);
+        });
+        Ok(execution)
+    }
+
+    fn status(&self) -> EngineStatus {
+        EngineStatus {
+            kind: EngineKind::Isolate,
+            pool_size: self.pool.size(),
+            pool_idle: self.pool.idle(),
+            running: self.running.load(Ordering::Relaxed),
+            walls: self.walls.clone(),
+        }
+    }
+
+    async fn shutdown(&self) {
+        self.pool.close().await;
+        self.calls.close();
+        self.calls.wait().await;
+    }
+}
+
+/// Counts a running sandbox for as long as it lives.
+struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The CPU time of a call: its share of a core for its whole time, whole seconds, at least one.
+fn cpu_seconds(job: &Job) -> u64 {
+    let millis = job
+        .call
+        .limits
+        .timeout
+        .as_millis()
+        .saturating_mul(u128::from(job.call.limits.cpu_millis));
+    u64::try_from(millis.div_ceil(1_000_000))
+        .unwrap_or(u64::MAX / 2)
+        .max(1)
+}
+
+fn encode(job: &Job, nonce: wire::Nonce, cpu_seconds: u64) -> Result<Vec<u8>> {
+    let Job {
+        call, request_id, ..
+    } = job;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    let deadline = now.saturating_add(job.time_left()).as_millis();
+    let head = JobHead {
+        nonce,
+        tool: Cow::Borrowed(&call.tool),
+        revision: call.revision.map(|revision| revision.0),
+        request_id: Cow::Borrowed(request_id.as_str()),
+        deadline_ms: u64::try_from(deadline).unwrap_or(u64::MAX),
+        memory_bytes: call.limits.memory_bytes,
+        cpu_seconds,
+        max_output_bytes: call.limits.max_output_bytes,
+        log_level: call.log_level,
+        wants_progress: call.wants_progress,
+        client_capabilities: call.client_capabilities.as_deref(),
+    };
+    wire::encode_job(&head, call.args.get(), &call.code).ok_or_else(|| {
+        Error::invalid("args", "arguments and code together are too large")
+            .with_limit(format!("{} bytes", wire::MAX_TO_CHILD))
+    })
+}

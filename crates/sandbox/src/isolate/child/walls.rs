@@ -1,0 +1,209 @@
+//! The walls, in the order in which they are raised. Each is raised on its own, so that the probe
+//! can try to break each where it alone stands.
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, setrlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::seccomp;
+
+/// What a child needs besides the call's memory: the program, the runtime, frames on their way.
+const MEMORY_OVERHEAD: u64 = 96 << 20;
+
+/// Open files of a child, its three streams included; landlock needs one while it is set up.
+pub(super) const OPEN_FILES: u64 = 8;
+
+/// Stack of the child's one thread, in bytes.
+const STACK_BYTES: u64 = 8 << 20;
+
+/// CPU time of a child before it knows its call, in seconds.
+const IDLE_CPU_SECONDS: u64 = 3_600;
+
+/// One wall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wall {
+    /// Own user, network, IPC, host name and mount namespaces.
+    Namespaces,
+    /// No capability, not even inside the own user namespace.
+    Capabilities,
+    /// Nothing that is executed can gain a right.
+    NoNewPrivileges,
+    /// Memory, files, processes, core dumps, CPU.
+    Limits,
+    /// No other process of the same user may look into this one; it dies with its parent.
+    Isolation,
+    /// No file, no TCP port, no signal or abstract socket to the outside.
+    Landlock,
+    /// Only the system calls that running JavaScript takes.
+    Seccomp,
+}
+
+impl Wall {
+    /// In the order of raising.
+    pub(crate) const ALL: [Wall; 7] = [
+        Wall::Namespaces,
+        Wall::Capabilities,
+        Wall::NoNewPrivileges,
+        Wall::Limits,
+        Wall::Isolation,
+        Wall::Landlock,
+        Wall::Seccomp,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Wall::Namespaces => "namespaces",
+            Wall::Capabilities => "capabilities",
+            Wall::NoNewPrivileges => "no_new_privileges",
+            Wall::Limits => "limits",
+            Wall::Isolation => "isolation",
+            Wall::Landlock => "landlock",
+            Wall::Seccomp => "seccomp",
+        }
+    }
+
+    /// Whether the engine refuses to run without it. Namespaces are a kernel setting that many
+    /// hosts and containers turn off, and the other walls cover what they cover.
+    pub(crate) const fn required(self) -> bool {
+        !matches!(self, Wall::Namespaces)
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|wall| wall.name() == text)
+    }
+}
+
+/// What the walls are built from.
+#[derive(Debug)]
+pub(super) struct Walls {
+    /// The engine's process.
+    pub(super) parent: i32,
+    /// The most memory that any call may have.
+    pub(super) memory_bytes: u64,
+}
+
+impl Walls {
+    pub(super) fn raise(&self, wall: Wall) -> Result<(), String> {
+        match wall {
+            Wall::Namespaces => namespaces(),
+            Wall::Capabilities => capabilities(),
+            Wall::NoNewPrivileges => {
+                rustix::thread::set_no_new_privs(true).map_err(|error| error.to_string())
+            }
+            Wall::Limits => limits(self.memory_bytes),
+            Wall::Isolation => isolation(self.parent),
+            Wall::Landlock => landlock(),
+            Wall::Seccomp => seccomp::install(),
+        }
+    }
+}
+
+fn namespaces() -> Result<(), String> {
+    let all = CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWNS;
+    unshare(all).map_err(|error| format!("unshare: {error}"))
+}
+
+fn capabilities() -> Result<(), String> {
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, none).map_err(|error| format!("capset: {error}"))
+}
+
+fn limits(memory_bytes: u64) -> Result<(), String> {
+    let set = |resource, value: u64| {
+        let limit = Rlimit {
+            current: Some(value),
+            maximum: Some(value),
+        };
+        setrlimit(resource, limit).map_err(|error| format!("setrlimit {resource:?}: {error}"))
+    };
+    set(
+        Resource::As,
+        address_space()?
+            .saturating_add(memory_bytes)
+            .saturating_add(MEMORY_OVERHEAD),
+    )?;
+    set(Resource::Nofile, OPEN_FILES)?;
+    set(Resource::Fsize, 0)?;
+    set(Resource::Core, 0)?;
+    set(Resource::Nproc, 0)?;
+    set(Resource::Memlock, 0)?;
+    set(Resource::Msgqueue, 0)?;
+    set(Resource::Stack, STACK_BYTES)?;
+    set(Resource::Cpu, IDLE_CPU_SECONDS)
+}
+
+/// Bytes of address space in use now.
+fn address_space() -> Result<u64, String> {
+    let status = std::fs::read_to_string("/proc/self/status")
+        .map_err(|error| format!("/proc/self/status: {error}"))?;
+    status
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("VmSize:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse()
+                .ok()
+        })
+        .map(|kilobytes: u64| kilobytes * 1_024)
+        .ok_or_else(|| "/proc/self/status has no VmSize".to_owned())
+}
+
+/// Lowers memory and CPU to what one call may use. Lowering cannot fail.
+pub(super) fn lower_limits(walls: &Walls, memory_bytes: u64, cpu_seconds: u64) {
+    let asked = memory_bytes.min(walls.memory_bytes);
+    let mut memory = rustix::process::getrlimit(Resource::As);
+    memory.current = memory
+        .current
+        .map(|now| now.saturating_sub(walls.memory_bytes - asked));
+    let cpu = Rlimit {
+        current: Some(cpu_seconds),
+        maximum: Some(cpu_seconds + 1),
+    };
+    for (resource, limit) in [(Resource::As, memory), (Resource::Cpu, cpu)] {
+        if setrlimit(resource, limit).is_err() {
+            super::leave(5);
+        }
+    }
+}
+
+fn isolation(parent: i32) -> Result<(), String> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| format!("dumpable: {error}"))?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| format!("death signal: {error}"))?;
+    // The parent may have died before the line above.
+    let still = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    if still == Some(parent) {
+        Ok(())
+    } else {
+        super::leave(0)
+    }
+}
+
+fn landlock() -> Result<(), String> {
+    use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetStatus, Scope};
+
+    let apply = || {
+        Ruleset::default()
+            .handle_access(AccessFs::from_all(ABI::V9))?
+            .handle_access(AccessNet::from_all(ABI::V9))?
+            .scope(Scope::from_all(ABI::V9))?
+            .create()?
+            .restrict_self()
+    };
+    let status = apply().map_err(|error| format!("landlock: {error}"))?;
+    match status.ruleset {
+        RulesetStatus::NotEnforced => Err("the kernel has no landlock".to_owned()),
+        // An older kernel enforces what it knows; files are what every version knows.
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
+    }
+}

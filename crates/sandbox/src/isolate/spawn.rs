@@ -1,0 +1,229 @@
+//! Starting children. One thread does it for the engine's whole life, because a child dies with
+//! the thread that started it: that is how nothing stays when this process is killed.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::child::{CHILD_ARGUMENT, Wall};
+use super::frames::Frames;
+use super::wire::{FromChild, NO_CALL, Ready};
+
+/// Starts that may wait for the thread.
+const QUEUE: usize = 256;
+
+/// How long a child may take until its walls are up.
+const START_TIME: Duration = Duration::from_secs(10);
+
+/// How long the end of a killed process may take to be seen.
+const REAP_TIME: Duration = Duration::from_secs(5);
+
+/// Most of the standard error of a child that is read, in bytes.
+const MAX_STDERR: u64 = 8_192;
+
+/// Largest report of a child that has no call yet, in bytes.
+const MAX_REPORT: usize = 65_536;
+
+type Spawned = io::Result<(Child, UnixStream)>;
+
+struct Request {
+    arguments: Vec<String>,
+    reply: oneshot::Sender<Spawned>,
+}
+
+/// Starts children of one program.
+#[derive(Debug, Clone)]
+pub(super) struct Spawner {
+    requests: mpsc::Sender<Request>,
+    memory_bytes: u64,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.arguments.fmt(out)
+    }
+}
+
+impl Spawner {
+    /// Starts the thread. It ends when the last clone of this value is dropped.
+    pub(super) fn new(program: PathBuf, memory_bytes: u64) -> io::Result<Self> {
+        let (requests, mut queue) = mpsc::channel::<Request>(QUEUE);
+        let runtime = Handle::current();
+        let work = move || {
+            let _entered = runtime.enter();
+            while let Some(request) = queue.blocking_recv() {
+                let spawned = spawn(&program, &request.arguments);
+                // Whoever asked may have gone; the child dies when it is dropped.
+                drop(request.reply.send(spawned));
+            }
+        };
+        std::thread::Builder::new()
+            .name("isolate-spawner".to_owned())
+            .spawn(work)?;
+        Ok(Self {
+            requests,
+            memory_bytes,
+        })
+    }
+
+    async fn start(&self, mode: &str, more: Option<&str>) -> Spawned {
+        let mut arguments = vec![
+            CHILD_ARGUMENT.to_owned(),
+            mode.to_owned(),
+            std::process::id().to_string(),
+            self.memory_bytes.to_string(),
+        ];
+        arguments.extend(more.map(str::to_owned));
+        let (reply, spawned) = oneshot::channel();
+        let gone = |_| io::Error::other("the thread that starts sandboxes has ended");
+        self.requests
+            .send(Request { arguments, reply })
+            .await
+            .map_err(|_| gone(()))?;
+        spawned.await.map_err(|_| gone(()))?
+    }
+
+    /// Starts a child and waits until its walls are up.
+    pub(super) async fn sandbox(&self) -> io::Result<Sandbox> {
+        let (child, stream) = self.start(super::child::CALL_MODE, None).await?;
+        let mut sandbox = Sandbox::new(child, stream);
+        let first = timeout(START_TIME, sandbox.frames.next(&NO_CALL, MAX_REPORT)).await;
+        match first {
+            Ok(Ok(Some((FromChild::Ready, report)))) => {
+                let ready: Ready = serde_json::from_slice(&report).map_err(io::Error::other)?;
+                sandbox.missing = ready
+                    .missing
+                    .iter()
+                    .filter_map(|(wall, _)| Wall::parse(wall))
+                    .collect();
+                Ok(sandbox)
+            }
+            Ok(Ok(Some(_))) => Err(io::Error::other("the sandbox spoke before it was ready")),
+            Ok(Ok(None)) => {
+                let ended = sandbox.ended().await;
+                Err(io::Error::other(format!(
+                    "the sandbox ended while it started: {ended}"
+                )))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::Error::other("the sandbox took too long to start")),
+        }
+    }
+
+    /// Starts a child of the probe, without one of the walls if asked.
+    pub(super) async fn probe(&self, without: Option<Wall>) -> io::Result<Sandbox> {
+        let without = without.map(Wall::name);
+        let (child, stream) = self.start(super::child::PROBE_MODE, without).await?;
+        Ok(Sandbox::new(child, stream))
+    }
+}
+
+fn spawn(program: &PathBuf, arguments: &[String]) -> Spawned {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    let output: OwnedFd = theirs.try_clone()?.into();
+    let input: OwnedFd = theirs.into();
+    let child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(input))
+        .stdout(Stdio::from(output))
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    ours.set_nonblocking(true)?;
+    Ok((child, UnixStream::from_std(ours)?))
+}
+
+/// A child process. Dropping it kills it.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    child: Child,
+    stderr: Option<ChildStderr>,
+    output: OwnedWriteHalf,
+    pub(super) frames: Frames<OwnedReadHalf>,
+    /// Walls that it could not raise.
+    pub(super) missing: Vec<Wall>,
+}
+
+/// How a child ended, as far as it can be seen.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) status: Option<ExitStatus>,
+    pub(super) stderr: String,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.status {
+            Some(status) => write!(out, "{status}")?,
+            None => out.write_str("no exit status")?,
+        }
+        if self.stderr.is_empty() {
+            Ok(())
+        } else {
+            write!(out, ": {}", self.stderr.trim())
+        }
+    }
+}
+
+impl Sandbox {
+    fn new(mut child: Child, stream: UnixStream) -> Self {
+        let stderr = child.stderr.take();
+        let (input, output) = stream.into_split();
+        Self {
+            child,
+            stderr,
+            output,
+            frames: Frames::new(input),
+            missing: Vec::new(),
+        }
+    }
+
+    /// Whether the process still runs.
+    pub(super) fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    pub(super) async fn write(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.output.write_all(frame).await
+    }
+
+    /// Waits for the end of a process whose stream has ended, and reads its last words.
+    pub(super) async fn ended(&mut self) -> Ended {
+        let status = timeout(REAP_TIME, self.child.wait()).await;
+        let mut words = Vec::new();
+        if let Some(stderr) = self.stderr.take() {
+            // What could not be read in time is not worth waiting for.
+            drop(timeout(REAP_TIME, stderr.take(MAX_STDERR).read_to_end(&mut words)).await);
+        }
+        Ended {
+            status: status.ok().and_then(Result::ok),
+            stderr: String::from_utf8_lossy(&words).into_owned(),
+        }
+    }
+
+    /// Kills and reaps it.
+    pub(super) async fn destroy(mut self) {
+        if let Err(error) = timeout(REAP_TIME, self.child.kill())
+            .await
+            .unwrap_or(Ok(()))
+        {
+            tracing::warn!(%error, "a sandbox could not be killed");
+        }
+    }
+}
