@@ -1,7 +1,15 @@
-//! Fakes and builders for tests.
+//! Fakes and builders for tests: ports in memory, identities, and a link that can be broken.
 
-pub mod conformance;
-pub mod http;
-pub mod keys;
-pub mod mcp;
-pub mod process;
+mod build;
+mod catalog;
+mod fleet;
+mod identity;
+mod link;
+mod runner;
+
+pub use build::{call, context, draft, outcome, raw, spec};
+pub use catalog::FakeCatalog;
+pub use fleet::FakeFleet;
+pub use identity::Identity;
+pub use link::Link;
+pub use runner::{FakeRunner, Step};
