@@ -297,3 +297,45 @@ fn metrics_may_have_a_port_of_their_own() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn rust_log_wins_over_the_level_and_the_format_is_as_asked() {
+    // The public port is bound and logged, then the taken one ends the start.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().port().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let started = |format: &str, filter: Option<(&str, &str)>| {
+        let arguments = [
+            "--port=0",
+            "--transport=http",
+            "--log-format",
+            format,
+            "--metrics-port",
+            &taken,
+        ];
+        let mut command = command(&directory, &arguments);
+        let output = command
+            .env("LOG_LEVEL", "error")
+            .envs(filter)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let quiet = started("json", None);
+    assert_eq!(quiet.lines().count(), 1, "{quiet}");
+    assert!(quiet.contains(r#""level":"ERROR""#), "{quiet}");
+    let json = started("json", Some(("RUST_LOG", "info")));
+    assert!(
+        json.starts_with('{') && json.contains(r#""message":"listening""#),
+        "{json}"
+    );
+    let text = started("text", Some(("RUST_LOG", "info")));
+    assert!(
+        !text.contains(['{', '\u{1b}']) && text.contains(" INFO "),
+        "{text}"
+    );
+    // Even with the log off, the reason is said.
+    let off = started("json", Some(("RUST_LOG", "off")));
+    assert!(off.contains("another process listens there"), "{off}");
+}

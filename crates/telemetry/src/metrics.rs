@@ -89,6 +89,9 @@ metrics! {
 
         /// Duration of the registry's store operations, by operation.
         pub registry_query_duration: HistogramVec = "mcp_registry_query_duration_seconds" ["query"];
+        /// Stored tools that the registry could not read and left out of a change feed, counted each
+        /// time that a follower comes to one; the log names them.
+        pub registry_unreadable_records: IntCounter = "mcp_registry_unreadable_records_total";
         /// Catalogue version of the registry, or the one that a gateway's snapshot is at.
         pub catalogue_version: IntGauge = "mcp_catalogue_version";
         /// Seconds since a gateway's snapshot was last known to be current.

@@ -1,18 +1,21 @@
 //! The configuration of each program, and the contradictions that none may start with.
 
+mod split;
+
 use std::time::Duration;
 
 use super::checks;
 use super::key::Service;
 use super::sections::{
-    AccessConfig, AdminConfig, AuthConfig, CatalogConfig, EngineConfig, ExecutorServerConfig,
-    FileConfig, FleetConfig, GuardConfig, HttpConfig, InternalConfig, LogConfig, PolicyConfig,
-    Profile, ProfileConfig, RegistryClientConfig, RegistryServerConfig, ShutdownConfig,
-    SigningConfig, TelemetryConfig, Transport, TransportConfig, VerifyConfig,
+    AccessConfig, AuthConfig, CatalogConfig, EngineConfig, FileConfig, GuardConfig, HttpConfig,
+    LogConfig, PolicyConfig, Profile, ProfileConfig, ShutdownConfig, TelemetryConfig, Transport,
+    TransportConfig,
 };
 use super::settings::Settings;
 use crate::address::ListenAddress;
 use crate::environment::Environment;
+
+pub use split::{ExecutorConfig, GatewayConfig, RegistryConfig};
 
 /// What every program has.
 #[derive(Debug, Clone)]
@@ -220,207 +223,4 @@ impl ServiceConfig for StandaloneConfig {
         // Whoever runs `health` has pipes for stdio, but asks about the server beside it.
         Some(self.public.address())
     }
-}
-
-/// Configuration of the gateway.
-#[derive(Debug, Clone)]
-pub struct GatewayConfig {
-    /// What every program has.
-    pub process: ProcessConfig,
-    /// The MCP endpoint.
-    pub public: PublicConfig,
-    /// What a tool may ask for.
-    pub policy: PolicyConfig,
-    /// Where the registry is.
-    pub registry: RegistryClientConfig,
-    /// Where executors are.
-    pub fleet: FleetConfig,
-    /// The key that signs calls; always set at a gateway.
-    pub signing: SigningConfig,
-}
-
-impl ServiceConfig for GatewayConfig {
-    const SERVICE: Service = Service::Gateway;
-
-    fn read(settings: &mut SettingsHandle<'_>, _: &Environment) -> Option<Self> {
-        let settings = &mut *settings.0;
-        let process = process(settings);
-        let policy = PolicyConfig::read(settings);
-        let public = PublicConfig::read(settings, policy.as_ref(), true);
-        let registry = RegistryClientConfig::read(settings);
-        let fleet = FleetConfig::read(settings);
-        let signing = SigningConfig::read(settings);
-        let internal = InternalConfig::read(settings);
-        let insecure = internal.as_ref().map(|internal| internal.insecure);
-        checks::outgoing(settings, insecure, registry.as_ref(), fleet.as_ref());
-        checks::signing_key(settings, signing.as_ref());
-        internal?;
-        Some(Self {
-            process: process?,
-            public: public?,
-            policy: policy?,
-            registry: registry?,
-            fleet: fleet?,
-            signing: signing?,
-        })
-    }
-
-    fn process(&self) -> &ProcessConfig {
-        &self.process
-    }
-
-    fn listeners(&self) -> Vec<(&'static str, ListenAddress)> {
-        let admin = self
-            .public
-            .metrics_address()
-            .map(|address| (ADMIN_LISTENER, address));
-        std::iter::once((HTTP_LISTENER, self.public.address()))
-            .chain(admin)
-            .collect()
-    }
-
-    fn readiness(&self) -> Option<ListenAddress> {
-        Some(self.public.address())
-    }
-}
-
-/// Configuration of the registry.
-#[derive(Debug, Clone)]
-pub struct RegistryConfig {
-    /// What every program has.
-    pub process: ProcessConfig,
-    /// Where it listens.
-    pub listen: ListenAddress,
-    /// Where `/livez`, `/readyz` and `/metrics` are.
-    pub admin: ListenAddress,
-    /// Where tools are kept.
-    pub catalog: CatalogConfig,
-    /// What a tool may ask for.
-    pub policy: PolicyConfig,
-    /// The keys whose signatures are accepted; always set.
-    pub verify: VerifyConfig,
-}
-
-impl ServiceConfig for RegistryConfig {
-    const SERVICE: Service = Service::Registry;
-
-    fn read(settings: &mut SettingsHandle<'_>, _: &Environment) -> Option<Self> {
-        let settings = &mut *settings.0;
-        let process = process(settings);
-        let server = RegistryServerConfig::read(settings);
-        let admin = AdminConfig::read(settings).map(|admin| admin_address(settings, admin, 9464));
-        let catalog = CatalogConfig::read(settings);
-        let policy = PolicyConfig::read(settings);
-        let verify = VerifyConfig::read(settings);
-        let insecure = InternalConfig::read(settings).map(|internal| internal.insecure);
-        let listen = server.map(|server| server.listen);
-        checks::incoming(settings, insecure, "MCP_REGISTRY_LISTEN", listen.as_ref());
-        checks::verify_keys(settings, verify.as_ref());
-        insecure?;
-        Some(Self {
-            process: process?,
-            listen: listen?,
-            admin: admin?,
-            catalog: catalog?,
-            policy: policy?,
-            verify: verify?,
-        })
-    }
-
-    fn process(&self) -> &ProcessConfig {
-        &self.process
-    }
-
-    fn listeners(&self) -> Vec<(&'static str, ListenAddress)> {
-        vec![
-            (GRPC_LISTENER, self.listen.clone()),
-            (ADMIN_LISTENER, self.admin.clone()),
-        ]
-    }
-
-    fn readiness(&self) -> Option<ListenAddress> {
-        Some(self.admin.clone())
-    }
-}
-
-/// Configuration of the executor.
-#[derive(Debug, Clone)]
-pub struct ExecutorConfig {
-    /// What every program has.
-    pub process: ProcessConfig,
-    /// Where it listens and how it joins.
-    pub server: ExecutorServerConfig,
-    /// Where `/livez`, `/readyz` and `/metrics` are.
-    pub admin: ListenAddress,
-    /// Where the registry is.
-    pub registry: RegistryClientConfig,
-    /// What a tool may ask for.
-    pub policy: PolicyConfig,
-    /// What runs it.
-    pub engine: EngineConfig,
-    /// The key that signs the calls by which it joins; without one it does not join.
-    pub signing: SigningConfig,
-    /// The keys whose signatures are accepted; always set.
-    pub verify: VerifyConfig,
-}
-
-impl ServiceConfig for ExecutorConfig {
-    const SERVICE: Service = Service::Executor;
-
-    fn read(settings: &mut SettingsHandle<'_>, _: &Environment) -> Option<Self> {
-        let settings = &mut *settings.0;
-        let process = process(settings);
-        let server = ExecutorServerConfig::read(settings);
-        let admin = AdminConfig::read(settings).map(|admin| admin_address(settings, admin, 9465));
-        let registry = RegistryClientConfig::read(settings);
-        let policy = PolicyConfig::read(settings);
-        let engine = EngineConfig::read(settings);
-        let signing = SigningConfig::read(settings);
-        let verify = VerifyConfig::read(settings);
-        let insecure = InternalConfig::read(settings).map(|internal| internal.insecure);
-        let listen = server.as_ref().map(|server| server.listen.clone());
-        checks::incoming(settings, insecure, "MCP_EXECUTOR_LISTEN", listen.as_ref());
-        checks::outgoing(settings, insecure, registry.as_ref(), None);
-        checks::verify_keys(settings, verify.as_ref());
-        insecure?;
-        Some(Self {
-            process: process?,
-            server: server?,
-            admin: admin?,
-            registry: registry?,
-            policy: policy?,
-            engine: engine?,
-            signing: signing?,
-            verify: verify?,
-        })
-    }
-
-    fn process(&self) -> &ProcessConfig {
-        &self.process
-    }
-
-    fn listeners(&self) -> Vec<(&'static str, ListenAddress)> {
-        vec![
-            (GRPC_LISTENER, self.server.listen.clone()),
-            (ADMIN_LISTENER, self.admin.clone()),
-        ]
-    }
-
-    fn readiness(&self) -> Option<ListenAddress> {
-        Some(self.admin.clone())
-    }
-}
-
-fn admin_address(settings: &mut Settings, admin: AdminConfig, port: u16) -> ListenAddress {
-    admin.listen.unwrap_or_else(|| {
-        let address = ListenAddress::Tcp {
-            host: String::from("127.0.0.1"),
-            port,
-        };
-        settings.derived(
-            "MCP_ADMIN_LISTEN",
-            serde_json::Value::from(address.to_string()),
-        );
-        address
-    })
 }
