@@ -11,6 +11,7 @@ mod feed;
 mod fleet;
 mod import;
 mod registry;
+pub mod service;
 mod settings;
 pub mod store;
 
