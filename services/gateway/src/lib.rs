@@ -1,4 +1,30 @@
 //! The stateless MCP endpoint.
 
+mod admin;
+mod arguments;
+mod blocks;
+mod builtin;
+mod call;
+mod catalog;
+mod code;
+mod cursor;
+mod edge;
+mod error;
+mod gateway;
+mod guard;
+mod health;
+pub mod http;
+mod json_text;
+mod listing;
 pub mod mcp;
 pub mod operations;
+pub mod placement;
+mod record;
+mod resources;
+mod result;
+mod running;
+mod schemas;
+pub mod settings;
+pub mod stdio;
+
+pub use gateway::Gateway;

@@ -59,6 +59,29 @@ pub struct ToolResult {
     pub meta: Map<String, Value>,
 }
 
+/// What of MCP this gateway offers besides tools, by profile. A capability whose methods do not
+/// answer is not declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// `resources/*`.
+    pub resources: bool,
+    /// `prompts/*` and `completion/complete`.
+    pub prompts: bool,
+}
+
+/// One entry of `/health` and `/readyz`.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// `registry`, `executors` or `catalogue`.
+    pub name: &'static str,
+    /// Whether it is as it should be. A failing one makes `/health` say `unhealthy`.
+    pub healthy: bool,
+    /// Whether `/readyz` fails with it: requests cannot be served without it.
+    pub needed: bool,
+    /// A JSON object with the facts.
+    pub detail: Map<String, Value>,
+}
+
 /// A failure of the request itself: unknown tool, malformed request, fault of ours. Everything
 /// else that a caller should act on is a [`ToolResult`] with `is_error`.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -76,7 +99,11 @@ impl ProtocolError {
     /// -32602 with a sentence: unknown tool, prompt or resource, invalid parameters or cursor.
     #[must_use]
     pub fn invalid_params(message: impl Into<String>) -> Self {
-        Self { code: -32602, message: message.into(), data: None }
+        Self {
+            code: -32602,
+            message: message.into(),
+            data: None,
+        }
     }
 
     /// -32603: a fault of ours; the sentence names the request id and nothing else.

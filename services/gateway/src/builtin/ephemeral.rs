@@ -1,0 +1,99 @@
+//! `run_js_ephemeral`: code that is not stored, run like that of a stored tool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::dependency::Dependency;
+use domain::tool::{EngineChoice, Isolation, Runtime};
+use domain::{Call, CodeDigest, Error, RawValue, Result, limits, validate};
+use serde::Deserialize;
+
+use super::{Definition, Hints, Kind};
+use crate::arguments;
+use crate::operations::ToolCall;
+use crate::settings::{Profile, Settings};
+
+pub(super) const DEFINITION: Definition = Definition {
+    kind: Kind::RunJsEphemeral,
+    name: "run_js_ephemeral",
+    title: "Run JS Ephemeral",
+    description: "Execute one-off JavaScript in the configured execution sandbox without \
+                  persisting a tool",
+    input: r#"{"type":"object","properties":{
+        "code":{"type":"string","minLength":1,"maxLength":200000,
+        "description":"Body of async function run(args, ctx)"},
+        "args":{"type":"object","default":{}},
+        "image":{"type":"string","minLength":1,"maxLength":200,
+        "description":"Optional Docker image override"},
+        "dependencies":{"type":"array","default":[],"maxItems":64,"items":{"type":"object",
+        "properties":{"name":{"type":"string","minLength":1,"maxLength":214},
+        "version":{"type":"string","minLength":1,"maxLength":128}},
+        "required":["name","version"],"additionalProperties":false}},
+        "timeoutMs":{"type":"integer","minimum":1000,"maximum":120000}},
+        "required":["code"],"additionalProperties":false}"#,
+    output: r#"{"type":"object","properties":{
+        "ok":{"type":"boolean"},
+        "result":{"description":"What the code returned"},
+        "error":{"type":"string"},
+        "code":{"type":"string","description":"An error code when ok is false"},
+        "durationMs":{"type":"integer","minimum":0},
+        "logs":{"type":"array","items":{"type":"object","properties":{
+        "level":{"type":"string"},"message":{"type":"string"}},
+        "required":["level","message"]}}}}"#,
+    hints: Hints::ADDS,
+    profile: Profile::Mvp,
+};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Arguments {
+    code: Arc<str>,
+    args: Option<Box<RawValue>>,
+    image: Option<String>,
+    #[serde(default)]
+    dependencies: Vec<Dependency>,
+    timeout_ms: Option<u32>,
+}
+
+/// The execution that the arguments ask for.
+///
+/// # Errors
+/// `invalid_argument`, `policy_denied` (image, package).
+pub(crate) fn call(settings: &Settings, text: &str, call: &ToolCall) -> Result<Call> {
+    let Arguments {
+        code,
+        args,
+        image,
+        dependencies,
+        timeout_ms,
+    } = serde_json::from_str(text)
+        .map_err(|error| Error::invalid("arguments", error.to_string()))?;
+    if let Some(image) = &image {
+        validate::image_allowed("/image", image, &settings.policy)?;
+    }
+    validate::dependencies_allowed(
+        "/dependencies",
+        &dependencies,
+        Runtime::Node,
+        &settings.policy,
+    )?;
+    let asked = timeout_ms.unwrap_or(limits::DEFAULT_TIMEOUT_MS);
+    let mut limits = settings.run;
+    limits.timeout = limits.timeout.min(Duration::from_millis(asked.into()));
+    Ok(Call {
+        tool: DEFINITION.name.to_owned(),
+        revision: None,
+        code_digest: CodeDigest::of(&code),
+        code,
+        args: args.map_or_else(|| arguments::raw("{}"), Ok)?,
+        runtime: Runtime::Node,
+        engine: EngineChoice::Any,
+        isolation: Isolation::Call,
+        image: image.unwrap_or_else(|| settings.default_image.clone()),
+        dependencies,
+        limits,
+        log_level: call.log_level,
+        wants_progress: call.wants_progress,
+        client_capabilities: call.client_capabilities.clone(),
+    })
+}

@@ -1,0 +1,310 @@
+//! One tool call, read from top to bottom.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::principal::{Action, authorize};
+use domain::schema::Role;
+use domain::tool::ToolRecord;
+use domain::{Call, Error, ErrorCode, ToolName};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::builtin::{BuiltIn, Invocation, Kind, ephemeral};
+use crate::catalog::entry::Entry;
+use crate::gateway::Gateway;
+use crate::operations::{Notification, ProtocolError, ToolCall, ToolResult};
+use crate::record::CallRecord;
+use crate::result::{Settled, Settling};
+use crate::running::{self, Listener};
+use crate::{admin, arguments, error};
+
+/// How long a name that the snapshot does not know is asked for at the registry.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(3);
+/// `_meta` key of the engine that ran a call.
+const META_ENGINE: &str = "dynamic-mcp/engine";
+
+/// What a name stands for.
+enum Target<'a> {
+    BuiltIn(&'a BuiltIn),
+    Stored(Arc<Entry>),
+}
+
+/// Why there is no result of the tool itself.
+pub(crate) enum Refusal {
+    /// The request fails.
+    Protocol(ProtocolError),
+    /// The call is answered with this error.
+    Tool(Error),
+}
+
+impl From<ProtocolError> for Refusal {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Tool(error)
+    }
+}
+
+impl Gateway {
+    /// Answers a `tools/call`: resolve, authorise, check the arguments, admit, run, settle.
+    ///
+    /// Notifications go out while it runs; when nobody takes them any more the call goes on, until
+    /// this future is dropped: that stops the tool.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] for an unknown tool, arguments that are no object, and faults of ours.
+    /// Every other failure is a result with `is_error`.
+    pub async fn call_tool(
+        &self,
+        call: ToolCall,
+        notify: mpsc::Sender<Notification>,
+    ) -> Result<ToolResult, ProtocolError> {
+        let mut record = CallRecord::begin(&call, self.metrics());
+        let request = call.context.request_id.clone();
+        let settled = match self.answer(call, notify, &mut record).await {
+            Err(Refusal::Tool(refusal)) => error::refused(&refusal, &request, record.took())
+                .map(|result| (result, Some(refusal.code()))),
+            Err(Refusal::Protocol(error)) => Err(error),
+            Ok(settled) => Ok(settled),
+        };
+        record.end(settled)
+    }
+
+    async fn answer(
+        &self,
+        mut call: ToolCall,
+        notify: mpsc::Sender<Notification>,
+        record: &mut CallRecord,
+    ) -> Result<Settled, Refusal> {
+        let deadline = record.started() + call.context.budget;
+        let target = self.resolve(&call, deadline).await?;
+        record.resolved(match &target {
+            Target::BuiltIn(_) => None,
+            Target::Stored(entry) => Some(entry.record.revision),
+        });
+        match target {
+            Target::BuiltIn(tool) => {
+                let text = arguments::object(call.arguments.as_deref())?;
+                let text = if tool.is_management() {
+                    let (text, token) = admin::take_token(text)?;
+                    let principal = &mut call.context.principal;
+                    let elevated = token.and_then(|token| self.elevate(principal, &token));
+                    if let Some(elevated) = elevated {
+                        *principal = elevated;
+                    }
+                    text
+                } else {
+                    Cow::Borrowed(text)
+                };
+                authorize(&call.context.principal, tool.action())?;
+                let value = arguments::parse(&text)?;
+                arguments::check(tool.schema(), &value)?;
+                let tenant = &call.context.principal.tenant;
+                let permit = tool
+                    .is_guarded()
+                    .then(|| self.guard().admit(tenant, tool.name(), None));
+                let permit = permit.transpose()?;
+                let settled = if tool.kind() == Kind::RunJsEphemeral {
+                    let ephemeral = ephemeral::call(self.settings(), &text, &call)?;
+                    self.execute(ephemeral, None, &call, deadline, notify, record)
+                        .await
+                } else {
+                    let context = &call.context;
+                    let invocation = Invocation {
+                        gateway: self,
+                        context,
+                        text: &text,
+                        value: &value,
+                        deadline,
+                    };
+                    let answer = tool.run(&invocation).await;
+                    answer
+                        .and_then(|answer| answer.into_result())
+                        .map_err(Refusal::from)
+                };
+                if let (Some(permit), false) = (&permit, matches!(settled, Ok((_, None)))) {
+                    permit.failed();
+                }
+                settled
+            }
+            Target::Stored(entry) => {
+                let spec = &entry.record.spec;
+                authorize(
+                    &call.context.principal,
+                    Action::UseTool(&spec.required_scopes),
+                )
+                .map_err(|_| error::unknown_tool(&call.name))?;
+                let text = arguments::object(call.arguments.as_deref())?;
+                let args = match &spec.input_schema {
+                    None => arguments::args_property(text)?,
+                    Some(schema) => {
+                        let schema = self.schemas().get(entry.id, Role::Input, schema)?;
+                        arguments::check(&schema, &arguments::parse(text)?)?;
+                        text
+                    }
+                };
+                let args = arguments::raw(args)?;
+                let tenant = &call.context.principal.tenant;
+                let scope = format!("dynamic.exec.{}", call.name);
+                let permit = self.guard().admit(tenant, &scope, spec.rate_limit)?;
+                let settled = match self.load(&entry.record, &call, deadline).await {
+                    Err(refusal) => Err(refusal),
+                    Ok(code) => {
+                        let run = self.call_of(&entry.record, code, args, &call);
+                        self.execute(run, Some(&entry), &call, deadline, notify, record)
+                            .await
+                    }
+                };
+                if !matches!(settled, Ok((_, None))) {
+                    permit.failed();
+                }
+                settled
+            }
+        }
+    }
+
+    /// Finds out what the name stands for: a built-in, a tool of the snapshot, or, when the
+    /// snapshot may be behind, what the registry says.
+    async fn resolve(&self, call: &ToolCall, deadline: Instant) -> Result<Target<'_>, Refusal> {
+        let unknown = || Refusal::from(error::unknown_tool(&call.name));
+        if let Some(tool) = self.built_in(&call.name) {
+            return Ok(Target::BuiltIn(tool));
+        }
+        let tenant = &call.context.principal.tenant;
+        let served = |entry: Arc<Entry>| {
+            if entry.served() {
+                Ok(Target::Stored(entry))
+            } else {
+                Err(unknown())
+            }
+        };
+        if let Some(entry) = self.catalogue().find(tenant, &call.name) {
+            return served(entry);
+        }
+        let name = match ToolName::parse(&call.name) {
+            Ok(name) if !name.is_reserved() && self.catalogue().is_stale() => name,
+            _ => return Err(unknown()),
+        };
+        let within = deadline.min(Instant::now() + LOOK_UP_WITHIN);
+        let found = timeout_at(within, self.catalog().get(&call.context, &name, None));
+        match found
+            .await
+            .unwrap_or_else(|_| Err(Error::unavailable("registry")))
+        {
+            Ok(tool) => {
+                self.codes().put(&tool.record, &tool.code).await;
+                served(self.catalogue().learn(tool.record)?)
+            }
+            Err(error) if error.code() == ErrorCode::NotFound => Err(unknown()),
+            // A caller who may use tools but not read definitions cannot ask; that says nothing
+            // about the tool.
+            Err(error) if error.code() == ErrorCode::PermissionDenied => {
+                Err(Error::unavailable("registry").into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The code of a stored tool: cached, or one RPC.
+    async fn load(
+        &self,
+        record: &ToolRecord,
+        call: &ToolCall,
+        deadline: Instant,
+    ) -> Result<Arc<str>, Refusal> {
+        let fetch = self
+            .catalog()
+            .code(&call.context, &record.name, record.revision);
+        let loaded = timeout_at(deadline, self.codes().get(record, fetch)).await;
+        match loaded.unwrap_or_else(|_| Err(Error::unavailable("registry"))) {
+            Ok(code) => Ok(code),
+            // Deleted a moment ago, and the feed has not said so yet.
+            Err(error) if error.code() == ErrorCode::NotFound => {
+                Err(error::unknown_tool(&call.name).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn call_of(
+        &self,
+        record: &ToolRecord,
+        code: Arc<str>,
+        args: Box<domain::RawValue>,
+        call: &ToolCall,
+    ) -> Call {
+        let spec = &record.spec;
+        let mut limits = self.settings().run;
+        limits.timeout = limits
+            .timeout
+            .min(Duration::from_millis(spec.timeout_ms.into()));
+        Call {
+            tool: record.name.as_str().to_owned(),
+            revision: Some(record.revision),
+            code,
+            code_digest: record.code_digest,
+            args,
+            runtime: spec.runtime,
+            engine: spec.engine,
+            isolation: spec.isolation,
+            image: spec.image.clone(),
+            dependencies: spec.dependencies.clone(),
+            limits,
+            log_level: call.log_level,
+            wants_progress: call.wants_progress,
+            client_capabilities: call.client_capabilities.clone(),
+        }
+    }
+
+    /// Runs and settles: what every execution of code has in common.
+    async fn execute(
+        &self,
+        run: Call,
+        entry: Option<&Entry>,
+        call: &ToolCall,
+        deadline: Instant,
+        notify: mpsc::Sender<Notification>,
+        record: &mut CallRecord,
+    ) -> Result<Settled, Refusal> {
+        let output = match entry
+            .and_then(|entry| Some((entry, entry.record.spec.output_schema.as_ref()?)))
+        {
+            Some((entry, schema)) => Some(self.schemas().get(entry.id, Role::Output, schema)?),
+            None => None,
+        };
+        let listener = Listener {
+            tool: call.name.clone(),
+            log_level: call.log_level,
+            wants_progress: call.wants_progress,
+            notify,
+            reached: None,
+            sent: 0,
+        };
+        let ran = running::run(self.runner(), &call.context, run, deadline, listener).await;
+        let settling = Settling {
+            tool: &call.name,
+            output: output.as_deref(),
+            request: &call.context.request_id,
+            max_text_bytes: usize::try_from(self.settings().run.max_output_bytes)
+                .unwrap_or(usize::MAX),
+            took: record.took(),
+        };
+        match ran {
+            Err(error) => Ok(settling.failed(&error, &[])?),
+            Ok(ran) => {
+                record.ran_on(ran.engine);
+                let (mut result, code) = settling.settle(ran.outcome)?;
+                result
+                    .meta
+                    .insert(META_ENGINE.to_owned(), ran.engine.as_str().into());
+                Ok((result, code))
+            }
+        }
+    }
+}

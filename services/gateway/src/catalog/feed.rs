@@ -1,0 +1,96 @@
+//! Following the registry's change feed for as long as the gateway lives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{CallContext, Catalog, Error, Result};
+use futures::StreamExt;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Catalogue;
+
+/// How long the registry may take to open the feed.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long the feed may be silent: it speaks at least every five seconds.
+const SILENT_FOR: Duration = Duration::from_secs(12);
+/// The feed is opened anew after this long, since every call has a deadline.
+const FEED_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
+/// First and longest pause between attempts; a registry that comes back is followed within a
+/// second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(900));
+/// Most changes that are taken over in one step.
+const BATCH: usize = 1_024;
+
+impl Catalogue {
+    /// Follows the feed until `stop`; a feed that breaks is opened again, from where it was.
+    pub(crate) async fn follow(
+        self: Arc<Self>,
+        catalog: Arc<dyn Catalog>,
+        stop: CancellationToken,
+    ) {
+        let mut pause = PAUSES.0;
+        let mut told = false;
+        loop {
+            let before = self.status().last_sync;
+            let broken = tokio::select! {
+                () = stop.cancelled() => return,
+                broken = self.follow_once(&*catalog) => broken,
+            };
+            self.status.lock().connected = false;
+            let synced = self.status().last_sync != before;
+            if synced {
+                (pause, told) = (PAUSES.0, false);
+            }
+            if !told {
+                tracing::warn!(error = %broken, cause = ?broken.cause(),
+                    "the registry's change feed broke; going on from the snapshot");
+                told = true;
+            }
+            let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(jittered) => {}
+            }
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    async fn follow_once(&self, catalog: &dyn Catalog) -> Error {
+        match self.follow_to_the_end(catalog).await {
+            Ok(()) => Error::unavailable("registry"),
+            Err(error) => error,
+        }
+    }
+
+    async fn follow_to_the_end(&self, catalog: &dyn Catalog) -> Result<()> {
+        let since = {
+            let mut writer = self.writer.lock();
+            // Half of a whole catalogue is of no use: the next feed starts from what was complete.
+            writer.staging = None;
+            writer.synced
+        };
+        let silent = |_| Error::unavailable("registry");
+        let context = CallContext::service("gateway", FEED_LIFETIME);
+        let feed = timeout(OPEN_WITHIN, catalog.watch(&context, since))
+            .await
+            .map_err(silent)??;
+        let mut batches = feed.ready_chunks(BATCH);
+        while let Some(batch) = timeout(SILENT_FOR, batches.next()).await.map_err(silent)? {
+            let mut end = None;
+            let mut changes = Vec::with_capacity(batch.len());
+            for change in batch {
+                match change {
+                    Ok(change) => changes.push(change),
+                    Err(error) => end = Some(error),
+                }
+            }
+            self.apply(changes)?;
+            match end {
+                Some(error) => return Err(error),
+                None => self.status.lock().connected = true,
+            }
+        }
+        Ok(())
+    }
+}

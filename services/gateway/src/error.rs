@@ -1,0 +1,189 @@
+//! The one form in which a call that was refused or failed reaches the client.
+
+use std::time::Duration;
+
+use domain::runner::Printed;
+use domain::{Error, ErrorCode, RawValue, RequestId};
+use serde::Serialize;
+use serde_json::{Map, json, value::to_raw_value};
+
+use crate::operations::{ProtocolError, ToolResult};
+
+/// `structuredContent` of a failure (contract section 3).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FailureContent<'a> {
+    ok: bool,
+    error: &'a str,
+    code: ErrorCode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u128>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    may_have_run: Option<bool>,
+    duration_ms: u128,
+    #[serde(skip_serializing_if = "<[Printed]>::is_empty")]
+    logs: &'a [Printed],
+}
+
+/// The result of a call that was refused, or that failed outside of the tool's code.
+///
+/// # Errors
+/// -32603 when the result cannot be written, which its types exclude.
+pub(crate) fn refused(
+    error: &Error,
+    request: &RequestId,
+    took: Duration,
+) -> Result<ToolResult, ProtocolError> {
+    let text = sentence(error, request);
+    failure(error, request, &text.clone(), text, took, &[])
+}
+
+/// The result of a stored or ephemeral tool that ran, or was to run, and failed.
+///
+/// # Errors
+/// As [`refused`].
+pub(crate) fn failed(
+    tool: &str,
+    error: &Error,
+    request: &RequestId,
+    took: Duration,
+    logs: &[Printed],
+) -> Result<ToolResult, ProtocolError> {
+    let sentence = sentence(error, request);
+    let text = format!(
+        "Dynamic tool failed: {tool}\n\nDuration: {}ms\n\n{sentence}",
+        took.as_millis()
+    );
+    failure(error, request, &sentence, text, took, logs)
+}
+
+fn failure(
+    error: &Error,
+    request: &RequestId,
+    sentence: &str,
+    text: String,
+    took: Duration,
+    logs: &[Printed],
+) -> Result<ToolResult, ProtocolError> {
+    if error.code() == ErrorCode::Internal {
+        tracing::error!(request_id = %request, cause = ?error.cause(), "internal error");
+    }
+    let says_whether_it_ran = matches!(
+        error.code(),
+        ErrorCode::Unavailable | ErrorCode::Timeout | ErrorCode::Cancelled
+    );
+    let structured = to_raw_value(&FailureContent {
+        ok: false,
+        error: sentence,
+        code: error.code(),
+        field: error.field(),
+        limit: error.limit(),
+        fix: error.fix(),
+        retry_after_ms: error.retry_after().map(|after| after.as_millis()),
+        may_have_run: says_whether_it_ran.then(|| error.may_have_run()),
+        duration_ms: took.as_millis(),
+        logs,
+    });
+    Ok(ToolResult {
+        content: text_block(&text).map_err(|cause| unwritable(request, &cause))?,
+        structured_content: Some(structured.map_err(|cause| unwritable(request, &cause))?),
+        is_error: true,
+        meta: Map::new(),
+    })
+}
+
+/// The sentence for the caller; of an internal error only where to look.
+fn sentence(error: &Error, request: &RequestId) -> String {
+    if error.code() == ErrorCode::Internal {
+        return format!("internal error; look up request {request} in the log");
+    }
+    error.to_string()
+}
+
+/// JSON array of one text block.
+pub(crate) fn text_block(text: &str) -> serde_json::Result<Box<RawValue>> {
+    #[derive(Serialize)]
+    struct Block<'a> {
+        r#type: &'static str,
+        text: &'a str,
+    }
+    to_raw_value(&[Block {
+        r#type: "text",
+        text,
+    }])
+}
+
+/// Our own data could not be written as JSON: a fault of ours.
+pub(crate) fn unwritable(request: &RequestId, cause: &serde_json::Error) -> ProtocolError {
+    tracing::error!(request_id = %request, %cause, "a result could not be written as JSON");
+    ProtocolError::internal(request)
+}
+
+/// -32602 for a tool that is not there, or not for this caller.
+pub(crate) fn unknown_tool(name: &str) -> ProtocolError {
+    let shown: String = name.chars().take(128).collect();
+    let mut error = ProtocolError::invalid_params(format!("Unknown tool: {shown}"));
+    error.data = Some(json!({ "code": ErrorCode::NotFound }));
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(error: &Error) -> (String, serde_json::Value) {
+        let request = RequestId::accept("r-1").unwrap();
+        let result = refused(error, &request, Duration::from_millis(7)).unwrap();
+        assert!(result.is_error);
+        let content: serde_json::Value = serde_json::from_str(result.content.get()).unwrap();
+        let structured = result.structured_content.unwrap();
+        let text = content[0]["text"].as_str().unwrap().to_owned();
+        (text, serde_json::from_str(structured.get()).unwrap())
+    }
+
+    #[test]
+    fn everything_that_helps_is_in_the_result() {
+        let error = Error::invalid("/tool/title", "is too long")
+            .with_limit("1-120 characters")
+            .with_fix("shorten it")
+            .with_retry_after(Duration::from_millis(30));
+        let (text, structured) = shown(&error);
+        assert_eq!(
+            text,
+            "/tool/title: is too long (allowed: 1-120 characters); shorten it"
+        );
+        assert_eq!(
+            structured,
+            json!({
+                "ok": false, "error": text, "code": "invalid_argument", "field": "/tool/title",
+                "limit": "1-120 characters", "fix": "shorten it", "retryAfterMs": 30,
+                "durationMs": 7
+            })
+        );
+    }
+
+    #[test]
+    fn an_internal_error_shows_the_request_and_nothing_else() {
+        let (text, structured) = shown(&Error::internal("the database password is hunter2"));
+        assert_eq!(text, "internal error; look up request r-1 in the log");
+        assert!(!structured.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn unavailable_says_whether_the_tool_may_have_run() {
+        let (_, structured) = shown(&Error::unavailable("executor").with_may_have_run(true));
+        assert_eq!(structured["mayHaveRun"], true);
+    }
+
+    #[test]
+    fn an_unknown_name_is_not_echoed_without_end() {
+        assert_eq!(unknown_tool("x.y").message, "Unknown tool: x.y");
+        assert!(unknown_tool(&"x".repeat(10_000)).message.len() < 200);
+    }
+}

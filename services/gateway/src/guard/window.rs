@@ -1,0 +1,155 @@
+//! A sliding window in constant memory.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Parts of a window. A call is forgotten when the part it fell into has left the window, so a
+/// limit is never exceeded and a place comes free at most 1/32 of a window late.
+const PARTS: usize = 32;
+
+/// Counts calls over the last `length`.
+#[derive(Debug)]
+pub(super) struct Window {
+    length: Duration,
+    counts: [u32; PARTS],
+    total: u32,
+    /// Number of the newest part, counted from `start`.
+    newest: u64,
+    start: Instant,
+}
+
+impl Window {
+    pub(super) fn new(length: Duration, now: Instant) -> Self {
+        Self {
+            length,
+            counts: [0; PARTS],
+            total: 0,
+            newest: 0,
+            start: now,
+        }
+    }
+
+    pub(super) fn length(&self) -> Duration {
+        self.length
+    }
+
+    /// Whether no call is in the window.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        self.advance(now);
+        self.total == 0
+    }
+
+    /// Whether another call fits; if not, how long until one does.
+    pub(super) fn check(&mut self, max: u32, now: Instant) -> Result<(), Duration> {
+        self.advance(now);
+        if self.total < max {
+            return Ok(());
+        }
+        // The oldest part with calls leaves the window first.
+        let first = self.newest.saturating_sub(PARTS as u64 - 1);
+        let oldest = (first..=self.newest).find(|part| self.counts[slot(*part)] > 0);
+        let leaves = oldest.map_or(self.newest, |part| part + PARTS as u64);
+        let at = self.start + self.part_length() * u32::try_from(leaves).unwrap_or(u32::MAX);
+        Err(at
+            .saturating_duration_since(now)
+            .max(Duration::from_millis(1)))
+    }
+
+    /// Counts a call.
+    pub(super) fn count(&mut self) {
+        self.counts[slot(self.newest)] += 1;
+        self.total += 1;
+    }
+
+    fn part_length(&self) -> Duration {
+        // One part more than fits, so that a full window lies within the parts that are kept.
+        self.length / (PARTS as u32 - 1)
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.start).as_nanos();
+        let part = self.part_length().as_nanos().max(1);
+        let newest = u64::try_from(elapsed / part).unwrap_or(u64::MAX);
+        if newest - self.newest.min(newest) >= PARTS as u64 {
+            self.counts = [0; PARTS];
+            self.total = 0;
+            // Starting again keeps the numbers small.
+            self.start = now;
+            self.newest = 0;
+            return;
+        }
+        while self.newest < newest {
+            self.newest += 1;
+            let left = std::mem::take(&mut self.counts[slot(self.newest)]);
+            self.total -= left;
+        }
+    }
+}
+
+fn slot(part: u64) -> usize {
+    (part % PARTS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls by time, in the plainest way: what the window has to agree with.
+    struct Log(Vec<Instant>);
+
+    #[test]
+    fn a_limit_is_never_exceeded_and_places_come_free_in_time() {
+        let length = Duration::from_millis(1_000);
+        let start = Instant::now();
+        let mut window = Window::new(length, start);
+        let mut log = Log(Vec::new());
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        let mut now = start;
+        for _ in 0..20_000 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            now += Duration::from_micros(seed % 40_000);
+            let slack = length + length / 15;
+            let within = log
+                .0
+                .iter()
+                .filter(|at| now.duration_since(**at) < length)
+                .count();
+            let with_slack = log
+                .0
+                .iter()
+                .filter(|at| now.duration_since(**at) < slack)
+                .count();
+            match window.check(20, now) {
+                Ok(()) => {
+                    assert!(within < 20, "one too many");
+                    window.count();
+                    log.0.push(now);
+                }
+                Err(wait) => {
+                    assert!(with_slack >= 20, "refused although there was room");
+                    assert!(wait <= slack);
+                    assert!(
+                        window.check(20, now + wait).is_ok(),
+                        "the wait was too short"
+                    );
+                    now += wait;
+                }
+            }
+            log.0.retain(|at| now.duration_since(*at) < slack);
+        }
+    }
+
+    #[test]
+    fn a_long_pause_empties_it() {
+        let start = Instant::now();
+        let mut window = Window::new(Duration::from_secs(1), start);
+        window.check(1, start).unwrap();
+        window.count();
+        assert!(window.check(1, start + Duration::from_millis(999)).is_err());
+        assert!(window.check(1, start + Duration::from_secs(86_400)).is_ok());
+        assert!(window.is_idle(start + Duration::from_secs(86_400)));
+    }
+}

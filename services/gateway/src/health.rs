@@ -1,0 +1,60 @@
+//! What `/health` and `/readyz` say of the gateway.
+
+use serde_json::{Map, Value, json};
+
+use crate::gateway::Gateway;
+use crate::operations::Check;
+
+impl Gateway {
+    /// The state of everything that this gateway stands on, in a stable order.
+    #[must_use]
+    pub fn health(&self) -> Vec<Check> {
+        let status = self.catalogue().status();
+        let (version, tools) = self.catalogue().extent();
+        let age = status
+            .age()
+            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let synced = self.catalogue().has_synced();
+        let mut checks = vec![
+            Check {
+                name: "registry",
+                healthy: status.connected,
+                // A catalogue that is known serves on while the registry is away.
+                needed: false,
+                detail: object(json!({"connected": status.connected, "lastSyncAgeMs": age})),
+            },
+            Check {
+                name: "catalogue",
+                healthy: !self.catalogue().is_stale(),
+                needed: false,
+                detail: object(json!({
+                    "synced": synced, "version": version.0, "tools": tools, "ageMs": age
+                })),
+            },
+        ];
+        // Not ready before the first sync, and from then on as long as it is known.
+        if !synced {
+            for check in &mut checks {
+                check.healthy = false;
+                check.needed = true;
+            }
+        }
+        if let Some(placement) = self.placement() {
+            let (known, usable) = placement.extent();
+            checks.push(Check {
+                name: "executors",
+                healthy: usable > 0,
+                needed: true,
+                detail: object(json!({"known": known, "usable": usable})),
+            });
+        }
+        checks
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,157 @@
+//! Choosing an executor for each call.
+
+mod executor;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use domain::fleet::ExecutorInfo;
+use domain::runner::{EngineKind, RunStream};
+use domain::tool::{EngineChoice, Runtime};
+use domain::{Call, CallContext, Error, ErrorCode, Result, Runner};
+use parking_lot::Mutex;
+
+use self::executor::Executor;
+
+/// Makes the client of an executor; called once for each executor and not on the call path.
+pub type ClientFactory = Box<dyn Fn(&ExecutorInfo) -> Result<Arc<dyn Runner>> + Send + Sync>;
+
+/// A [`Runner`] over several executors: of two picked at random the one with fewer calls under way,
+/// among those that have the engine and are neither draining nor failing. What is refused before it
+/// was accepted, because the executor is away or full, is tried once more on another.
+pub struct Placement {
+    executors: ArcSwap<Vec<Arc<Executor>>>,
+    client: ClientFactory,
+    /// One change of the list at a time.
+    changing: Mutex<()>,
+}
+
+impl Placement {
+    /// A placement over nothing yet.
+    #[must_use]
+    pub fn new(client: ClientFactory) -> Self {
+        Self {
+            executors: ArcSwap::default(),
+            client,
+            changing: Mutex::new(()),
+        }
+    }
+
+    /// Replaces the list: the static ones and those of the fleet together. Executors are told apart
+    /// by address; one that stays keeps its connection and its calls. An empty list of engines
+    /// means that they are not known.
+    pub fn set_executors(&self, list: &[ExecutorInfo]) {
+        let _one_at_a_time = self.changing.lock();
+        let old = self.executors.load();
+        let mut new: Vec<Arc<Executor>> = Vec::with_capacity(list.len());
+        for info in list {
+            if new.iter().any(|known| known.address() == info.address) {
+                continue;
+            }
+            if let Some(kept) = old.iter().find(|known| known.address() == info.address) {
+                kept.describe(info);
+                new.push(Arc::clone(kept));
+                continue;
+            }
+            match (self.client)(info) {
+                Ok(client) => new.push(Arc::new(Executor::new(info, client))),
+                Err(error) => {
+                    tracing::warn!(executor = %info.address, %error, "cannot use this executor");
+                }
+            }
+        }
+        self.executors.store(Arc::new(new));
+    }
+
+    /// How many executors are known, and how many of them take calls now.
+    #[must_use]
+    pub fn extent(&self) -> (usize, usize) {
+        let executors = self.executors.load();
+        (
+            executors.len(),
+            executors.iter().filter(|one| one.takes_calls()).count(),
+        )
+    }
+
+    /// The executor for a call, other than the one that has just refused it.
+    fn choose(&self, call: &Call, refused_by: Option<&Arc<Executor>>) -> Option<Arc<Executor>> {
+        let executors = self.executors.load();
+        let others = executors
+            .iter()
+            .filter(|one| refused_by.is_none_or(|by| !Arc::ptr_eq(by, one)));
+        let others: Vec<_> = others.filter(|one| !one.is_draining()).collect();
+        let able: Vec<_> = others
+            .iter()
+            .copied()
+            .filter(|one| one.can_run(needs(call)))
+            .collect();
+        // Where no executor has the engine, any of them says so better than "unavailable" would.
+        let able = if able.is_empty() { others } else { able };
+        let working: Vec<_> = able
+            .iter()
+            .copied()
+            .filter(|one| one.takes_calls())
+            .collect();
+        // Where all fail, one of them is tried all the same: it may have come back.
+        let pool = if working.is_empty() { able } else { working };
+        match *pool.as_slice() {
+            [] => None,
+            [one] => Some(Arc::clone(one)),
+            _ => {
+                let first = fastrand::usize(..pool.len());
+                let second = (first + fastrand::usize(1..pool.len())) % pool.len();
+                let [first, second] = [pool[first], pool[second]];
+                let fewer = if second.in_flight() < first.in_flight() {
+                    second
+                } else {
+                    first
+                };
+                Some(Arc::clone(fewer))
+            }
+        }
+    }
+}
+
+fn needs(call: &Call) -> Option<EngineKind> {
+    let docker = call.engine == EngineChoice::Docker
+        || call.runtime == Runtime::Python
+        || !call.dependencies.is_empty();
+    docker.then_some(EngineKind::Docker)
+}
+
+#[async_trait]
+impl Runner for Placement {
+    async fn run(&self, context: &CallContext, call: Call) -> Result<RunStream> {
+        let none = || {
+            Error::new(
+                ErrorCode::Unavailable,
+                "no executor can be reached now; nothing was done",
+            )
+            .with_fix("try again in a few seconds")
+        };
+        let first = self.choose(&call, None).ok_or_else(none)?;
+        let refusal = match first.run(context, call.clone()).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        let elsewhere = matches!(
+            refusal.code(),
+            ErrorCode::Unavailable | ErrorCode::Overloaded
+        );
+        if !elsewhere || refusal.may_have_run() {
+            return Err(refusal);
+        }
+        match self.choose(&call, Some(&first)) {
+            Some(second) => {
+                tracing::debug!(from = first.address(), to = second.address(), %refusal,
+                    "trying another executor");
+                second.run(context, call).await
+            }
+            None => Err(refusal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
