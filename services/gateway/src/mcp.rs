@@ -21,12 +21,10 @@ mod write;
 
 pub use endpoint::McpSettings;
 pub use params::ParamHeader;
-pub use port::{
-    CompletionReference, CompletionRequest, Features, Health, Operations, Page, PromptResult,
-};
+pub use port::{CompletionReference, CompletionRequest, Operations, Page, PromptResult};
 
 pub(crate) use endpoint::Endpoint;
 pub(crate) use handler::{Handler, Wire};
 pub(crate) use refusal::Refusal;
-pub(crate) use reply::{is_event_stream, json as json_response};
+pub(crate) use reply::json as json_response;
 pub(crate) use request::Origin;

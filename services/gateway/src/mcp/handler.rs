@@ -118,7 +118,7 @@ impl Handler {
         page: &Page,
         origin: &Origin,
     ) -> Result<Vec<T>, ErrorData> {
-        serde_json::from_slice(&page.items).map_err(|error| fault(origin, &error))
+        serde_json::from_str(page.items.get()).map_err(|error| fault(origin, &error))
     }
 
     fn has_resources(&self, method: &'static str) -> Result<(), ErrorData> {

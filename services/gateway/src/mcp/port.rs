@@ -4,20 +4,19 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use domain::RawValue;
 use domain::call::CallContext;
 use domain::principal::Principal;
 use tokio::sync::{mpsc, watch};
 
 use crate::mcp::params::ParamHeader;
-use crate::operations::{Notification, ProtocolError, ToolCall, ToolResult};
+use crate::operations::{Check, Features, Notification, ProtocolError, ToolCall, ToolResult};
 
 /// One page of a list, already in the form of the wire.
 #[derive(Debug, Clone)]
 pub struct Page {
     /// A JSON array, serialised when the catalogue changed and not when it is asked for.
-    pub items: Bytes,
+    pub items: Arc<RawValue>,
     /// The cursor of the next page; `None` on the last one.
     pub next_cursor: Option<String>,
 }
@@ -49,25 +48,6 @@ pub enum CompletionReference {
     Prompt(String),
     /// A variable of this resource template.
     Resource(String),
-}
-
-/// Which parts of MCP exist in the running profile: what is not here is neither declared nor
-/// answered (-32601).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Features {
-    /// `resources/*`.
-    pub resources: bool,
-    /// `prompts/*` and `completion/complete`.
-    pub prompts: bool,
-}
-
-/// State of the process for `/readyz` and the health page.
-#[derive(Debug, Clone, Default)]
-pub struct Health {
-    /// Names of the checks that fail; empty means ready.
-    pub failing: Vec<String>,
-    /// An object for each check, by name.
-    pub checks: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The core as its edges see it. Every method is called with a verified principal; authorisation
@@ -171,5 +151,5 @@ pub trait Operations: Send + Sync + 'static {
     fn elevate(&self, principal: &Arc<Principal>, admin_token: &str) -> Option<Arc<Principal>>;
 
     /// What `/readyz` and the health page say.
-    async fn health(&self) -> Health;
+    async fn health(&self) -> Vec<Check>;
 }

@@ -86,13 +86,13 @@ impl Stamp {
         page: &Page,
     ) -> Vec<u8> {
         let modern = request.version.is_modern();
-        let mut out = open(id, 320 + page.items.len());
+        let mut out = open(id, 320 + page.items.get().len());
         if modern {
             out.extend_from_slice(br#""resultType":"complete","#);
         }
         json(&mut out, member);
         out.push(b':');
-        out.extend_from_slice(&page.items);
+        out.extend_from_slice(page.items.get().as_bytes());
         if let Some(cursor) = &page.next_cursor {
             out.extend_from_slice(br#","nextCursor":"#);
             json(&mut out, cursor);

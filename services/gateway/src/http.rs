@@ -1,0 +1,158 @@
+//! HTTP in front of the MCP endpoint: the routes, and the list of layers that every request passes.
+
+mod health;
+mod hosts;
+mod identity;
+mod limits;
+mod observe;
+mod security;
+mod serve;
+mod stalls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::{any, get};
+use axum::{Router, middleware};
+use domain::ErrorCode;
+use domain::principal::{Principal, Scope};
+use http::{Request, Response, StatusCode};
+use telemetry::Metrics;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+
+use crate::mcp::{Endpoint, McpSettings, Operations, Origin, Refusal, json_response};
+
+pub use hosts::{BadRule, HostRules};
+pub use serve::{ServeSettings, serve};
+
+/// Settings of the HTTP edge.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// Path of the MCP endpoint.
+    pub mcp_path: String,
+    /// Path of the health page.
+    pub health_path: String,
+    /// Whether `/metrics` is on this port.
+    pub metrics: bool,
+    /// The absolute end of every request but a subscription.
+    pub request_timeout: Duration,
+    /// Which `Host` and `Origin` are served.
+    pub hosts: HostRules,
+    /// Who calls without a credential.
+    pub anonymous: Arc<Principal>,
+    /// Settings of the endpoint itself.
+    pub mcp: McpSettings,
+}
+
+/// The caller of auth mode `none`. With an admin token configured, the scope that the token gives
+/// is not given to everybody.
+#[must_use]
+pub fn anonymous(admin_token_configured: bool) -> Arc<Principal> {
+    let scopes: Vec<Scope> = Scope::OUTSIDE
+        .iter()
+        .copied()
+        .filter(|scope| !(admin_token_configured && *scope == Scope::Admin))
+        .collect();
+    Arc::new(Principal::anonymous(&scopes))
+}
+
+/// The stages of a stop, as far as the edges take part in them.
+#[derive(Debug, Clone, Default)]
+pub struct Lifecycle {
+    /// Cancelled when the process wants no new requests: `/readyz` fails.
+    pub draining: CancellationToken,
+    /// Cancelled when what is endless has to end: subscriptions.
+    pub closing: CancellationToken,
+    /// The event streams that are open.
+    pub streams: TaskTracker,
+}
+
+/// What the handlers share.
+pub(crate) struct Edge {
+    settings: HttpSettings,
+    operations: Arc<dyn Operations>,
+    metrics: Arc<Metrics>,
+    endpoint: Arc<Endpoint>,
+    lifecycle: Lifecycle,
+}
+
+/// Small answers are sent as they are: compressing them costs more than it saves.
+const COMPRESS_ABOVE: u64 = 1_024;
+
+/// The public port.
+pub fn router(
+    settings: HttpSettings,
+    operations: Arc<dyn Operations>,
+    metrics: Arc<Metrics>,
+    lifecycle: Lifecycle,
+) -> Router {
+    let endpoint = Endpoint::new(
+        Arc::clone(&operations),
+        settings.mcp.clone(),
+        lifecycle.streams.clone(),
+        lifecycle.closing.clone(),
+    );
+    let edge = Arc::new(Edge { settings, operations, metrics, endpoint, lifecycle });
+    let compression = CompressionLayer::new()
+        .quality(tower_http::CompressionLevel::Fastest)
+        .compress_when(
+            SizeAbove::new(COMPRESS_ABOVE)
+                .and(NotForContentType::const_new("text/event-stream")),
+        );
+
+    let mut routes = Router::new()
+        .route(&edge.settings.mcp_path, any(mcp))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz));
+    if edge.settings.health_path != "/livez" && edge.settings.health_path != "/readyz" {
+        routes = routes.route(&edge.settings.health_path, get(health::page));
+    }
+    if edge.settings.metrics {
+        routes = routes.route("/metrics", get(health::metrics));
+    }
+
+    // Read from the bottom up: the last one sees a request first.
+    routes
+        .fallback(not_found)
+        // Who calls: the one place where a request without a valid credential ends.
+        .layer(middleware::from_fn_with_state(Arc::clone(&edge), identity::layer))
+        // A web page must not reach a local server through a name of its own (DNS rebinding).
+        .layer(middleware::from_fn_with_state(Arc::clone(&edge), hosts::layer))
+        // Heads that are too large are refused before anything looks into them.
+        .layer(middleware::from_fn(limits::layer))
+        // Lists of many tools shrink tenfold; event streams must not wait for a full block.
+        .layer(compression)
+        // What browsers may do with an answer, refusals included.
+        .layer(middleware::map_response(security::layer))
+        // The request's id, span, metric and last defence against a panic, around all of it.
+        .layer(middleware::from_fn_with_state(Arc::clone(&edge), observe::layer))
+        .with_state(edge)
+}
+
+async fn mcp(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    let Some(origin) = parts.extensions.remove::<Origin>() else {
+        tracing::error!("a request came past the layer that says who calls");
+        let refusal = StatusCode::INTERNAL_SERVER_ERROR;
+        return json_response(refusal, b"{\"error\":{\"code\":\"internal\"}}".to_vec());
+    };
+    edge.endpoint.handle(&parts, body, &origin).await
+}
+
+async fn not_found(request: Request<Body>) -> Response<Body> {
+    refuse(
+        &Refusal::http(StatusCode::NOT_FOUND, ErrorCode::NotFound, "there is nothing at this path"),
+        &request,
+    )
+}
+
+/// A refusal of a layer: the body has not been read, so no JSON-RPC id is known.
+fn refuse(refusal: &Refusal, request: &Request<Body>) -> Response<Body> {
+    let id = observe::request_id(request);
+    json_response(refusal.status, refusal.body(None, &id))
+}

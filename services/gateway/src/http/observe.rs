@@ -1,0 +1,92 @@
+//! The outermost layer: the request's id, its span, its metric, and what becomes of a panic.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::middleware::Next;
+use domain::{ErrorCode, RequestId, TraceContext};
+use futures::FutureExt as _;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use telemetry::TraceHeaders;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::Edge;
+use crate::mcp::{Refusal, json_response};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What this layer hands to the ones inside it.
+#[derive(Debug, Clone)]
+pub(super) struct Observed {
+    pub(super) request_id: RequestId,
+    pub(super) trace: TraceContext,
+    pub(super) received: Instant,
+}
+
+/// The id of a request that has passed this layer.
+pub(super) fn request_id(request: &Request<Body>) -> RequestId {
+    let observed = request.extensions().get::<Observed>();
+    observed.map_or_else(RequestId::random, |observed| observed.request_id.clone())
+}
+
+pub(super) async fn layer(
+    State(edge): State<Arc<Edge>>,
+    mut request: Request<Body>,
+    next: Next,
+) -> Response<Body> {
+    let received = Instant::now();
+    let method = request.method().clone();
+    let route = edge.route(request.uri().path());
+    let request_id = request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .and_then(RequestId::accept)
+        .unwrap_or_else(RequestId::random);
+    let span = tracing::info_span!("request", %method, route, id = request_id.as_str());
+    let incoming = TraceHeaders::from_headers(request.headers());
+    if let Some(incoming) = &incoming {
+        incoming.continue_in(&span);
+    }
+    let trace = TraceHeaders::of_span(&span).or(incoming).map_or_else(
+        TraceContext::default,
+        |headers| TraceContext {
+            traceparent: Some(headers.traceparent().to_owned()),
+            tracestate: headers.tracestate().map(str::to_owned),
+        },
+    );
+    let observed = Observed { request_id: request_id.clone(), trace, received };
+    request.extensions_mut().insert(observed);
+
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span).await;
+    let mut response = answered.unwrap_or_else(|_| {
+        // The panic itself is in the log already: the hook writes it with its place.
+        edge.metrics.panics.inc();
+        tracing::error!(request = %request_id, "a request ended in a panic");
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let refusal = Refusal::http(status, ErrorCode::Internal, "internal error");
+        json_response(status, refusal.body(None, &request_id))
+    });
+    if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    edge.metrics.record_request(&method, route, response.status(), received.elapsed());
+    response
+}
+
+impl Edge {
+    /// The route's label in the metrics: never the path that was asked for.
+    fn route(&self, path: &str) -> &'static str {
+        match path {
+            path if path == self.settings.mcp_path => "/mcp",
+            "/livez" => "/livez",
+            "/readyz" => "/readyz",
+            path if path == self.settings.health_path => "/health",
+            "/metrics" => "/metrics",
+            _ => "other",
+        }
+    }
+}

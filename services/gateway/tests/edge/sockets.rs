@@ -1,0 +1,244 @@
+//! What can only be seen on a socket.
+
+use std::time::Duration;
+
+use gateway::http::{ServeSettings, serve};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::rig::Rig;
+
+struct Server {
+    rig: Rig,
+    address: std::net::SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+async fn server(settings: ServeSettings) -> Server {
+    let rig = Rig::new(true);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::task::spawn_local(serve(listener, rig.router.clone(), settings, stop.clone()));
+    Server { rig, address, stop, task }
+}
+
+impl Server {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+}
+
+/// Whatever comes until the server closes, or for a while.
+async fn read(stream: &mut TcpStream, at_most: Duration) -> String {
+    let mut bytes = Vec::new();
+    let _closed = timeout(at_most, stream.read_to_end(&mut bytes)).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// One answer with a Content-Length, from a connection that stays open.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4_096];
+    loop {
+        let read = timeout(Duration::from_secs(5), stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "closed after {text:?}");
+        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map_or(0, |length| length.parse().unwrap());
+        if body.len() >= length {
+            return text;
+        }
+    }
+}
+
+fn request(extra: &str, body: &str) -> String {
+    format!(
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n{extra}\r\n{body}",
+        body.len()
+    )
+}
+
+fn call(tool: &str) -> String {
+    let params = json!({"name": tool});
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string()
+}
+
+async fn local<F: Future>(work: F) -> F::Output {
+    tokio::task::LocalSet::new().run_until(work).await
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_calls_answered_in_order() {
+    local(async {
+        let server = server(ServeSettings::default()).await;
+        let mut stream = server.connect().await;
+        for _ in 0..3 {
+            stream.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+            let answer = answer(&mut stream).await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            assert!(answer.ends_with('}'), "{answer}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_oversized_body_is_refused_unread_and_without_100_continue() {
+    local(async {
+        let server = server(ServeSettings::default()).await;
+        let mut stream = server.connect().await;
+        let head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                    Accept: application/json, text/event-stream\r\nContent-Length: 1000000000\r\n\
+                    Expect: 100-continue\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let started = Instant::now();
+        let text = read(&mut stream, Duration::from_secs(5)).await;
+        assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
+        assert!(!text.contains("100 Continue"), "{text}");
+        assert!(started.elapsed() < Duration::from_secs(1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_that_could_be_read_in_two_ways_are_refused() {
+    local(async {
+        let server = server(ServeSettings::default()).await;
+        let base = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                    Accept: application/json, text/event-stream\r\n";
+        for bad in [
+            "Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+            "Content-Length: +2\r\n\r\n{}",
+            "Content-Length: 2, 3\r\n\r\n{}x",
+            "Transfer-Encoding: chunked, identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+            "X-Folded: a\r\n b\r\nContent-Length: 2\r\n\r\n{}",
+            "X-Nul: a\0b\r\nContent-Length: 2\r\n\r\n{}",
+            "Host: localhost\r\nContent-Length: 2\r\n\r\n{}",
+        ] {
+            let mut stream = server.connect().await;
+            stream.write_all(format!("{base}{bad}").as_bytes()).await.unwrap();
+            let text = read(&mut stream, Duration::from_millis(300)).await;
+            let status = text.split(' ').nth(1).unwrap_or("closed");
+            assert!(matches!(status, "400" | "closed"), "{bad:?}: {text}");
+            assert!(text.matches("HTTP/1.1 ").count() <= 1, "{bad:?}: {text}");
+        }
+        assert_eq!(server.rig.fake.calls(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_is_cut_off_and_an_idle_connection_is_not() {
+    local(async {
+        let settings = ServeSettings {
+            header_timeout: Duration::from_millis(300),
+            idle_timeout: Duration::from_secs(20),
+            ..ServeSettings::default()
+        };
+        let server = server(settings).await;
+        let mut idle = server.connect().await;
+        idle.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+        answer(&mut idle).await;
+
+        let mut slow = server.connect().await;
+        let started = Instant::now();
+        for byte in "POST /mcp HTTP/1.1\r\nHost: localhost\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaa".bytes() {
+            if slow.write_all(&[byte]).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(read(&mut slow, Duration::from_secs(5)).await, "");
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+
+        idle.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+        assert!(answer(&mut idle).await.contains("200 OK"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_closed_at_once() {
+    local(async {
+        let settings = ServeSettings { max_connections: 2, ..ServeSettings::default() };
+        let server = server(settings).await;
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut stream = server.connect().await;
+            stream.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+            answer(&mut stream).await;
+            held.push(stream);
+        }
+        let mut one_more = server.connect().await;
+        assert_eq!(read(&mut one_more, Duration::from_secs(2)).await, "");
+        held.pop();
+        sleep(Duration::from_millis(50)).await;
+        let mut again = server.connect().await;
+        again.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+        assert!(answer(&mut again).await.contains("200 OK"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_closed_socket_cancels_the_call_before_and_after_the_stream_began() {
+    local(async {
+        let server = server(ServeSettings::default()).await;
+        for wait in [50, 1_200] {
+            let mut stream = server.connect().await;
+            stream.write_all(request("", &call("hang")).as_bytes()).await.unwrap();
+            sleep(Duration::from_millis(wait)).await;
+            assert_eq!(server.rig.fake.running(), 1);
+            drop(stream);
+            let started = Instant::now();
+            while server.rig.fake.running() > 0 {
+                assert!(started.elapsed() < Duration::from_secs(5), "after {wait} ms");
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_drain_lets_calls_end_and_closes_idle_connections() {
+    local(async {
+        let server = server(ServeSettings::default()).await;
+        let mut idle = server.connect().await;
+        idle.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+        answer(&mut idle).await;
+        let mut busy = server.connect().await;
+        let body = call("echo");
+        let (first, rest) = request("", &body).split_at(200).into_owned();
+        busy.write_all(first.as_bytes()).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        server.stop.cancel();
+        assert_eq!(read(&mut idle, Duration::from_secs(2)).await, "");
+        assert!(TcpStream::connect(server.address).await.is_err());
+        busy.write_all(rest.as_bytes()).await.unwrap();
+        assert!(read(&mut busy, Duration::from_secs(2)).await.contains("200 OK"));
+        timeout(Duration::from_secs(5), server.task).await.unwrap().unwrap();
+    })
+    .await;
+}
+
+trait Halves {
+    fn into_owned(self) -> (String, String);
+}
+
+impl Halves for (&str, &str) {
+    fn into_owned(self) -> (String, String) {
+        (self.0.to_owned(), self.1.to_owned())
+    }
+}
