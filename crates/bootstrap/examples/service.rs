@@ -52,6 +52,6 @@ async fn start(config: StandaloneConfig, mut app: App) -> Result<(), StartError>
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
     });
-    tracing::info!(max_tools = config.catalog.max_tools, "ready");
+    tracing::info!(max_tools = config.catalog.max_tools, "started");
     Ok(())
 }

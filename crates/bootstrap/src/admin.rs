@@ -8,17 +8,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse as _, Json, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use telemetry::Metrics;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::health::{Health, Readiness};
+use crate::health::Health;
 use crate::listener::BoundListener;
 
 /// Connections at once to an admin endpoint of its own: a scraper and the probes need a few.
@@ -47,20 +47,26 @@ pub fn routes(health: Health, metrics: Option<Arc<Metrics>>) -> Router {
 /// 200 while the process can answer at all.
 #[must_use]
 pub fn livez() -> Response {
-    fresh((StatusCode::OK, Json(json!({"status": "ok"}))).into_response())
+    fresh((StatusCode::OK, axum::Json(json!({"status": "ok"}))).into_response())
 }
 
-/// 200 when ready; 503 with the failing check by name when not, and while draining.
+/// 200 when ready; 503 with the failing checks by name when not, and while draining.
 #[must_use]
 pub fn readyz(health: &Health) -> Response {
-    let (status, body) = match health.readiness() {
-        Readiness::Ready => (StatusCode::OK, json!({"status": "ready"})),
-        Readiness::NotReady { check, reason } => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            json!({"status": "not_ready", "check": check, "reason": reason}),
-        ),
+    let readiness = health.readiness();
+    let (status, body) = if readiness.is_ready() {
+        (StatusCode::OK, json!({"status": "ready"}))
+    } else {
+        let names: Vec<&str> = readiness.failing.iter().map(|(name, _)| *name).collect();
+        let reasons: serde_json::Map<String, Json> = readiness
+            .failing
+            .iter()
+            .map(|(name, reason)| ((*name).to_owned(), Json::from(reason.as_str())))
+            .collect();
+        let body = json!({"status": "not ready", "failing": names, "reasons": reasons});
+        (StatusCode::SERVICE_UNAVAILABLE, body)
     };
-    fresh((status, Json(body)).into_response())
+    fresh((status, axum::Json(body)).into_response())
 }
 
 /// All metrics as Prometheus text.
@@ -150,7 +156,7 @@ mod tests {
         );
         let (status, body) = get(&router, "/readyz").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(body.contains(r#""check":"starting""#), "{body}");
+        assert!(body.contains(r#""failing":["starting"]"#), "{body}");
         health.set_started();
         let ready = (StatusCode::OK, r#"{"status":"ready"}"#.to_owned());
         assert_eq!(get(&router, "/readyz").await, ready);
@@ -158,13 +164,13 @@ mod tests {
         let (status, body) = get(&router, "/readyz").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(
-            body.contains(r#""check":"store","reason":"the file is locked""#),
+            body.contains(r#""failing":["store"],"reasons":{"store":"the file is locked"}"#),
             "{body}"
         );
         health.set_draining();
         let (status, body) = get(&router, "/readyz").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(body.contains(r#""check":"draining""#), "{body}");
+        assert!(body.contains(r#""failing":["draining"]"#), "{body}");
         assert_eq!(
             get(&router, "/livez").await.0,
             StatusCode::OK,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use serde_json::{Value as Json, json};
+use tokio_util::sync::CancellationToken;
 
 /// What a check found. Both texts are shown without authentication: no addresses, no secrets.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,22 +61,23 @@ pub struct Health {
 #[derive(Default)]
 struct Inner {
     started: AtomicBool,
-    draining: AtomicBool,
+    draining: CancellationToken,
     checks: RwLock<Vec<Check>>,
 }
 
-/// Whether the process wants requests.
+/// Why the process does not want requests: empty when it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    /// It does.
-    Ready,
-    /// It does not, for the first failing check.
-    NotReady {
-        /// `starting`, `draining` or the name of a required check.
-        check: &'static str,
-        /// Why.
-        reason: String,
-    },
+pub struct Readiness {
+    /// `draining`, `starting`, or every required check that fails, with the reason.
+    pub failing: Vec<(&'static str, String)>,
+}
+
+impl Readiness {
+    /// Whether the process wants requests.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.failing.is_empty()
+    }
 }
 
 impl Health {
@@ -119,33 +121,32 @@ impl Health {
 
     /// The process is about to stop. [`run`](crate::run) calls this first of all.
     pub fn set_draining(&self) {
-        self.inner.draining.store(true, Ordering::Release);
+        self.inner.draining.cancel();
     }
 
-    /// Whether the process is about to stop.
+    /// Cancelled when the process is about to stop: readiness is off, requests are still served.
     #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.inner.draining.load(Ordering::Acquire)
+    pub fn draining(&self) -> CancellationToken {
+        self.inner.draining.clone()
     }
 
-    /// Ready, or the first check that says no.
+    /// Ready, or everything that says no.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        let not_ready = |check, reason| Readiness::NotReady { check, reason };
-        if self.is_draining() {
-            return not_ready("draining", String::from("the process is stopping"));
+        let only = |check, reason: &str| Readiness {
+            failing: vec![(check, reason.to_owned())],
+        };
+        if self.inner.draining.is_cancelled() {
+            return only("draining", "the process is stopping");
         }
         if !self.inner.started.load(Ordering::Acquire) {
-            return not_ready("starting", String::from("the start is not complete"));
+            return only("starting", "the start is not complete");
         }
         let checks = self.inner.checks.read();
-        let failing = checks
-            .iter()
-            .filter(|check| check.required)
-            .find_map(|check| Some((check.name, (check.run)().failure?)));
-        match failing {
-            Some((check, reason)) => not_ready(check, reason),
-            None => Readiness::Ready,
+        let required = checks.iter().filter(|check| check.required);
+        let failing = required.filter_map(|check| Some((check.name, (check.run)().failure?)));
+        Readiness {
+            failing: failing.collect(),
         }
     }
 
@@ -173,10 +174,13 @@ impl fmt::Debug for Health {
 mod tests {
     use super::*;
 
+    const READY: Readiness = Readiness {
+        failing: Vec::new(),
+    };
+
     fn not_ready(check: &'static str, reason: &str) -> Readiness {
-        Readiness::NotReady {
-            check,
-            reason: reason.to_owned(),
+        Readiness {
+            failing: vec![(check, reason.to_owned())],
         }
     }
 
@@ -188,7 +192,7 @@ mod tests {
             not_ready("starting", "the start is not complete")
         );
         health.set_started();
-        assert_eq!(health.readiness(), Readiness::Ready);
+        assert_eq!(health.readiness(), READY);
         health.set_draining();
         assert_eq!(
             health.readiness(),
@@ -213,7 +217,7 @@ mod tests {
                 CheckReport::down("no answer for 3 s")
             }
         });
-        assert_eq!(health.readiness(), Readiness::Ready);
+        assert_eq!(health.readiness(), READY);
         up.store(false, Ordering::SeqCst);
         assert_eq!(
             health.readiness(),
@@ -222,6 +226,6 @@ mod tests {
         let names: Vec<&str> = health.reports().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["cache", "store", "registry"]);
         up.store(true, Ordering::SeqCst);
-        assert_eq!(health.readiness(), Readiness::Ready, "it heals");
+        assert_eq!(health.readiness(), READY, "it heals");
     }
 }

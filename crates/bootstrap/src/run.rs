@@ -224,12 +224,13 @@ async fn live<C: ServiceConfig>(
         return Err(error);
     }
     health.set_started();
+    tracing::info!(program = C::SERVICE.name(), version = VERSION, "ready");
     let reason = tokio::select! {
         reason = tasks.stop_wanted() => reason,
         (name, _) = signals.next() => StopReason::Requested(name.to_owned()),
     };
-    tracing::info!(%reason, "stopping");
     health.set_draining();
+    tracing::info!(%reason, "stopping");
     let drain = async {
         tokio::time::sleep(process.shutdown.min_delay).await;
         tasks.drain(process.shutdown.grace).await

@@ -181,20 +181,3 @@ fn listeners_are_what_the_keys_say() {
     );
     assert_eq!(executor.readiness().unwrap().to_string(), "127.0.0.1:9465");
 }
-
-#[test]
-fn a_json_store_is_imported_beside_its_database() {
-    let node = start(
-        "--dynamic-backend file --dynamic-store data/tools.json",
-        &[],
-    );
-    let catalog = node.standalone().config.catalog;
-    assert_eq!(catalog.database(), Path::new("data/registry.db"));
-    assert_eq!(catalog.import_candidates(), [Path::new("data/tools.json")]);
-    let own = start("", &[]).standalone().config.catalog;
-    assert_eq!(own.database(), Path::new(".dynamic-mcp/registry.db"));
-    assert_eq!(
-        own.import_candidates(),
-        [Path::new(".dynamic-mcp/tools.json")]
-    );
-}

@@ -41,31 +41,3 @@ section! {
             .kind(Kind::Bool).default("false");
     }
 }
-
-impl CatalogConfig {
-    /// The database file: the store itself, or `registry.db` beside a `.json` store.
-    #[must_use]
-    pub fn database(&self) -> PathBuf {
-        if self.imports_json() {
-            self.store.with_file_name("registry.db")
-        } else {
-            self.store.clone()
-        }
-    }
-
-    /// The JSON stores to import into an empty registry, the first that exists.
-    #[must_use]
-    pub fn import_candidates(&self) -> Vec<PathBuf> {
-        if self.imports_json() {
-            vec![self.store.clone()]
-        } else {
-            vec![PathBuf::from(".dynamic-mcp/tools.json")]
-        }
-    }
-
-    fn imports_json(&self) -> bool {
-        self.store
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
-    }
-}
