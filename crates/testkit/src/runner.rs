@@ -93,7 +93,7 @@ impl FakeRunner {
         self.calls.lock().clone()
     }
 
-    /// How many calls were dropped before their script ended.
+    /// How many calls were dropped before they finished.
     #[must_use]
     pub fn abandoned(&self) -> usize {
         self.abandoned.load(Ordering::SeqCst)
@@ -156,10 +156,7 @@ impl Runner for FakeRunner {
                             return Some((event, (steps, guard)));
                         }
                         Some(Step::Wait(time)) => tokio::time::sleep(time).await,
-                        None => {
-                            guard.done = true;
-                            return None;
-                        }
+                        None => return None,
                     }
                 }
             },
