@@ -6,5 +6,6 @@ mod health;
 mod identity;
 mod limits;
 mod links;
+mod raw;
 mod runner;
 mod setup;
