@@ -7,6 +7,11 @@ mod identity;
 mod link;
 mod runner;
 
+pub mod conformance;
+pub mod http;
+pub mod keys;
+pub mod mcp;
+pub mod process;
 pub use build::{call, context, draft, outcome, raw, spec};
 pub use catalog::FakeCatalog;
 pub use fleet::FakeFleet;
