@@ -10,7 +10,7 @@ use telemetry::{LogFormat, LogSettings, Metrics, Telemetry, TraceSettings};
 
 use crate::admin;
 use crate::config::{
-    ADMIN_LISTENER, ConfigError, Decision, Loaded, LogFormatChoice, ServiceConfig, decide,
+    ADMIN_LISTENER, ConfigError, Decision, Loaded, LogFormatChoice, Service, ServiceConfig, decide,
 };
 use crate::environment::Environment;
 use crate::health::Health;
@@ -42,6 +42,21 @@ pub struct App {
 }
 
 impl App {
+    /// An app without listeners, for parts that are put together in a process or a test of another
+    /// kind; nobody drains it but its maker.
+    ///
+    /// # Errors
+    /// When the metrics cannot be registered, which would be a fault of this program.
+    pub fn detached(service: Service) -> Result<Self, telemetry::MetricsError> {
+        Ok(Self {
+            tasks: Tasks::new(),
+            health: Health::new(),
+            metrics: Arc::new(Metrics::new(build_info(service))?),
+            view: Arc::new(Json::Object(serde_json::Map::new())),
+            listeners: Vec::new(),
+        })
+    }
+
     /// Takes a bound listener. `None` when the configuration has none of this name (the MCP endpoint
     /// in stdio mode) or it was taken before.
     pub fn listener(&mut self, name: &str) -> Option<BoundListener> {
