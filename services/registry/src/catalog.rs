@@ -71,7 +71,8 @@ impl Catalog for Registry {
         let (tenant, name) = (context.principal.tenant.clone(), name.clone());
         let core = Arc::clone(&self.core);
         let work = async move {
-            let deleted = core.store.delete(&tenant, &name, expected).await?;
+            let keep = core.settings.max_deleted;
+            let deleted = core.store.delete(&tenant, &name, expected, keep).await?;
             let version = match deleted {
                 Ok(version) => version,
                 // A stored tool whose name the product took later can be deleted like any other.

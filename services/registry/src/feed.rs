@@ -142,6 +142,7 @@ impl Feed {
             },
             Change::Unreadable { place, reason, .. } => {
                 self.unreadable += 1;
+                self.core.metrics.registry_unreadable_records.inc();
                 if self.unreadable <= NAMED {
                     tracing::warn!(
                         tool = place,

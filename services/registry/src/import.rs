@@ -213,15 +213,6 @@ impl Registry {
                 Err(refusal) => return Err(store_failed(Error::internal(format!("{refusal:?}")))),
             }
         }
-        for InvalidRecord {
-            position,
-            name,
-            reason,
-        } in &invalid
-        {
-            tracing::warn!(source = %path.display(), position, name, reason, "a tool was not imported");
-        }
-        tracing::info!(source = %path.display(), imported, left_out = invalid.len(), "imported tools");
         Ok(Some(ImportReport {
             source: path.to_owned(),
             imported,

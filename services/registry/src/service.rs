@@ -21,7 +21,10 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// The store cannot be opened or imported into, or the keys are not keys.
 pub async fn start(config: RegistryConfig, mut app: App) -> Result<(), StartError> {
     let registry = Arc::new(open(&config.catalog, &config.policy, &app).await?);
-    let pem = config.verify.keys.ok_or("MCP_INTERNAL_VERIFY_KEYS must be set")?;
+    let pem = config
+        .verify
+        .keys
+        .ok_or("MCP_INTERNAL_VERIFY_KEYS must be set")?;
     let keys = VerifyKeys::from_pem(&pem.0)?;
     let verifier = Arc::new(Verifier::new(keys, Audience::Registry));
     let server = Server::new(verifier)
@@ -90,7 +93,11 @@ fn watch_store(registry: &Registry, app: &App) {
         None => CheckReport::up(),
         Some(why) => CheckReport::down(why.clone()),
     });
-    app.tasks.spawn("store check", OnFailure::Essential, check(registry.clone(), tell));
+    app.tasks.spawn(
+        "store check",
+        OnFailure::Essential,
+        check(registry.clone(), tell),
+    );
 }
 
 async fn check(

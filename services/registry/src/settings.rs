@@ -11,6 +11,9 @@ pub struct Settings {
     pub max_tools: u32,
     /// Revisions kept of one tool (`MCP_DYNAMIC_MAX_REVISIONS`), at least 1; oldest go first.
     pub max_revisions: u32,
+    /// Names of deleted tools that are remembered, per tenant: a bound for the store and for a
+    /// feed. Who follows from before a forgotten one gets everything again.
+    pub max_deleted: u32,
     /// Refuses every write (`MCP_DYNAMIC_READ_ONLY`).
     pub read_only: bool,
     /// Images, packages and bounds that tools have to keep to.
@@ -27,6 +30,7 @@ impl Default for Settings {
         Self {
             max_tools: 256,
             max_revisions: 100,
+            max_deleted: 10_000,
             read_only: false,
             policy: Policy::default(),
             poll_interval: Duration::from_secs(1),

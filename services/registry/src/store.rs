@@ -66,7 +66,7 @@ pub type Verdict<T> = Result<std::result::Result<T, Refusal>>;
 /// Which versions this store can tell of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// The version of the empty store; anything older is of another store.
+    /// Changes are known from here on; anything older is of another store or was forgotten.
     pub first: CatalogVersion,
     /// The newest version.
     pub current: CatalogVersion,
@@ -134,7 +134,9 @@ pub trait Store: Send + Sync {
         keep: u32,
     ) -> Verdict<ToolRecord>;
 
-    /// Deletes a tool with its revisions and code; what stays is the name with its number.
+    /// Deletes a tool with its revisions and code; what stays is the name with its number. Of more
+    /// than `keep_deleted` such names the oldest are forgotten: the tenant's unknown names start
+    /// above their numbers, and [`Span::first`] moves past their deletion.
     ///
     /// # Errors
     /// Refusals: `Missing`, `Moved`.
@@ -143,6 +145,7 @@ pub trait Store: Send + Sync {
         tenant: &TenantId,
         name: &ToolName,
         expected: Option<Revision>,
+        keep_deleted: u32,
     ) -> Verdict<CatalogVersion>;
 
     /// Takes tools over into a store that never held one, all or nothing, and notes where they

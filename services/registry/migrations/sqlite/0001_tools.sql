@@ -9,7 +9,8 @@ CREATE TABLE meta (
 ) STRICT, WITHOUT ROWID;
 
 -- One row. Versions start at the time the store was made, in milliseconds, so that a version of
--- another, older store is told from one of this store.
+-- another, older store is told from one of this store. What happened up to the first version is
+-- not known any more: who comes from before it has to start again.
 CREATE TABLE catalog (
     id            INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
     first_version INTEGER NOT NULL CHECK (first_version > 0),
@@ -36,6 +37,14 @@ CREATE TABLE tools (
 
 CREATE UNIQUE INDEX tools_by_version ON tools (version);
 CREATE INDEX tools_live ON tools (tenant) WHERE deleted = 0;
+CREATE INDEX tools_deleted ON tools (tenant, version) WHERE deleted = 1;
+
+-- Old tombstones are forgotten; names of that tenant that are not known then start above this
+-- number, so that theirs are not used again either.
+CREATE TABLE tenants (
+    tenant         TEXT    NOT NULL PRIMARY KEY,
+    revision_floor INTEGER NOT NULL CHECK (revision_floor >= 0)
+) STRICT, WITHOUT ROWID;
 
 -- Code once per tenant and digest, as bytes of UTF-8: it may hold NUL.
 CREATE TABLE codes (

@@ -72,8 +72,9 @@ impl Store for SqliteStore {
         tenant: &TenantId,
         name: &ToolName,
         expected: Option<Revision>,
+        keep_deleted: u32,
     ) -> Verdict<CatalogVersion> {
-        write::delete(self, tenant, name, expected).await
+        write::delete(self, tenant, name, expected, keep_deleted).await
     }
 
     async fn import(&self, tools: Vec<Import>, note: &str) -> Verdict<CatalogVersion> {

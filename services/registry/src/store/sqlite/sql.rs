@@ -17,6 +17,10 @@ statements! {
     COUNT_LIVE = "count_live.sql";
     PUT_HEAD = "put_head.sql";
     BURY = "bury.sql";
+    FORGET_OLDEST = "forget_oldest.sql";
+    RAISE_FLOOR = "raise_floor.sql";
+    RAISE_FIRST_VERSION = "raise_first_version.sql";
+    REVISION_FLOOR = "revision_floor.sql";
     PUT_CODE = "put_code.sql";
     PUT_REVISION = "put_revision.sql";
     TAKE_OLDEST_REVISIONS = "take_oldest_revisions.sql";
@@ -30,4 +34,32 @@ statements! {
     RENEW_EXECUTOR = "renew_executor.sql";
     DROP_EXECUTOR = "drop_executor.sql";
     EXECUTORS = "executors.sql";
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Executor as _;
+
+    use super::super::SqliteStore;
+
+    #[tokio::test]
+    async fn every_statement_prepares_on_an_empty_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&directory.path().join("registry.db"))
+            .await
+            .unwrap();
+        for (file, statement) in super::ALL {
+            let prepared = store
+                .writer
+                .prepare(sqlx::SqlStr::from_static(statement))
+                .await;
+            assert!(prepared.is_ok(), "{file}: {}", prepared.err().unwrap());
+        }
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/sqlite")).unwrap();
+        assert_eq!(
+            files.count(),
+            super::ALL.len(),
+            "a file in sql/sqlite is not used"
+        );
+    }
 }

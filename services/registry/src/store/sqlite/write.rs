@@ -155,6 +155,42 @@ impl<'a> Write<'a> {
         }
         Ok(())
     }
+
+    /// The number that names which are not known start above.
+    async fn revision_floor(&mut self, tenant: &TenantId) -> Result<u64> {
+        let failed = self.failed();
+        let floor: Option<i64> = sqlx::query_scalar(sql::REVISION_FLOOR)
+            .bind(tenant.as_str())
+            .fetch_optional(self.connection())
+            .await
+            .map_err(failed)?;
+        Ok(floor.unwrap_or_default().unsigned_abs())
+    }
+
+    /// Forgets all but the newest `keep` deleted names. Followers from before them start again.
+    async fn forget(&mut self, tenant: &TenantId, keep: u32) -> Result<()> {
+        let failed = self.failed();
+        let forgotten: Vec<(i64, i64)> = sqlx::query_as(sql::FORGET_OLDEST)
+            .bind(tenant.as_str())
+            .bind(keep)
+            .fetch_all(self.connection())
+            .await
+            .map_err(&failed)?;
+        for (revision, version) in forgotten {
+            sqlx::query(sql::RAISE_FLOOR)
+                .bind(tenant.as_str())
+                .bind(revision)
+                .execute(self.connection())
+                .await
+                .map_err(&failed)?;
+            sqlx::query(sql::RAISE_FIRST_VERSION)
+                .bind(version)
+                .execute(self.connection())
+                .await
+                .map_err(&failed)?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) async fn create(
@@ -176,7 +212,11 @@ pub(super) async fn create(
     if live >= i64::from(max_tools) {
         return Ok(Err(Refusal::Full));
     }
-    let revision = Revision(head.map_or(0, |head| head.revision.unsigned_abs()) + 1);
+    let last = match head {
+        Some(head) => head.revision.unsigned_abs(),
+        None => write.revision_floor(&tool.tenant).await?,
+    };
+    let revision = Revision(last + 1);
     let created_at = tool.made_at;
     let record = write.put(tool, revision, created_at).await?;
     write.commit().await?;
@@ -210,6 +250,7 @@ pub(super) async fn delete(
     tenant: &TenantId,
     name: &ToolName,
     expected: Option<Revision>,
+    keep_deleted: u32,
 ) -> Verdict<CatalogVersion> {
     let mut write = Write::begin(store).await?;
     if let Err(refusal) = write.live(tenant, name, expected).await? {
@@ -225,6 +266,7 @@ pub(super) async fn delete(
         .await
         .map_err(failed)?;
     write.prune(tenant, name, 0).await?;
+    write.forget(tenant, keep_deleted).await?;
     write.commit().await?;
     Ok(Ok(version))
 }

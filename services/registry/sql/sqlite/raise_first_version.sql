@@ -1,0 +1,1 @@
+UPDATE catalog SET first_version = max(first_version, ?1) WHERE id = 1

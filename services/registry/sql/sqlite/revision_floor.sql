@@ -1,0 +1,1 @@
+SELECT revision_floor FROM tenants WHERE tenant = ?1
