@@ -30,6 +30,9 @@ const METHODS: [&str; 11] = [
     "/nothing.we.Know/Of",
 ];
 
+/// How a test spoils good claims.
+type Change = fn(&mut Claims);
+
 fn named(name: &str) -> Named {
     Named {
         tenant: "default".to_owned(),
@@ -87,7 +90,7 @@ async fn an_identity_is_good_for_exactly_its_request() {
     world.catalog.create(&admin, draft("abc")).await.unwrap();
     let channel = raw::connect(world.address()).await;
     let message = named("abc");
-    let changes: [(&str, fn(&mut Claims)); 10] = [
+    let changes: [(&str, Change); 10] = [
         ("expired", |claims| {
             (claims.iat, claims.exp) = (claims.iat - 100, claims.exp - 100)
         }),

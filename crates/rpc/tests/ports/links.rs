@@ -1,6 +1,6 @@
 //! Services that go away and come back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use domain::{Catalog, CatalogVersion, ErrorCode, RunEvent, Runner, Scope};
 use futures::StreamExt as _;
@@ -8,6 +8,7 @@ use rpc::client::{CatalogClient, RunnerClient};
 use rpc::server::Incoming;
 use testkit::{FakeRunner, Link, call, context, draft};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::runner::assert_finished;
 use super::setup::{Running, Transport, World, tcp, within};
