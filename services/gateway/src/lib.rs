@@ -10,6 +10,7 @@ mod code;
 mod cursor;
 mod edge;
 mod error;
+mod fleet;
 mod gateway;
 mod guard;
 mod health;
@@ -24,6 +25,7 @@ mod resources;
 mod result;
 mod running;
 mod schemas;
+pub mod service;
 pub mod settings;
 pub mod stdio;
 

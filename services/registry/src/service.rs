@@ -6,7 +6,6 @@ use std::time::Duration;
 use auth::internal::{Audience, Verifier, VerifyKeys};
 use bootstrap::config::{CatalogConfig, GRPC_LISTENER, PolicyConfig, RegistryConfig};
 use bootstrap::{App, CheckReport, OnFailure, Socket, StartError};
-use domain::validate::Policy;
 use rpc::server::{Incoming, Server};
 use tokio::sync::watch;
 
@@ -61,12 +60,7 @@ pub async fn open(
         max_tools: catalog.max_tools,
         max_revisions: catalog.max_revisions,
         read_only: catalog.read_only,
-        policy: Policy {
-            allowed_images: policy.allowed_images.clone(),
-            blocked_packages: policy.blocked_packages.clone(),
-            max_dependencies: policy.max_dependencies as usize,
-            max_timeout_ms: u32::try_from(policy.max_timeout.as_millis()).unwrap_or(u32::MAX),
-        },
+        policy: policy.rules(),
         ..Settings::default()
     };
     let registry = Registry::new(Arc::new(store), settings, Arc::clone(&app.metrics));

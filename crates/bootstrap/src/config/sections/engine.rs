@@ -70,6 +70,19 @@ section! {
     }
 }
 
+impl PolicyConfig {
+    /// The same as the rules that the domain checks tools by.
+    #[must_use]
+    pub fn rules(&self) -> domain::validate::Policy {
+        domain::validate::Policy {
+            allowed_images: self.allowed_images.clone(),
+            blocked_packages: self.blocked_packages.clone(),
+            max_dependencies: self.max_dependencies as usize,
+            max_timeout_ms: u32::try_from(self.max_timeout.as_millis()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 impl EngineConfig {
     /// CPUs of one sandbox in thousandths.
     #[must_use]

@@ -1,0 +1,114 @@
+//! Which executors there are: those that configuration names, and those that join by themselves.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bootstrap::ServiceUrl;
+use domain::CallContext;
+use domain::fleet::{ExecutorInfo, Fleet};
+use futures::StreamExt as _;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::placement::Placement;
+
+/// How often names are resolved again.
+const RESOLVE_EVERY: Duration = Duration::from_secs(10);
+/// How long a name may take to resolve.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+/// The directory repeats itself at least every five seconds; silence for longer is a broken feed.
+const SILENCE: Duration = Duration::from_secs(15);
+/// Pause before the directory is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+const MAX_RETRY: Duration = Duration::from_secs(15);
+
+/// Keeps a [`Placement`] up to date.
+pub(crate) struct Follow {
+    pub(crate) fixed: Vec<ServiceUrl>,
+    pub(crate) fleet: Arc<dyn Fleet>,
+    pub(crate) placement: Arc<Placement>,
+}
+
+impl Follow {
+    /// Runs until it is dropped. While the registry is away, the executors that were known stay.
+    pub(crate) async fn run(self) -> Result<(), Infallible> {
+        let mut joined: Vec<ExecutorInfo> = Vec::new();
+        let mut named = resolve(&self.fixed, Vec::new()).await;
+        self.publish(&named, &joined);
+        let mut pause = RETRY;
+        loop {
+            let context = CallContext::service("gateway", SILENCE);
+            match self.fleet.watch(&context).await {
+                Ok(mut stream) => {
+                    let mut resolved_at = Instant::now();
+                    while let Ok(Some(Ok(list))) = timeout(SILENCE, stream.next()).await {
+                        pause = RETRY;
+                        joined = list;
+                        if resolved_at.elapsed() >= RESOLVE_EVERY {
+                            named = resolve(&self.fixed, named).await;
+                            resolved_at = Instant::now();
+                        }
+                        self.publish(&named, &joined);
+                    }
+                    tracing::info!("the directory of executors ended; asking again");
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the directory of executors cannot be read");
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(MAX_RETRY);
+            named = resolve(&self.fixed, named).await;
+            self.publish(&named, &joined);
+        }
+    }
+
+    fn publish(&self, named: &[ExecutorInfo], joined: &[ExecutorInfo]) {
+        let mut all = joined.to_vec();
+        let unknown = |one: &&ExecutorInfo| joined.iter().all(|other| other.address != one.address);
+        all.extend(named.iter().filter(unknown).cloned());
+        self.placement.set_executors(&all);
+    }
+}
+
+/// The executors that configuration names; a name that does not resolve now keeps what it had.
+async fn resolve(fixed: &[ServiceUrl], before: Vec<ExecutorInfo>) -> Vec<ExecutorInfo> {
+    let mut found = Vec::new();
+    for url in fixed {
+        let ServiceUrl::Dns { host, port } = url else {
+            found.push(named(url.to_string(), url.to_string()));
+            continue;
+        };
+        let origin = url.to_string();
+        let lookup = tokio::net::lookup_host((host.as_str(), *port));
+        match timeout(RESOLVE_WITHIN, lookup).await {
+            Ok(Ok(addresses)) => {
+                let urls = addresses.map(|address| format!("http://{address}"));
+                found.extend(urls.map(|address| named(origin.clone(), address)));
+            }
+            failed => {
+                let reason = match failed {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => "no answer in time".to_owned(),
+                };
+                tracing::warn!(url = %origin, reason, "the name of executors does not resolve");
+                found.extend(before.iter().filter(|known| known.id == origin).cloned());
+            }
+        }
+    }
+    found
+}
+
+/// An executor of which only the address is known. Its id is the setting it came from.
+fn named(id: String, address: String) -> ExecutorInfo {
+    ExecutorInfo {
+        id,
+        address,
+        labels: BTreeMap::new(),
+        engines: Vec::new(),
+        capacity: 0,
+        draining: false,
+        version: String::new(),
+    }
+}

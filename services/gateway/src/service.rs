@@ -1,0 +1,181 @@
+//! The gateway as a process, and as a part of standalone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::internal::{Audience, Signer, SigningKey};
+use bootstrap::config::{
+    GatewayConfig, HTTP_LISTENER, PolicyConfig, Profile as ProfileChoice, PublicConfig,
+};
+use bootstrap::{App, ListenAddress, OnFailure, Secret, Socket, StartError};
+use domain::fleet::ExecutorInfo;
+use domain::limits::RunLimits;
+use domain::{Catalog, Runner};
+use rpc::Endpoint;
+use rpc::client::{CatalogClient, FleetClient, Link, RunnerClient};
+
+use crate::Gateway;
+use crate::fleet;
+use crate::http::{HostRules, HttpSettings, Lifecycle, ServeSettings, anonymous, router, serve};
+use crate::mcp::McpSettings;
+use crate::placement::Placement;
+use crate::settings::{GuardLimits, Parts, Profile, Settings};
+
+/// How long a start waits for the first look at the catalogue. Without it the gateway starts all
+/// the same, not ready until the registry has answered.
+const FIRST_SYNC: Duration = Duration::from_secs(5);
+
+/// Starts the `gateway` program.
+///
+/// # Errors
+/// The key is no key, or an address cannot be used.
+pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
+    let pem = config
+        .signing
+        .key
+        .as_ref()
+        .ok_or("MCP_INTERNAL_SIGNING_KEY must be set")?;
+    let key = Arc::new(SigningKey::from_pem(pem.expose())?);
+    let registry = Endpoint::parse("MCP_REGISTRY_URL", &config.registry.url.to_string())?;
+    let signer = Signer::new(Arc::clone(&key), Audience::Registry);
+    let link = Link::new(&registry, signer)?.with_metrics(Arc::clone(&app.metrics));
+    let metrics = Arc::clone(&app.metrics);
+    let placement = Arc::new(Placement::new(Box::new(move |executor: &ExecutorInfo| {
+        let endpoint = Endpoint::parse("executor", &executor.address)?;
+        let signer = Signer::new(Arc::clone(&key), Audience::Executor);
+        let link = Link::new(&endpoint, signer)?.with_metrics(Arc::clone(&metrics));
+        Ok(Arc::new(RunnerClient::new(link)) as Arc<dyn Runner>)
+    })));
+    let follow = fleet::Follow {
+        fixed: config.fleet.executors.clone(),
+        fleet: Arc::new(FleetClient::new(link.clone())),
+        placement: Arc::clone(&placement),
+    };
+    app.tasks.spawn("fleet", OnFailure::Essential, follow.run());
+    let gateway = assemble(
+        &config.public,
+        &config.policy,
+        Arc::new(CatalogClient::new(link)),
+        placement.clone(),
+        Some(placement),
+        &app,
+    )?;
+    serve_http(
+        &gateway,
+        &config.public,
+        config.process.telemetry.metrics,
+        app,
+    )
+    .await
+}
+
+/// Puts the core together from its configuration and its two ports.
+///
+/// # Errors
+/// A built-in's definition is broken.
+pub fn assemble(
+    public: &PublicConfig,
+    policy: &PolicyConfig,
+    catalog: Arc<dyn Catalog>,
+    runner: Arc<dyn Runner>,
+    placement: Option<Arc<Placement>>,
+    app: &App,
+) -> Result<Gateway, StartError> {
+    let defaults = Settings::default();
+    let settings = Settings {
+        version: bootstrap::VERSION,
+        profile: match public.profile {
+            ProfileChoice::Mvp => Profile::Mvp,
+            ProfileChoice::Enterprise => Profile::Enterprise,
+        },
+        admin_token: public.access.token.clone().map(Secret::into_inner),
+        guard: GuardLimits {
+            max_concurrency: public.guard.max_concurrency,
+            max_calls_per_window: public.guard.max_calls,
+            window: public.guard.window,
+        },
+        // Memory, CPU and output are the executor's to bound: this asks for no less than it gives.
+        run: RunLimits {
+            timeout: policy.max_timeout,
+            memory_bytes: u64::MAX,
+            cpu_millis: u32::MAX,
+            max_output_bytes: u64::MAX,
+        },
+        policy: policy.rules(),
+        default_image: policy
+            .allowed_images
+            .first()
+            .cloned()
+            .unwrap_or(defaults.default_image),
+        runtime_config: (*app.view).clone(),
+        code_cache_bytes: defaults.code_cache_bytes,
+    };
+    let metrics = Arc::clone(&app.metrics);
+    Ok(Gateway::new(Parts {
+        settings,
+        catalog,
+        runner,
+        placement,
+        metrics,
+    })?)
+}
+
+/// Serves MCP over HTTP on the listener of that name.
+///
+/// # Errors
+/// A rule for hosts or origins cannot be read.
+pub async fn serve_http(
+    gateway: &Gateway,
+    public: &PublicConfig,
+    metrics: bool,
+    mut app: App,
+) -> Result<(), StartError> {
+    let listener = app.listener(HTTP_LISTENER).ok_or("no HTTP listener")?;
+    let address = listener.address().clone();
+    let Socket::Tcp(socket) = listener.into_socket() else {
+        return Err("MCP over HTTP needs a TCP address".into());
+    };
+    let http = &public.http;
+    let settings = HttpSettings {
+        mcp_path: http.path.as_str().to_owned(),
+        health_path: http.health_path.as_str().to_owned(),
+        metrics: metrics && http.metrics_port.is_none(),
+        request_timeout: public.request_timeout,
+        hosts: HostRules::new(
+            address.is_local(),
+            &http.allowed_hosts,
+            &http.allowed_origins,
+        )?,
+        anonymous: anonymous(public.access.token.is_some()),
+        mcp: McpSettings {
+            max_request_bytes: usize::try_from(http.max_request.0)?,
+            ..McpSettings::default()
+        },
+    };
+    let lifecycle = Lifecycle {
+        draining: app.health.draining(),
+        closing: app.tasks.stopping(),
+        ..Lifecycle::default()
+    };
+    let router = router(
+        settings,
+        Arc::new(gateway.clone()),
+        Arc::clone(&app.metrics),
+        lifecycle,
+    );
+    if !gateway.synced(FIRST_SYNC).await {
+        tracing::warn!("the registry has not answered yet: not ready until it does");
+    }
+    app.tasks.serve("MCP over HTTP", |stop| async move {
+        serve(socket, router, ServeSettings::default(), stop).await;
+        Ok::<(), std::convert::Infallible>(())
+    });
+    tracing::info!(url = %url(&address, http.path.as_str()), "MCP endpoint");
+    Ok(())
+}
+
+/// The endpoint's address as a client writes it.
+#[must_use]
+pub fn url(address: &ListenAddress, path: &str) -> String {
+    format!("http://{address}{path}")
+}
