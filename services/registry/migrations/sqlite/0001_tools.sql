@@ -23,9 +23,11 @@ SELECT 1, at, at FROM (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS at)
 -- The head of each name, kept as a tombstone when the tool is deleted: its revision numbers go on.
 CREATE TABLE tools (
     tenant     TEXT    NOT NULL CHECK (length(tenant) BETWEEN 1 AND 64
+                                       AND length(tenant) = octet_length(tenant) -- no NUL
                                        AND tenant GLOB '[A-Za-z0-9]*'
                                        AND tenant NOT GLOB '*[^A-Za-z0-9._-]*'),
     name       TEXT    NOT NULL CHECK (length(name) BETWEEN 3 AND 64
+                                       AND length(name) = octet_length(name)
                                        AND name GLOB '[A-Za-z]*'
                                        AND name NOT GLOB '*[^A-Za-z0-9._:-]*'),
     revision   INTEGER NOT NULL CHECK (revision >= 1),

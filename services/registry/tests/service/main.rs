@@ -1,5 +1,7 @@
 //! The registry on a real SQLite file.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod conformance;
 mod faults;
 mod fleet;
