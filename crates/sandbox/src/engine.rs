@@ -1,5 +1,6 @@
 //! What every engine offers.
 
+use std::any::Any;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,8 +11,11 @@ use tokio::time::Instant;
 
 use crate::Execution;
 
-/// One call as an engine takes it: its limits are already clamped, its slot is taken.
-#[derive(Debug, Clone)]
+/// What the caller reserved for a call; given back when it is dropped.
+pub type Slot = Box<dyn Any + Send + Sync>;
+
+/// One call as an engine takes it, with limits that are already clamped.
+#[derive(Debug)]
 pub struct Job {
     /// What runs.
     pub call: Call,
@@ -19,6 +23,8 @@ pub struct Job {
     pub request_id: RequestId,
     /// When the code is killed; never later than what `call.limits.timeout` allows.
     pub deadline: Instant,
+    /// Dropped once the sandbox is gone, which is later than the outcome.
+    pub slot: Option<Slot>,
 }
 
 impl Job {

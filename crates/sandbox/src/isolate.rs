@@ -7,6 +7,7 @@ mod call;
 mod child;
 mod frames;
 mod pool;
+mod probe;
 mod spawn;
 mod usage;
 mod verdict;
@@ -23,12 +24,14 @@ use async_trait::async_trait;
 use domain::error::{Error, ErrorCode, Result};
 use domain::runner::{Call, EngineKind, Usage};
 use domain::tool::{EngineChoice, Isolation, Runtime};
+use telemetry::Metrics;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 pub use self::child::run_child_if_asked;
 
 use self::call::Running;
+use self::child::Wall;
 use self::pool::Pool;
 use self::spawn::Spawner;
 use self::wire::JobHead;
@@ -69,21 +72,73 @@ pub struct IsolateEngine {
 }
 
 impl IsolateEngine {
-    /// Starts the engine.
+    /// Starts the engine: fills the pool while the probe tries the walls, and returns when both the
+    /// probe is through and every wall that has to hold does.
     ///
     /// # Errors
-    /// When no child can be started, or a required wall does not hold.
-    pub async fn launch(settings: IsolateSettings) -> io::Result<Self> {
+    /// [`LaunchError`]: no child can be started, or a wall is missing.
+    pub async fn launch(
+        settings: IsolateSettings,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, LaunchError> {
         let spawner = Spawner::new(settings.program, settings.memory_bytes)?;
-        let pool = Pool::new(spawner, settings.pool_size, Vec::new());
+        let tolerated = Wall::ALL
+            .into_iter()
+            .filter(|wall| settings.allow_weaker || !wall.required())
+            .collect();
+        let pool = Pool::new(spawner.clone(), settings.pool_size, tolerated, metrics);
         pool.fill();
+        let walls = probe::probe(&spawner, None).await?;
+        let missing = walls.iter().filter(|wall| wall.required && !wall.held);
+        let missing: Vec<WallStatus> = missing.cloned().collect();
+        if !missing.is_empty() && !settings.allow_weaker {
+            pool.close().await;
+            return Err(LaunchError::Walls(missing));
+        }
+        for wall in walls.iter().filter(|wall| !wall.held) {
+            tracing::warn!(
+                wall = wall.name,
+                detail = wall.detail,
+                "the sandbox has no such wall"
+            );
+        }
         Ok(Self {
             pool,
-            walls: Vec::new(),
+            walls,
             running: Arc::default(),
             calls: TaskTracker::new(),
         })
     }
+}
+
+/// Why an isolate engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// No child could be started.
+    #[error("no sandbox can be started: {0}")]
+    Start(#[from] io::Error),
+    /// Walls that have to hold and do not.
+    #[error(
+        "the sandbox does not hold on this machine: {}; \
+         MCP_EXECUTION_ALLOW_WEAKER_ISOLATE=true starts it all the same",
+        named(.0)
+    )]
+    Walls(Vec<WallStatus>),
+}
+
+fn named(walls: &[WallStatus]) -> String {
+    let one = |wall: &WallStatus| format!("{} ({})", wall.name, wall.detail);
+    walls.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Tries to break each wall of a child of `program` and says what held. With the name of a wall in
+/// `without`, that one is left out: the tests show that the probe then finds it missing.
+///
+/// # Errors
+/// When the child cannot be started, or fails otherwise than by a broken wall.
+pub async fn probe_walls(program: PathBuf, without: Option<&str>) -> io::Result<Vec<WallStatus>> {
+    let spawner = Spawner::new(program, IsolateSettings::default().memory_bytes)?;
+    probe::probe(&spawner, without.and_then(Wall::parse)).await
 }
 
 #[async_trait]

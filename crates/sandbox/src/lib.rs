@@ -8,5 +8,5 @@ mod engine;
 mod execution;
 pub mod isolate;
 
-pub use engine::{Engine, EngineStatus, Job, WallStatus};
+pub use engine::{Engine, EngineStatus, Job, Slot, WallStatus};
 pub use execution::{Execution, ExecutionSink, execution};

@@ -1,1 +1,13 @@
-//! Runs calls in sandboxes.
+//! Runs calls in sandboxes: the [`Executor`] implements the port `Runner` on an engine.
+//!
+//! It trusts nobody's limits and nobody's decision: it authorises again, clamps again, and takes no
+//! more calls at once than it has slots for.
+
+mod executor;
+mod join;
+pub mod service;
+mod slots;
+mod stream;
+
+pub use executor::{Executor, ExecutorStatus, Settings};
+pub use join::{Membership, join};

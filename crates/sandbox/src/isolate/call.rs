@@ -84,8 +84,10 @@ impl Running {
         };
         self.usage.running = begun.elapsed();
         let result = self.judge(end, &mut sandbox, &mut output).await;
+        let slot = self.job.slot.take();
         self.settle(result, output);
         sandbox.destroy().await;
+        drop(slot);
     }
 
     async fn attempt(&self, sandbox: &mut Sandbox, output: &mut Output) -> End {

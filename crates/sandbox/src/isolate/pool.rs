@@ -5,8 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::runner::EngineKind;
 use parking_lot::Mutex;
+use telemetry::Metrics;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +32,7 @@ struct Shared {
     size: usize,
     /// Walls that a sandbox may lack.
     tolerated: Vec<Wall>,
+    metrics: Arc<Metrics>,
     state: Mutex<State>,
     tasks: TaskTracker,
     closed: CancellationToken,
@@ -43,11 +47,17 @@ struct State {
 }
 
 impl Pool {
-    pub(super) fn new(spawner: Spawner, size: usize, tolerated: Vec<Wall>) -> Self {
+    pub(super) fn new(
+        spawner: Spawner,
+        size: usize,
+        tolerated: Vec<Wall>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self(Arc::new(Shared {
             spawner,
             size,
             tolerated,
+            metrics,
             state: Mutex::default(),
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
@@ -105,10 +115,20 @@ impl Pool {
     }
 
     async fn start_one(self) {
+        let begun = Instant::now();
         let started = tokio::select! {
             started = self.0.spawner.sandbox() => started.and_then(|it| self.checked(it)),
             () = self.0.closed.cancelled() => Err(io::Error::other("the engine is shut down")),
         };
+        if started.is_ok() {
+            let kind = EngineKind::Isolate.as_str();
+            let took = begun.elapsed().as_secs_f64();
+            self.0
+                .metrics
+                .sandbox_create_duration
+                .with_label_values(&[kind])
+                .observe(took);
+        }
         let pause = self.place(started);
         if let Some(pause) = pause {
             tokio::select! {

@@ -8,7 +8,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::seccomp;
 
 /// What a child needs besides the call's memory: the program, the runtime, frames on their way.
-const MEMORY_OVERHEAD: u64 = 96 << 20;
+pub(super) const MEMORY_OVERHEAD: u64 = 96 << 20;
 
 /// Open files of a child, its three streams included; landlock needs one while it is set up.
 pub(super) const OPEN_FILES: u64 = 8;

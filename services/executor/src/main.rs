@@ -1,0 +1,11 @@
+//! `executor`: runs calls in sandboxes.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A sandbox is this very program: it must be one before there is a runtime or a thread.
+    match sandbox::isolate::run_child_if_asked() {
+        Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        None => bootstrap::run(executor::service::start),
+    }
+}

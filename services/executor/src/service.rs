@@ -1,0 +1,211 @@
+//! The executor as a process, and as a part of standalone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
+use bootstrap::config::{EngineChoice, EngineConfig, ExecutorConfig, GRPC_LISTENER, PolicyConfig};
+use bootstrap::{App, CheckReport, ListenAddress, OnFailure, Socket, StartError, authority};
+use domain::id::RequestId;
+use domain::limits::RunLimits;
+use rpc::Endpoint;
+use rpc::client::{FleetClient, Link};
+use rpc::server::{Incoming, Server};
+use sandbox::isolate::{IsolateEngine, IsolateSettings};
+use serde_json::json;
+
+use crate::{Executor, Membership, Settings, join};
+
+/// How long sandboxes may take to end once the drain is over.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
+
+/// Starts the `executor` program: [`open`], then gRPC on its listener, then the fleet.
+///
+/// # Errors
+/// The engine does not start, or the keys are not keys.
+pub async fn start(config: ExecutorConfig, mut app: App) -> Result<(), StartError> {
+    let name = name();
+    let executor = open(
+        &name,
+        config.server.capacity,
+        &config.engine,
+        &config.policy,
+        &app,
+    )
+    .await?;
+    let pem = config
+        .verify
+        .keys
+        .ok_or("MCP_INTERNAL_VERIFY_KEYS must be set")?;
+    let keys = VerifyKeys::from_pem(&pem.0)?;
+    let verifier = Arc::new(Verifier::new(keys, Audience::Executor));
+    let server = Server::new(verifier)
+        .with_metrics(Arc::clone(&app.metrics))
+        .runner(Arc::new(executor.clone()));
+    let listener = app.listener(GRPC_LISTENER).ok_or("no gRPC listener")?;
+    let own = own_address(listener.address());
+    // `_file` removes a Unix socket's file once the server has ended.
+    let (incoming, _file) = match listener.into_socket() {
+        Socket::Tcp(listener) => (Incoming::Tcp(listener), None),
+        Socket::Unix { listener, file } => (Incoming::Unix(listener), Some(file)),
+    };
+    let served = executor.clone();
+    app.tasks.serve("gRPC server", |stop| async move {
+        let result = server.serve(incoming, stop.cancelled_owned()).await;
+        close(&served).await;
+        drop(_file);
+        result
+    });
+    let Some(key) = config.signing.key else {
+        tracing::info!(
+            "no MCP_INTERNAL_SIGNING_KEY: gateways reach this executor by MCP_EXECUTOR_URLS only"
+        );
+        return Ok(());
+    };
+    let key = Arc::new(SigningKey::from_pem(key.expose())?);
+    let registry = Endpoint::parse("MCP_REGISTRY_URL", &config.registry.url.to_string())?;
+    let link = Link::new(&registry, Signer::new(key, Audience::Registry))?;
+    let fleet = Arc::new(FleetClient::new(
+        link.with_metrics(Arc::clone(&app.metrics)),
+    ));
+    let membership = Membership {
+        address: config.server.advertise.map_or(own, |url| url.to_string()),
+        labels: labels(&config.server.labels)?,
+        version: bootstrap::VERSION.to_owned(),
+    };
+    let joining = join(executor, fleet, membership, app.tasks.stopping());
+    app.tasks.finish("fleet membership", joining);
+    Ok(())
+}
+
+/// Starts the engine that the configuration names, says which one runs and why, and makes the
+/// executor with its health check. From the start of a drain it takes no new calls.
+///
+/// # Errors
+/// A sentence that names the wall that is missing, or why no sandbox starts.
+pub async fn open(
+    name: &str,
+    capacity: Option<u32>,
+    engine: &EngineConfig,
+    policy: &PolicyConfig,
+    app: &App,
+) -> Result<Executor, StartError> {
+    let settings = IsolateSettings {
+        pool_size: engine.pool_size,
+        memory_bytes: engine.memory_limit.0,
+        allow_weaker: engine.allow_weaker_isolate,
+        ..IsolateSettings::default()
+    };
+    let isolate = IsolateEngine::launch(settings, Arc::clone(&app.metrics)).await?;
+    tracing::info!(
+        engine = "isolate",
+        why = match engine.engine {
+            EngineChoice::Auto => "MCP_EXECUTION_ENGINE=auto, and this version has no other engine",
+            EngineChoice::Isolate | EngineChoice::Node => "MCP_EXECUTION_ENGINE names it",
+        },
+        "tools run in QuickJS sandboxes without Node's modules, dependencies and network"
+    );
+    let ceiling = RunLimits {
+        timeout: policy.max_timeout,
+        memory_bytes: engine.memory_limit.0,
+        cpu_millis: engine.cpu_millis(),
+        max_output_bytes: engine.max_output.0,
+    };
+    let mut settings = Settings::new(name, ceiling);
+    if let Some(capacity) = capacity {
+        settings = settings.with_capacity(capacity);
+    }
+    let executor = Executor::new(Arc::new(isolate), settings, Arc::clone(&app.metrics));
+    let seen = executor.clone();
+    app.health.inform("executor", move || report(&seen));
+    let (drained, stopping) = (executor.clone(), app.tasks.stopping());
+    app.tasks
+        .spawn("executor drain", OnFailure::Log, async move {
+            stopping.cancelled().await;
+            drained.drain();
+            Ok::<(), std::convert::Infallible>(())
+        });
+    Ok(executor)
+}
+
+/// Destroys the sandboxes: to be called when no call can come in any more.
+pub async fn close(executor: &Executor) {
+    if tokio::time::timeout(SHUTDOWN_TIME, executor.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some sandboxes did not end in time; they die with this process");
+    }
+}
+
+fn report(executor: &Executor) -> CheckReport {
+    let status = executor.status();
+    let missing: Vec<&str> = status
+        .engine
+        .walls
+        .iter()
+        .filter(|wall| !wall.held)
+        .map(|wall| wall.name)
+        .collect();
+    CheckReport::up().with(json!({
+        "name": status.name,
+        "engine": status.engine.kind.as_str(),
+        "capacity": status.capacity,
+        "inFlight": status.in_flight,
+        "waiting": status.waiting,
+        "draining": status.draining,
+        "poolSize": status.engine.pool_size,
+        "poolIdle": status.engine.pool_idle,
+        "wallsMissing": missing,
+    }))
+}
+
+/// Unique while it lives: the host and this start of it.
+fn name() -> String {
+    let start = RequestId::random();
+    let start = start
+        .as_str()
+        .split('-')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    format!(
+        "executor-{}-{start}",
+        host().unwrap_or_else(|| "local".to_owned())
+    )
+}
+
+fn host() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// The address that gateways are told when none is configured.
+fn own_address(listener: &ListenAddress) -> String {
+    match listener {
+        ListenAddress::Unix(path) => format!("unix:{}", path.display()),
+        ListenAddress::Tcp { host, port } => {
+            let any = matches!(host.as_str(), "0.0.0.0" | "::");
+            let host = if any { host_or(host) } else { host.clone() };
+            format!("http://{}", authority(&host, *port))
+        }
+    }
+}
+
+/// An address that means every interface reaches nobody; the host's name may.
+fn host_or(fallback: &str) -> String {
+    host().unwrap_or_else(|| fallback.to_owned())
+}
+
+fn labels(pairs: &[String]) -> Result<BTreeMap<String, String>, StartError> {
+    let mut labels = BTreeMap::new();
+    for pair in pairs {
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| format!("MCP_EXECUTOR_LABELS: `{pair}` is not name=value"))?;
+        labels.insert(name.trim().to_owned(), value.trim().to_owned());
+    }
+    Ok(labels)
+}
