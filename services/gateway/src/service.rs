@@ -153,25 +153,30 @@ pub async fn serve_http(
         },
     };
     let lifecycle = Lifecycle {
-        draining: app.health.draining(),
         closing: app.tasks.stopping(),
         ..Lifecycle::default()
     };
     let router = router(
         settings,
         Arc::new(gateway.clone()),
+        app.health.clone(),
         Arc::clone(&app.metrics),
         lifecycle,
     );
-    if !gateway.synced(FIRST_SYNC).await {
-        tracing::warn!("the registry has not answered yet: not ready until it does");
-    }
+    first_look(gateway).await;
     app.tasks.serve("MCP over HTTP", |stop| async move {
         serve(socket, router, ServeSettings::default(), stop).await;
         Ok::<(), std::convert::Infallible>(())
     });
     tracing::info!(url = %url(&address, http.path.as_str()), "MCP endpoint");
     Ok(())
+}
+
+/// Waits until the catalogue is known, but not for ever.
+pub async fn first_look(gateway: &Gateway) {
+    if !gateway.synced(FIRST_SYNC).await {
+        tracing::warn!("the registry has not answered yet: not ready until it does");
+    }
 }
 
 /// The endpoint's address as a client writes it.

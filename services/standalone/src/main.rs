@@ -1,2 +1,13 @@
-//! Everything in one process.
-fn main() {}
+//! `dynamic-mcp`: gateway, registry and executor in one process.
+
+use std::process::ExitCode;
+
+mod compose;
+
+fn main() -> ExitCode {
+    // A sandbox is this very program: it must be one before there is a runtime or a thread.
+    match sandbox::isolate::run_child_if_asked() {
+        Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        None => bootstrap::run(compose::start),
+    }
+}

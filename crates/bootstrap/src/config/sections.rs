@@ -10,7 +10,9 @@ mod process;
 pub use access::{AccessConfig, AuthConfig, AuthMode, GuardConfig};
 pub use catalog::{Backend, CatalogConfig};
 pub use engine::{EngineChoice, EngineConfig, PolicyConfig};
-pub use http::{HttpConfig, Profile, ProfileConfig, Transport, TransportConfig};
+pub use http::{
+    HttpConfig, Profile, ProfileConfig, Transport, TransportConfig, Wiring, WiringConfig,
+};
 pub use internal::{
     AdminConfig, ExecutorServerConfig, FleetConfig, InternalConfig, RegistryClientConfig,
     RegistryServerConfig, SigningConfig, VerifyConfig,
@@ -24,6 +26,7 @@ pub const TABLE: &[(&str, &[Key])] = &[
     ("Program", FileConfig::KEYS),
     ("Profile", ProfileConfig::KEYS),
     ("Transport", TransportConfig::KEYS),
+    ("Wiring", WiringConfig::KEYS),
     ("HTTP", HttpConfig::KEYS),
     ("Authentication", AuthConfig::KEYS),
     ("Administration", AccessConfig::KEYS),

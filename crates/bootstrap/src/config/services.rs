@@ -9,7 +9,7 @@ use super::key::Service;
 use super::sections::{
     AccessConfig, AuthConfig, CatalogConfig, EngineConfig, FileConfig, GuardConfig, HttpConfig,
     LogConfig, PolicyConfig, Profile, ProfileConfig, ShutdownConfig, TelemetryConfig, Transport,
-    TransportConfig,
+    TransportConfig, Wiring, WiringConfig,
 };
 use super::settings::Settings;
 use crate::address::ListenAddress;
@@ -166,6 +166,8 @@ pub struct StandaloneConfig {
     pub process: ProcessConfig,
     /// HTTP or stdio.
     pub transport: TransportDecision,
+    /// How the three parts talk to each other.
+    pub wiring: Wiring,
     /// The MCP endpoint.
     pub public: PublicConfig,
     /// Where tools are kept.
@@ -191,6 +193,7 @@ impl ServiceConfig for StandaloneConfig {
         let process = process(settings);
         let transport = TransportConfig::read(settings)
             .map(|t| TransportDecision::new(t.transport, environment.stdio_is_piped));
+        let wiring = WiringConfig::read(settings);
         let policy = PolicyConfig::read(settings);
         let over_http = transport.is_some_and(|decided| !decided.stdio);
         let public = PublicConfig::read(settings, policy.as_ref(), over_http);
@@ -199,6 +202,7 @@ impl ServiceConfig for StandaloneConfig {
         Some(Self {
             process: process?,
             transport: transport?,
+            wiring: wiring?.wiring,
             public: public?,
             catalog: catalog?,
             policy: policy?,

@@ -29,6 +29,26 @@ choice! {
     }
 }
 
+choice! {
+    /// How the three parts of `dynamic-mcp` talk to each other.
+    pub enum Wiring {
+        /// By plain calls.
+        Direct = "direct",
+        /// Over gRPC on pipes within the process, with signed identities: the very code that runs
+        /// between three services.
+        Grpc = "grpc",
+    }
+}
+
+section! {
+    /// How `dynamic-mcp` is put together.
+    pub struct WiringConfig for STANDALONE {
+        /// `direct` is faster; `grpc` shows how the three services behave without starting them.
+        pub wiring: Wiring = Key::added("MCP_STANDALONE_WIRING", "wiring")
+            .kind(Kind::Choice(Wiring::CHOICES)).default("direct");
+    }
+}
+
 section! {
     /// The profile.
     pub struct ProfileConfig for PUBLIC {

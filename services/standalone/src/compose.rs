@@ -1,0 +1,99 @@
+//! The three services put together: by plain calls, or over gRPC on pipes within the process.
+
+use std::sync::Arc;
+
+use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
+use bootstrap::config::{StandaloneConfig, Wiring};
+use bootstrap::{App, StartError, StopReason, Tasks};
+use domain::{Catalog, Runner};
+use gateway::Gateway;
+use gateway::http::anonymous;
+use gateway::stdio::{StdioSettings, serve_stdio};
+use rpc::Endpoint;
+use rpc::client::{CatalogClient, Link, RunnerClient};
+use rpc::server::{Incoming, Server};
+use telemetry::Metrics;
+
+/// Starts `dynamic-mcp`.
+///
+/// # Errors
+/// The store cannot be opened, the engine does not start, or a setting cannot be used.
+pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), StartError> {
+    let (registry, executor) = tokio::try_join!(
+        Box::pin(registry::service::open(&config.catalog, &config.policy, &app)),
+        Box::pin(executor::service::open("local", None, &config.engine, &config.policy, &app)),
+    )?;
+    let registry = Arc::new(registry);
+    let (catalog, runner): (Arc<dyn Catalog>, Arc<dyn Runner>) = match config.wiring {
+        Wiring::Direct => (registry.clone(), Arc::new(executor.clone())),
+        Wiring::Grpc => over_pipes(registry.clone(), Arc::new(executor.clone()), &app)?,
+    };
+    let gateway =
+        gateway::service::assemble(&config.public, &config.policy, catalog, runner, None, &app)?;
+    close_after_drain(&app.tasks, registry, executor);
+    let why = config.transport.why;
+    if config.transport.stdio {
+        tracing::info!(why, "serving one MCP client over stdin and stdout");
+        return serve_client(&gateway, &config, &app).await;
+    }
+    tracing::info!(why, "serving MCP over HTTP");
+    let metrics = config.process.telemetry.metrics;
+    gateway::service::serve_http(&gateway, &config.public, metrics, app).await
+}
+
+/// The same code as between three processes, with a key that lives as long as this one.
+fn over_pipes(
+    registry: Arc<registry::Registry>,
+    executor: Arc<dyn Runner>,
+    app: &App,
+) -> Result<(Arc<dyn Catalog>, Arc<dyn Runner>), StartError> {
+    let key = Arc::new(SigningKey::generate()?);
+    let link = |audience: Audience, offer: &dyn Fn(Server) -> Server, name: &'static str| {
+        let verifier = Arc::new(Verifier::new(VerifyKeys::of(&key), audience));
+        let server = offer(Server::new(verifier).with_metrics(Arc::clone(&app.metrics)));
+        let (dialer, listener) = rpc::pipe();
+        app.tasks.serve(name, |stop| async move {
+            server.serve(Incoming::Pipe(listener), stop.cancelled_owned()).await
+        });
+        let signer = Signer::new(Arc::clone(&key), audience);
+        let metrics: Arc<Metrics> = Arc::clone(&app.metrics);
+        Link::new(&Endpoint::Pipe(dialer), signer).map(|link| link.with_metrics(metrics))
+    };
+    let offer_catalog = |server: Server| server.catalog(registry.clone()).fleet(registry.clone());
+    let catalog = link(Audience::Registry, &offer_catalog, "registry over a pipe")?;
+    let offer_runner = |server: Server| server.runner(Arc::clone(&executor));
+    let runner = link(Audience::Executor, &offer_runner, "executor over a pipe")?;
+    Ok((Arc::new(CatalogClient::new(catalog)), Arc::new(RunnerClient::new(runner))))
+}
+
+/// Serves the program that started this one; when it closes its end, the process drains and exits.
+async fn serve_client(
+    gateway: &Gateway,
+    config: &StandaloneConfig,
+    app: &App,
+) -> Result<(), StartError> {
+    let settings = StdioSettings {
+        principal: anonymous(config.public.access.token.is_some()),
+        request_timeout: config.public.request_timeout,
+    };
+    gateway::service::first_look(gateway).await;
+    let operations = Arc::new(gateway.clone());
+    let tasks = app.tasks.clone();
+    app.tasks.serve("MCP over stdio", |stop| async move {
+        let served = serve_stdio(operations, settings, stop).await;
+        tasks.request_stop(StopReason::Requested("the client closed its end".to_owned()));
+        served
+    });
+    Ok(())
+}
+
+/// Ends sandboxes and closes the store when the last call is through.
+fn close_after_drain(tasks: &Tasks, registry: Arc<registry::Registry>, executor: executor::Executor) {
+    let stopping = tasks.stopping();
+    tasks.finish("registry and executor", async move {
+        stopping.cancelled().await;
+        executor.drained().await;
+        executor::service::close(&executor).await;
+        registry.close().await;
+    });
+}
