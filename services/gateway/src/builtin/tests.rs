@@ -1,1 +1,69 @@
+use super::*;
 
+#[test]
+fn every_definition_is_complete_and_its_schemas_compile() {
+    for tool in BuiltIn::all(Profile::Enterprise).unwrap() {
+        let listing: Value = serde_json::from_str(&tool.listing).unwrap();
+        assert!(!tool.listing.contains('\n'), "{}", tool.name());
+        assert!(
+            domain::name::BUILT_INS.contains(&tool.name()),
+            "{}",
+            tool.name()
+        );
+        for member in ["title", "description"] {
+            assert!(!listing[member].as_str().unwrap().is_empty());
+        }
+        assert_eq!(listing["inputSchema"]["type"], "object");
+        assert_eq!(listing["inputSchema"]["additionalProperties"], false);
+        assert_eq!(listing["outputSchema"]["type"], "object", "{}", tool.name());
+        let output = RawValue::from_string(tool.definition.output.to_owned()).unwrap();
+        Schema::compile(Role::Output, &output).unwrap();
+        assert_eq!(listing["annotations"].as_object().unwrap().len(), 4);
+    }
+}
+
+#[test]
+fn profiles_have_what_the_contract_says() {
+    let names = |profile| -> Vec<_> {
+        let all = BuiltIn::all(profile).unwrap();
+        all.iter().map(BuiltIn::name).collect()
+    };
+    let mvp = names(Profile::Mvp);
+    assert_eq!(mvp.len(), 8);
+    assert!(!mvp.contains(&"dev.echo") && mvp.contains(&"run_js_ephemeral"));
+    assert_eq!(names(Profile::Enterprise).len(), 12);
+}
+
+#[test]
+fn management_tools_take_the_admin_token_and_are_guarded() {
+    for tool in BuiltIn::all(Profile::Enterprise).unwrap() {
+        let managing = tool.name().starts_with("dynamic.tool.");
+        assert_eq!(tool.is_management(), managing);
+        assert_eq!(
+            tool.is_guarded(),
+            managing || tool.name() == "run_js_ephemeral"
+        );
+        let takes = tool.listing.contains("adminToken");
+        assert_eq!(takes, managing, "{}", tool.name());
+    }
+}
+
+#[test]
+fn a_tool_without_a_schema_of_its_own_is_listed_with_args() {
+    let text = RawValue::from_string(crate::catalog::entry::ARGS_SCHEMA.to_owned()).unwrap();
+    let schema = Schema::compile(Role::Input, &text).unwrap();
+    for (arguments, good) in [
+        ("{}", true),
+        (r#"{"args":{"a":1}}"#, true),
+        (r#"{"args":[]}"#, false),
+        (r#"{"a":1}"#, false),
+    ] {
+        let value: Value = serde_json::from_str(arguments).unwrap();
+        assert_eq!(schema.check(&value).is_ok(), good, "{arguments}");
+        assert_eq!(
+            crate::arguments::args_property(arguments).is_ok(),
+            good,
+            "the same rule"
+        );
+    }
+}
