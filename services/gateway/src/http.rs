@@ -16,6 +16,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{any, get};
 use axum::{Router, middleware};
+use bootstrap::Health;
 use domain::ErrorCode;
 use domain::principal::{Principal, Scope};
 use http::{Request, Response, StatusCode};
@@ -64,8 +65,6 @@ pub fn anonymous(admin_token_configured: bool) -> Arc<Principal> {
 /// The stages of a stop, as far as the edges take part in them.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
-    /// Cancelled when the process wants no new requests: `/readyz` fails.
-    pub draining: CancellationToken,
     /// Cancelled when what is endless has to end: subscriptions.
     pub closing: CancellationToken,
     /// The event streams that are open.
@@ -76,33 +75,40 @@ pub struct Lifecycle {
 pub(crate) struct Edge {
     settings: HttpSettings,
     operations: Arc<dyn Operations>,
+    health: Health,
     metrics: Arc<Metrics>,
     endpoint: Arc<Endpoint>,
-    lifecycle: Lifecycle,
 }
 
 /// Small answers are sent as they are: compressing them costs more than it saves.
 const COMPRESS_ABOVE: u64 = 1_024;
 
-/// The public port.
+/// The public port. `health` says whether the process wants requests, `operations` whether the core
+/// can serve them.
 pub fn router(
     settings: HttpSettings,
     operations: Arc<dyn Operations>,
+    health: Health,
     metrics: Arc<Metrics>,
     lifecycle: Lifecycle,
 ) -> Router {
     let endpoint = Endpoint::new(
         Arc::clone(&operations),
         settings.mcp.clone(),
-        lifecycle.streams.clone(),
-        lifecycle.closing.clone(),
+        lifecycle.streams,
+        lifecycle.closing,
     );
-    let edge = Arc::new(Edge { settings, operations, metrics, endpoint, lifecycle });
+    let edge = Arc::new(Edge {
+        settings,
+        operations,
+        health,
+        metrics,
+        endpoint,
+    });
     let compression = CompressionLayer::new()
         .quality(tower_http::CompressionLevel::Fastest)
         .compress_when(
-            SizeAbove::new(COMPRESS_ABOVE)
-                .and(NotForContentType::const_new("text/event-stream")),
+            SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::const_new("text/event-stream")),
         );
 
     let mut routes = Router::new()
@@ -120,17 +126,26 @@ pub fn router(
     routes
         .fallback(not_found)
         // Who calls: the one place where a request without a valid credential ends.
-        .layer(middleware::from_fn_with_state(Arc::clone(&edge), identity::layer))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&edge),
+            identity::layer,
+        ))
         // A web page must not reach a local server through a name of its own (DNS rebinding).
-        .layer(middleware::from_fn_with_state(Arc::clone(&edge), hosts::layer))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&edge),
+            hosts::layer,
+        ))
         // Heads that are too large are refused before anything looks into them.
         .layer(middleware::from_fn(limits::layer))
         // Lists of many tools shrink tenfold; event streams must not wait for a full block.
         .layer(compression)
+        // The request's id, span, metric and last defence against a panic, around all of it.
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&edge),
+            observe::layer,
+        ))
         // What browsers may do with an answer, refusals included.
         .layer(middleware::map_response(security::layer))
-        // The request's id, span, metric and last defence against a panic, around all of it.
-        .layer(middleware::from_fn_with_state(Arc::clone(&edge), observe::layer))
         .with_state(edge)
 }
 
@@ -146,7 +161,11 @@ async fn mcp(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Response<
 
 async fn not_found(request: Request<Body>) -> Response<Body> {
     refuse(
-        &Refusal::http(StatusCode::NOT_FOUND, ErrorCode::NotFound, "there is nothing at this path"),
+        &Refusal::http(
+            StatusCode::NOT_FOUND,
+            ErrorCode::NotFound,
+            "there is nothing at this path",
+        ),
         &request,
     )
 }

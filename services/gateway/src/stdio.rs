@@ -48,7 +48,10 @@ pub async fn serve_pipes(
     // Ends the tasks that tell the client of changes, whichever way this function is left.
     let closing = shutdown.child_token();
     let _closing = closing.clone().drop_guard();
-    let wire = Wire::Stdio { principal: settings.principal, timeout: settings.request_timeout };
+    let wire = Wire::Stdio {
+        principal: settings.principal,
+        timeout: settings.request_timeout,
+    };
     let handler = Handler::new(operations, wire, closing.clone());
     let service = match handler.serve_with_ct((input, output), closing).await {
         Ok(service) => service,

@@ -11,50 +11,82 @@ use serde_json::{Map, Value, json};
 use super::Edge;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
-const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const PROMETHEUS: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The process can answer.
 pub(super) async fn livez() -> Response<Body> {
     answer(StatusCode::OK, &json!({ "status": "ok" }))
 }
 
-/// The process can serve: 503 names what is missing.
+/// The process can serve, and wants to: 503 names what is missing.
 pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response<Body> {
-    if edge.lifecycle.draining.is_cancelled() {
-        let body = json!({ "status": "not ready", "failing": ["draining"] });
-        return answer(StatusCode::SERVICE_UNAVAILABLE, &body);
-    }
+    let mut failing: Vec<&str> = edge
+        .health
+        .readiness()
+        .failing
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     let checks = edge.operations.health().await;
-    let failing: Vec<&str> =
-        checks.iter().filter(|check| check.needed && !check.healthy).map(|check| check.name).collect();
+    failing.extend(
+        checks
+            .iter()
+            .filter(|check| check.needed && !check.healthy)
+            .map(|check| check.name),
+    );
     if failing.is_empty() {
         return answer(StatusCode::OK, &json!({ "status": "ready" }));
     }
-    answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not ready", "failing": failing }))
+    answer(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &json!({ "status": "not ready", "failing": failing }),
+    )
 }
 
 /// Everything that can be said about the state of the process.
 pub(super) async fn page(State(edge): State<Arc<Edge>>) -> Response<Body> {
-    let checks = edge.operations.health().await;
-    let healthy = checks.iter().all(|check| check.healthy);
-    let checks: Map<String, Value> = checks
+    let core = edge.operations.health().await;
+    let core = core
         .into_iter()
-        .map(|check| {
-            let mut detail = check.detail;
-            let status = if check.healthy { "healthy" } else { "unhealthy" };
-            detail.insert("status".to_owned(), json!(status));
-            (check.name.to_owned(), Value::Object(detail))
-        })
-        .collect();
+        .map(|check| (check.name, check.healthy, check.detail));
+    let process = edge.health.reports().into_iter().map(|(name, report)| {
+        let mut detail = match report.detail {
+            Value::Object(detail) => detail,
+            _ => Map::new(),
+        };
+        if let Some(why) = &report.failure {
+            detail.insert("failure".to_owned(), json!(why));
+        }
+        (name, report.failure.is_none(), detail)
+    });
+    let mut all_healthy = true;
+    let mut checks = Map::new();
+    for (name, healthy, mut detail) in process.chain(core) {
+        all_healthy &= healthy;
+        detail.insert("status".to_owned(), json!(word(healthy)));
+        checks.insert(name.to_owned(), Value::Object(detail));
+    }
     let body = json!({
-        "status": if healthy { "healthy" } else { "unhealthy" },
+        "status": word(all_healthy),
         "timestamp": domain::tool::iso_millis(jiff::Timestamp::now()),
         "uptime": edge.metrics.uptime_seconds(),
         "memory": { "rssBytes": resident_bytes().await },
-        "draining": edge.lifecycle.draining.is_cancelled(),
+        "draining": edge.health.draining().is_cancelled(),
         "checks": checks,
     });
-    answer(if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
+    answer(
+        if all_healthy {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        },
+        &body,
+    )
+}
+
+fn word(healthy: bool) -> &'static str {
+    if healthy { "healthy" } else { "unhealthy" }
 }
 
 /// Every metric.
@@ -63,7 +95,10 @@ pub(super) async fn metrics(State(edge): State<Arc<Edge>>) -> Response<Body> {
         Ok(text) => typed(StatusCode::OK, PROMETHEUS, text),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
-            answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": { "code": "internal" } }))
+            answer(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &json!({ "error": { "code": "internal" } }),
+            )
         }
     }
 }
@@ -71,7 +106,9 @@ pub(super) async fn metrics(State(edge): State<Arc<Edge>>) -> Response<Body> {
 /// Resident memory of this process; `None` where the system does not say.
 async fn resident_bytes() -> Option<u64> {
     let status = tokio::fs::read_to_string("/proc/self/status").await.ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

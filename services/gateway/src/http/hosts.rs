@@ -45,7 +45,10 @@ impl HostRules {
     /// # Errors
     /// For an entry that is no `host` or `host:port`, or no `scheme://host[:port]`.
     pub fn new(loopback: bool, hosts: &[String], origins: &[String]) -> Result<Self, BadRule> {
-        let bad = |rule: &str, wanted| BadRule { rule: rule.to_owned(), wanted };
+        let bad = |rule: &str, wanted| BadRule {
+            rule: rule.to_owned(),
+            wanted,
+        };
         let hosts = hosts
             .iter()
             .map(|rule| Name::parse(rule).ok_or_else(|| bad(rule, "a host or host:port")))
@@ -58,21 +61,35 @@ impl HostRules {
                 rule => Err(bad(&rule, "an origin like https://app.example.com")),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { loopback, hosts, origins })
+        Ok(Self {
+            loopback,
+            hosts,
+            origins,
+        })
     }
 
     /// Checks one request.
     fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
         let host = self.host(headers, uri)?;
         let mut origins = headers.get_all(ORIGIN).iter();
-        let Some(given) = origins.next() else { return Ok(()) };
+        let Some(given) = origins.next() else {
+            return Ok(());
+        };
         let given = given.to_str().unwrap_or_default().to_ascii_lowercase();
         let allowed = origins.next().is_none()
             && (self.origins.contains(&given)
                 || origin(&given).is_some_and(|origin| {
-                    if self.loopback { origin.is_loopback() } else { origin.is_same(&host, &given) }
+                    if self.loopback {
+                        origin.is_loopback()
+                    } else {
+                        origin.is_same(&host, &given)
+                    }
                 }));
-        if allowed { Ok(()) } else { Err(forbidden("this Origin is not allowed")) }
+        if allowed {
+            Ok(())
+        } else {
+            Err(forbidden("this Origin is not allowed"))
+        }
     }
 
     fn host(&self, headers: &HeaderMap, uri: &Uri) -> Result<Name, Refusal> {
@@ -90,9 +107,17 @@ impl HostRules {
         let listed = self.hosts.iter().any(|rule| {
             rule.host == host.host && rule.port.is_none_or(|port| Some(port) == host.port)
         });
-        let allowed =
-            listed || if self.loopback { host.is_loopback() } else { self.hosts.is_empty() };
-        if allowed { Ok(host) } else { Err(forbidden("this Host is not allowed")) }
+        let allowed = listed
+            || if self.loopback {
+                host.is_loopback()
+            } else {
+                self.hosts.is_empty()
+            };
+        if allowed {
+            Ok(host)
+        } else {
+            Err(forbidden("this Host is not allowed"))
+        }
     }
 }
 
@@ -111,10 +136,15 @@ impl Name {
         }
         let port = match rest.strip_prefix(':') {
             None if rest.is_empty() => None,
-            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(port.parse().ok()?)
+            }
             _ => return None,
         };
-        Some(Self { host: host.to_ascii_lowercase(), port })
+        Some(Self {
+            host: host.to_ascii_lowercase(),
+            port,
+        })
     }
 
     fn is_loopback(&self) -> bool {
@@ -125,14 +155,20 @@ impl Name {
     /// Whether an origin with this name is of the same host and port as the request. A `Host`
     /// without a port is on the default one of the origin's scheme.
     fn is_same(&self, host: &Name, origin: &str) -> bool {
-        let default = if origin.starts_with("https:") { 443 } else { 80 };
+        let default = if origin.starts_with("https:") {
+            443
+        } else {
+            80
+        };
         self.host == host.host && self.port.unwrap_or(default) == host.port.unwrap_or(default)
     }
 }
 
 /// The name in `scheme://host[:port]`; `None` for anything else.
 fn origin(text: &str) -> Option<Name> {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"))?;
     Name::parse(rest.strip_suffix('/').unwrap_or(rest))
 }
 
@@ -143,7 +179,8 @@ pub(super) async fn layer(
 ) -> Response<Body> {
     // Probes and scrapers call by address.
     let path = request.uri().path();
-    let exempt = matches!(path, "/livez" | "/readyz" | "/metrics") || path == edge.settings.health_path;
+    let exempt =
+        matches!(path, "/livez" | "/readyz" | "/metrics") || path == edge.settings.health_path;
     if exempt {
         return next.run(request).await;
     }
@@ -162,7 +199,9 @@ mod tests {
         for (name, value) in headers {
             map.append(name, value.parse().unwrap());
         }
-        rules.check(&map, &Uri::from_static("/mcp")).map_or_else(|r| r.status.as_u16(), |()| 200)
+        rules
+            .check(&map, &Uri::from_static("/mcp"))
+            .map_or_else(|r| r.status.as_u16(), |()| 200)
     }
 
     #[test]
@@ -185,7 +224,10 @@ mod tests {
             assert_eq!(status(&rules, &[(HOST, host)]), expected, "{host}");
         }
         assert_eq!(status(&rules, &[]), 400);
-        assert_eq!(status(&rules, &[(HOST, "localhost"), (HOST, "localhost")]), 400);
+        assert_eq!(
+            status(&rules, &[(HOST, "localhost"), (HOST, "localhost")]),
+            400
+        );
     }
 
     #[test]
@@ -207,7 +249,11 @@ mod tests {
             ("null", 403),
             ("", 403),
         ] {
-            assert_eq!(status(&rules, &[(HOST, "localhost"), (ORIGIN, given)]), expected, "{given}");
+            assert_eq!(
+                status(&rules, &[(HOST, "localhost"), (ORIGIN, given)]),
+                expected,
+                "{given}"
+            );
         }
     }
 
@@ -216,7 +262,10 @@ mod tests {
         let rules = HostRules::new(false, &[], &[]).unwrap();
         let verdict = |host, origin| status(&rules, &[(HOST, host), (ORIGIN, origin)]);
         assert_eq!(verdict("gw.example.com", "https://gw.example.com"), 200);
-        assert_eq!(verdict("gw.example.com:8443", "https://gw.example.com:8443"), 200);
+        assert_eq!(
+            verdict("gw.example.com:8443", "https://gw.example.com:8443"),
+            200
+        );
         assert_eq!(verdict("gw.example.com:443", "https://gw.example.com"), 200);
         assert_eq!(verdict("gw.example.com", "https://gw.example.com:444"), 403);
         assert_eq!(verdict("gw.example.com", "https://example.com"), 403);

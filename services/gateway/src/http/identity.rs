@@ -37,9 +37,20 @@ pub(super) async fn layer(
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         return response;
     };
-    if let Some(Observed { request_id, trace, received }) = request.extensions_mut().remove() {
+    if let Some(Observed {
+        request_id,
+        trace,
+        received,
+    }) = request.extensions_mut().remove()
+    {
         let deadline = received + edge.settings.request_timeout;
-        let origin = Origin { principal, request_id, trace, deadline, quiet: false };
+        let origin = Origin {
+            principal,
+            request_id,
+            trace,
+            deadline,
+            quiet: false,
+        };
         request.extensions_mut().insert(origin);
     }
     next.run(request).await

@@ -21,7 +21,10 @@ pub(super) async fn layer(request: Request<Body>, next: Next) -> Response<Body> 
 }
 
 fn check(request: &Request<Body>) -> Result<(), Refusal> {
-    let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+    let uri = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |uri| uri.as_str().len());
     if uri > MAX_URI_BYTES {
         return Err(Refusal::http(
             StatusCode::URI_TOO_LONG,
@@ -30,7 +33,10 @@ fn check(request: &Request<Body>) -> Result<(), Refusal> {
         ));
     }
     let headers = request.headers();
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
     if headers.len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
         return Err(Refusal::http(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

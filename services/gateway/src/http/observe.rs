@@ -51,17 +51,24 @@ pub(super) async fn layer(
     if let Some(incoming) = &incoming {
         incoming.continue_in(&span);
     }
-    let trace = TraceHeaders::of_span(&span).or(incoming).map_or_else(
-        TraceContext::default,
-        |headers| TraceContext {
-            traceparent: Some(headers.traceparent().to_owned()),
-            tracestate: headers.tracestate().map(str::to_owned),
-        },
-    );
-    let observed = Observed { request_id: request_id.clone(), trace, received };
+    let trace =
+        TraceHeaders::of_span(&span)
+            .or(incoming)
+            .map_or_else(TraceContext::default, |headers| TraceContext {
+                traceparent: Some(headers.traceparent().to_owned()),
+                tracestate: headers.tracestate().map(str::to_owned),
+            });
+    let observed = Observed {
+        request_id: request_id.clone(),
+        trace,
+        received,
+    };
     request.extensions_mut().insert(observed);
 
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span).await;
+    let answered = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .instrument(span)
+        .await;
     let mut response = answered.unwrap_or_else(|_| {
         // The panic itself is in the log already: the hook writes it with its place.
         edge.metrics.panics.inc();
@@ -73,7 +80,8 @@ pub(super) async fn layer(
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    edge.metrics.record_request(&method, route, response.status(), received.elapsed());
+    edge.metrics
+        .record_request(&method, route, response.status(), received.elapsed());
     response
 }
 

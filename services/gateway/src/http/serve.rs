@@ -113,7 +113,10 @@ pub async fn serve(
 
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+    if matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    ) {
         return;
     }
     tracing::error!(%error, "a connection cannot be accepted");
@@ -152,7 +155,12 @@ struct Connection {
 impl Connection {
     async fn run(self, stream: TcpStream, peer: SocketAddr) {
         let phase = Phase::default();
-        let io = TokioIo::new(Stalls::new(stream, phase.clone(), self.stalls.0, self.stalls.1));
+        let io = TokioIo::new(Stalls::new(
+            stream,
+            phase.clone(),
+            self.stalls.0,
+            self.stalls.1,
+        ));
         let router = self.router;
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             phase.head_is_complete(request.version());

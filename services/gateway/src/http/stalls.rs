@@ -25,7 +25,11 @@ pub(super) struct Phase(Arc<AtomicU8>);
 impl Phase {
     /// A request is handed to the service.
     pub(super) fn head_is_complete(&self, version: Version) {
-        let phase = if version == Version::HTTP_2 { MULTIPLEXED } else { BUSY };
+        let phase = if version == Version::HTTP_2 {
+            MULTIPLEXED
+        } else {
+            BUSY
+        };
         self.0.store(phase, Ordering::Relaxed);
     }
 
@@ -44,7 +48,9 @@ impl Phase {
 
     /// Nothing happens when the phase is another one by now.
     fn change(&self, from: u8, to: u8) -> bool {
-        self.0.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.0
+            .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 }
 
@@ -59,7 +65,12 @@ pub(super) struct Stalls<S> {
 
 impl<S> Stalls<S> {
     pub(super) fn new(inner: S, phase: Phase, head: Duration, write: Duration) -> Self {
-        Self { inner, phase, head: Clock::new(head), write: Clock::new(write) }
+        Self {
+            inner,
+            phase,
+            head: Clock::new(head),
+            write: Clock::new(write),
+        }
     }
 }
 
@@ -73,7 +84,11 @@ struct Clock {
 
 impl Clock {
     fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None, running: false }
+        Self {
+            limit,
+            sleep: None,
+            running: false,
+        }
     }
 
     fn stop(&mut self) {
@@ -83,7 +98,9 @@ impl Clock {
     /// Starts the clock unless it runs; an error once it has run out.
     fn poll(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let deadline = Instant::now() + self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(self.limit)));
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep(self.limit)));
         if !self.running {
             self.running = true;
             sleep.as_mut().reset(deadline);

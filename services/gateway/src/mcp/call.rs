@@ -1,17 +1,20 @@
 //! `tools/call` over HTTP: a plain answer when the call is quick and silent, else an event stream.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use domain::RawValue;
+use futures::FutureExt as _;
 use http::Response;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until};
 
 use super::endpoint::Endpoint;
 use super::message::{is_object, text};
+use super::port::Operations;
 use super::refusal::Refusal;
 use super::request::{Origin, Request};
 use super::version::Version;
@@ -25,7 +28,7 @@ const NOTIFICATIONS: usize = 64;
 /// deadline is enforced first and with a better error.
 pub(crate) const DEADLINE_SLACK: Duration = Duration::from_millis(500);
 
-type Outcome = Result<ToolResult, ProtocolError>;
+pub(super) type Outcome = Result<ToolResult, ProtocolError>;
 type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// What the response needs of the request once the body is gone.
@@ -90,7 +93,7 @@ pub(crate) async fn answer(
         version: request.version,
         id: id.to_owned(),
         progress_token: request.meta.progress_token.map(RawValue::to_owned),
-        call: Box::pin(async move { operations.call_tool(call, sender).await }),
+        call: Box::pin(guarded(operations, call, sender)),
         notes,
     };
     if origin.quiet {
@@ -107,6 +110,21 @@ pub(crate) async fn answer(
         },
         () = silence => Ok(pending.stream(None, None)),
     }
+}
+
+/// The call, with a panic of the core turned into its error: on a stream nobody else would say it.
+pub(super) async fn guarded(
+    operations: Arc<dyn Operations>,
+    call: ToolCall,
+    notifications: mpsc::Sender<Notification>,
+) -> Outcome {
+    let request_id = call.context.request_id.clone();
+    let running = AssertUnwindSafe(operations.call_tool(call, notifications)).catch_unwind();
+    running.await.unwrap_or_else(|_| {
+        // The panic itself is in the log already: the hook writes it with its place.
+        tracing::error!(request = %request_id, "a tool call ended in a panic");
+        Err(ProtocolError::internal(&request_id))
+    })
 }
 
 impl Pending {

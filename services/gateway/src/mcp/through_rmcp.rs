@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use domain::ErrorCode;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Response, StatusCode, request::Parts};
 use http_body_util::Full;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -63,8 +63,10 @@ impl Inner {
             let expected = endpoint.operations.param_headers(&origin.principal, &tool);
             super::params::check(&expected, &parts.headers, request.message.params.arguments)?;
         }
+        // What rmcp would take without a word.
         request.log_level()?;
         request.meta.progress_token()?;
+        super::endpoint::cursor(request)?;
         let listening = match &*request.message.method {
             "subscriptions/listen" => Some(admit(&endpoint.listeners, origin)?),
             _ => None,
@@ -115,11 +117,15 @@ fn inner_request(
     let mut inner = http::Request::new(Full::new(message));
     *inner.method_mut() = Method::POST;
     let map = inner.headers_mut();
+    // rmcp wants one although it is told to look at none.
+    map.insert(HOST, HeaderValue::from_static("localhost"));
     map.insert(ACCEPT, BOTH);
     map.insert(CONTENT_TYPE, reply::JSON);
     for name in [headers::METHOD, headers::NAME] {
-        if let Some(value) = parts.headers.get(&name) {
-            map.insert(name, value.clone());
+        // Checked without the space around it; rmcp compares it with the space.
+        let value = parts.headers.get(&name).map(|value| value.as_bytes().trim_ascii());
+        if let Some(Ok(value)) = value.map(HeaderValue::from_bytes) {
+            map.insert(name, value);
         }
     }
     if request.message.method != "initialize" {

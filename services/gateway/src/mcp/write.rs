@@ -1,6 +1,6 @@
 //! Answers as bytes: the parts that are JSON already are copied, never parsed.
 
-use domain::{RawValue, RequestId};
+use domain::RawValue;
 use serde::Serialize;
 
 use super::port::Page;
@@ -197,8 +197,3 @@ pub(crate) fn event(mut message: Vec<u8>) -> Vec<u8> {
 
 /// A comment line, which keeps proxies from closing a silent stream.
 pub(crate) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
-
-/// The text that an internal fault shows, with the id to look up.
-pub(crate) fn internal(request_id: &RequestId) -> String {
-    format!("internal error; look up request {request_id} in the log")
-}

@@ -10,9 +10,7 @@ use domain::call::CallContext;
 use domain::principal::{Principal, Scope};
 use domain::runner::LogLevel;
 use gateway::mcp::{CompletionRequest, Operations, Page, ParamHeader, PromptResult};
-use gateway::operations::{
-    Check, Features, Notification, ProtocolError, ToolCall, ToolResult,
-};
+use gateway::operations::{Check, Features, Notification, ProtocolError, ToolCall, ToolResult};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, watch};
@@ -74,11 +72,19 @@ impl Fake {
 }
 
 fn progress(progress: f64) -> Notification {
-    Notification::Progress { progress, total: Some(3.0), message: Some("half\nway".to_owned()) }
+    Notification::Progress {
+        progress,
+        total: Some(3.0),
+        message: Some("half\nway".to_owned()),
+    }
 }
 
 fn log(level: LogLevel, data: &Value) -> Notification {
-    Notification::Log { level, logger: "notes".to_owned(), data: raw(data) }
+    Notification::Log {
+        level,
+        logger: "notes".to_owned(),
+        data: raw(data),
+    }
 }
 
 #[async_trait]
@@ -101,9 +107,14 @@ impl Operations for Fake {
                 Ok(text("you", Some(raw(&json!({ "admin": is_admin })))))
             }
             "fails" => {
-                let mut result = text("no", Some(raw(&json!({"ok": false, "code": "tool_failed"}))));
+                let mut result = text(
+                    "no",
+                    Some(raw(&json!({"ok": false, "code": "tool_failed"}))),
+                );
                 result.is_error = true;
-                result.meta.insert("dynamic-mcp/engine".to_owned(), json!("isolate"));
+                result
+                    .meta
+                    .insert("dynamic-mcp/engine".to_owned(), json!("isolate"));
                 Ok(result)
             }
             "framing" => {
@@ -133,7 +144,9 @@ impl Operations for Fake {
             "hang" => std::future::pending().await,
             "panics" => panic!("a fault of the core"),
             "internal" => Err(ProtocolError::internal(&call.context.request_id)),
-            name => Err(ProtocolError::invalid_params(format!("unknown tool: {name}"))),
+            name => Err(ProtocolError::invalid_params(format!(
+                "unknown tool: {name}"
+            ))),
         }
     }
 
@@ -142,16 +155,17 @@ impl Operations for Fake {
         _principal: &Principal,
         cursor: Option<&str>,
     ) -> Result<Page, ProtocolError> {
-        let tool = |name: &str| {
-            json!({"name": name, "description": "d".repeat(900), "inputSchema": {"type": "object"}})
-        };
+        let tool = |name: &str| json!({"name": name, "description": "d".repeat(900), "inputSchema": {"type": "object"}});
         let (names, next_cursor) = match cursor {
             None => (["echo", "fails"], Some("2".to_owned())),
             Some("2") => (["notes", "slow"], None),
             Some(_) => return Err(ProtocolError::invalid_params("params.cursor is not ours")),
         };
         let items = raw(&json!(names.map(tool)));
-        Ok(Page { items: items.into(), next_cursor })
+        Ok(Page {
+            items: items.into(),
+            next_cursor,
+        })
     }
 
     fn param_headers(&self, _principal: &Principal, tool: &str) -> Arc<[ParamHeader]> {
@@ -169,7 +183,10 @@ impl Operations for Fake {
         _cursor: Option<&str>,
     ) -> Result<Page, ProtocolError> {
         let items = raw(&json!([{"uri": "test://static", "name": "static"}]));
-        Ok(Page { items: items.into(), next_cursor: None })
+        Ok(Page {
+            items: items.into(),
+            next_cursor: None,
+        })
     }
 
     async fn list_resource_templates(
@@ -177,7 +194,10 @@ impl Operations for Fake {
         _principal: &Principal,
         _cursor: Option<&str>,
     ) -> Result<Page, ProtocolError> {
-        Ok(Page { items: raw(&json!([])).into(), next_cursor: None })
+        Ok(Page {
+            items: raw(&json!([])).into(),
+            next_cursor: None,
+        })
     }
 
     async fn read_resource(
@@ -186,12 +206,14 @@ impl Operations for Fake {
         uri: &str,
     ) -> Result<Box<RawValue>, ProtocolError> {
         match uri {
-            "test://static" => {
-                Ok(raw(&json!([{"uri": uri, "mimeType": "text/plain", "text": "hello"}])))
-            }
+            "test://static" => Ok(raw(
+                &json!([{"uri": uri, "mimeType": "text/plain", "text": "hello"}]),
+            )),
             "test://slow" => {
                 tokio::time::sleep(Duration::from_secs(3)).await;
-                Ok(raw(&json!([{"uri": uri, "mimeType": "text/plain", "text": "late"}])))
+                Ok(raw(
+                    &json!([{"uri": uri, "mimeType": "text/plain", "text": "late"}]),
+                ))
             }
             _ => {
                 let mut error = ProtocolError::invalid_params("unknown resource");
@@ -207,7 +229,10 @@ impl Operations for Fake {
         _cursor: Option<&str>,
     ) -> Result<Page, ProtocolError> {
         let items = raw(&json!([{"name": "checklist", "arguments": [{"name": "toolName"}]}]));
-        Ok(Page { items: items.into(), next_cursor: None })
+        Ok(Page {
+            items: items.into(),
+            next_cursor: None,
+        })
     }
 
     async fn get_prompt(
@@ -219,9 +244,15 @@ impl Operations for Fake {
         if name != "checklist" {
             return Err(ProtocolError::invalid_params("unknown prompt"));
         }
-        let said = format!("check {}", arguments["toolName"].as_str().unwrap_or_default());
+        let said = format!(
+            "check {}",
+            arguments["toolName"].as_str().unwrap_or_default()
+        );
         let messages = json!([{"role": "user", "content": {"type": "text", "text": said}}]);
-        Ok(PromptResult { description: Some("a list".to_owned()), messages: raw(&messages) })
+        Ok(PromptResult {
+            description: Some("a list".to_owned()),
+            messages: raw(&messages),
+        })
     }
 
     async fn complete(
@@ -237,7 +268,10 @@ impl Operations for Fake {
     }
 
     fn features(&self) -> Features {
-        Features { resources: true, prompts: true }
+        Features {
+            resources: true,
+            prompts: true,
+        }
     }
 
     fn elevate(&self, _principal: &Arc<Principal>, admin_token: &str) -> Option<Arc<Principal>> {
@@ -247,6 +281,11 @@ impl Operations for Fake {
     async fn health(&self) -> Vec<Check> {
         let healthy = *self.healthy.lock();
         let detail = Map::from_iter([("version".to_owned(), json!(3))]);
-        vec![Check { name: "registry", healthy, needed: true, detail }]
+        vec![Check {
+            name: "registry",
+            healthy,
+            needed: true,
+            detail,
+        }]
     }
 }

@@ -8,7 +8,10 @@ use serde_json::json;
 use super::rig::{Answer, Rig, legacy, modern, post, settings};
 
 fn get(path: &str) -> Request<Body> {
-    Request::get(path).header("host", "localhost").body(Body::empty()).unwrap()
+    Request::get(path)
+        .header("host", "localhost")
+        .body(Body::empty())
+        .unwrap()
 }
 
 #[tokio::test]
@@ -35,7 +38,9 @@ async fn every_answer_carries_a_request_id_and_the_security_headers() {
             ("ü", false),
         ] {
             let mut request = request();
-            request.headers_mut().insert("x-request-id", given.parse().unwrap());
+            request
+                .headers_mut()
+                .insert("x-request-id", given.parse().unwrap());
             let answer = rig.answer(request).await;
             let id = answer.header("x-request-id");
             assert_eq!(id == given, taken, "{given}: {id}");
@@ -67,13 +72,20 @@ async fn hosts_and_origins() {
         assert_eq!(answer.header("access-control-allow-origin"), "");
     }
     for path in ["/livez", "/readyz", "/metrics", "/health"] {
-        let request = Request::get(path).header("host", "10.1.2.3:80").body(Body::empty()).unwrap();
+        let request = Request::get(path)
+            .header("host", "10.1.2.3:80")
+            .body(Body::empty())
+            .unwrap();
         assert_eq!(rig.answer(request).await.status, 200, "{path}");
     }
     let mut open = settings(true);
     open.hosts = HostRules::new(false, &["gw.example.com".to_owned()], &[]).unwrap();
     let rig = Rig::with(open);
-    for (host, status) in [("gw.example.com", 200), ("gw.example.com:99", 200), ("localhost", 403)] {
+    for (host, status) in [
+        ("gw.example.com", 200),
+        ("gw.example.com:99", 200),
+        ("localhost", 403),
+    ] {
         let answer = rig.answer(post(&[("host", host)], ping.clone())).await;
         assert_eq!(answer.status.as_u16(), status, "{host}");
     }
@@ -86,7 +98,9 @@ async fn heads_have_limits() {
     *request.uri_mut() = format!("/mcp?{}", "q".repeat(9_000)).parse().unwrap();
     assert_eq!(rig.answer(request).await.error(), (414, 414));
     let mut request = legacy("ping", json!({}));
-    request.headers_mut().insert("x-large", "v".repeat(17_000).parse().unwrap());
+    request
+        .headers_mut()
+        .insert("x-large", "v".repeat(17_000).parse().unwrap());
     assert_eq!(rig.answer(request).await.error(), (431, 431));
     let mut request = legacy("ping", json!({}));
     for number in 0..64 {
@@ -101,32 +115,64 @@ async fn probes_and_the_health_page() {
     let rig = Rig::new(true);
     let live = rig.answer(get("/livez")).await;
     assert_eq!(live.json(), json!({"status": "ok"}));
-    assert_eq!(live.header("content-type"), "application/json; charset=utf-8");
-    assert_eq!(rig.answer(get("/readyz")).await.json(), json!({"status": "ready"}));
+    assert_eq!(
+        live.header("content-type"),
+        "application/json; charset=utf-8"
+    );
+    assert_eq!(
+        rig.answer(get("/readyz")).await.json(),
+        json!({"status": "ready"})
+    );
     let health = rig.answer(get("/health")).await.json();
     assert_eq!(health["status"], "healthy");
-    assert_eq!(health["checks"]["registry"], json!({"version": 3, "status": "healthy"}));
-    assert!(health["memory"]["rssBytes"].as_u64().unwrap() > 1 << 20, "{health}");
-    assert!(health["uptime"].is_number() && health["timestamp"].is_string(), "{health}");
+    assert_eq!(
+        health["checks"]["registry"],
+        json!({"version": 3, "status": "healthy"})
+    );
+    assert!(
+        health["memory"]["rssBytes"].as_u64().unwrap() > 1 << 20,
+        "{health}"
+    );
+    assert!(
+        health["uptime"].is_number() && health["timestamp"].is_string(),
+        "{health}"
+    );
 
     *rig.fake.healthy.lock() = false;
     let ready = rig.answer(get("/readyz")).await;
     assert_eq!(ready.status, 503);
-    assert_eq!(ready.json(), json!({"status": "not ready", "failing": ["registry"]}));
+    assert_eq!(
+        ready.json(),
+        json!({"status": "not ready", "failing": ["registry"]})
+    );
     let health = rig.answer(get("/health")).await;
-    assert_eq!((health.status.as_u16(), &health.json()["status"]), (503, &json!("unhealthy")));
+    assert_eq!(
+        (health.status.as_u16(), &health.json()["status"]),
+        (503, &json!("unhealthy"))
+    );
     assert_eq!(rig.answer(get("/livez")).await.status, 200);
 
     *rig.fake.healthy.lock() = true;
-    rig.lifecycle.draining.cancel();
+    rig.health.set_draining();
     let ready = rig.answer(get("/readyz")).await;
-    assert_eq!((ready.status.as_u16(), &ready.json()["failing"]), (503, &json!(["draining"])));
+    assert_eq!(
+        (ready.status.as_u16(), &ready.json()["failing"]),
+        (503, &json!(["draining"]))
+    );
 }
 
 #[tokio::test]
 async fn paths_that_are_not_ours() {
     let rig = Rig::new(true);
-    for path in ["/", "//mcp", "/mcp/", "/%6dcp", "/mcp/..;/", "/livez/../mcp", "/MCP"] {
+    for path in [
+        "/",
+        "//mcp",
+        "/mcp/",
+        "/%6dcp",
+        "/mcp/..;/",
+        "/livez/../mcp",
+        "/MCP",
+    ] {
         let mut request = legacy("ping", json!({}));
         *request.uri_mut() = path.parse().unwrap();
         assert_eq!(rig.answer(request).await.error(), (404, 404), "{path}");
@@ -149,14 +195,20 @@ async fn requests_are_counted_by_method_route_and_status() {
     rig.answer(get("/mcp")).await;
     rig.answer(get("/no/such/path")).await;
     let metrics = rig.answer(get("/metrics")).await;
-    assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(
+        metrics.header("content-type"),
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
     let text = String::from_utf8(metrics.body.to_vec()).unwrap();
     for labels in [
         r#"method="POST",route="/mcp",status_code="200""#,
         r#"method="GET",route="/mcp",status_code="405""#,
         r#"method="GET",route="other",status_code="404""#,
     ] {
-        assert!(text.contains(&format!("mcp_request_duration_seconds_count{{{labels}}} 1")), "{text}");
+        assert!(
+            text.contains(&format!("mcp_request_duration_seconds_count{{{labels}}} 1")),
+            "{text}"
+        );
     }
     assert!(!text.contains("no/such"));
 }
@@ -165,20 +217,30 @@ async fn requests_are_counted_by_method_route_and_status() {
 async fn large_answers_are_compressed_and_streams_are_not() {
     let rig = Rig::new(true);
     let asking = |mut request: Request<Body>, encoding: &str| {
-        request.headers_mut().insert("accept-encoding", encoding.parse().unwrap());
+        request
+            .headers_mut()
+            .insert("accept-encoding", encoding.parse().unwrap());
         request
     };
     let plain = rig.legacy("tools/list", json!({})).await.body.len();
     for encoding in ["gzip", "br", "zstd"] {
-        let answer = rig.answer(asking(legacy("tools/list", json!({})), encoding)).await;
+        let answer = rig
+            .answer(asking(legacy("tools/list", json!({})), encoding))
+            .await;
         assert_eq!(answer.header("content-encoding"), encoding);
-        assert!(answer.body.len() < plain / 3, "{encoding}: {} of {plain}", answer.body.len());
+        assert!(
+            answer.body.len() < plain / 3,
+            "{encoding}: {} of {plain}",
+            answer.body.len()
+        );
     }
     let small = rig.answer(asking(legacy("ping", json!({})), "gzip")).await;
     assert_eq!(small.header("content-encoding"), "");
     let text = "x".repeat(5_000);
     let params = json!({"name": "notes", "_meta": {"progressToken": text[..900]}});
-    let stream: Answer = rig.answer(asking(legacy("tools/call", params), "gzip")).await;
+    let stream: Answer = rig
+        .answer(asking(legacy("tools/call", params), "gzip"))
+        .await;
     assert_eq!(stream.header("content-type"), "text/event-stream");
     assert_eq!(stream.header("content-encoding"), "");
 }

@@ -10,7 +10,12 @@ use super::rig::{Answer, Pieces, Rig, modern};
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 async fn listen(rig: &Rig, filter: Value) -> Pieces {
-    let response = rig.send(modern("subscriptions/listen", json!({"notifications": filter}))).await;
+    let response = rig
+        .send(modern(
+            "subscriptions/listen",
+            json!({"notifications": filter}),
+        ))
+        .await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     assert_eq!(response.headers()["x-accel-buffering"], "no");
@@ -25,7 +30,10 @@ async fn changes_of_the_catalogue_are_told_after_the_acknowledgement() {
     let first = stream.message().await.unwrap();
     assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
     // Only what is really sent is accepted.
-    assert_eq!(first["params"]["notifications"], json!({"toolsListChanged": true}));
+    assert_eq!(
+        first["params"]["notifications"],
+        json!({"toolsListChanged": true})
+    );
     assert_eq!(first["params"]["_meta"][SUBSCRIPTION], 7);
     for _ in 0..2 {
         for _ in 0..10 {
@@ -52,7 +60,11 @@ async fn nothing_outside_the_filter_is_sent() {
     let first = stream.message().await.unwrap();
     assert_eq!(first["params"]["notifications"], json!({}));
     rig.fake.change();
-    assert!(timeout(Duration::from_secs(60), stream.message()).await.is_err());
+    assert!(
+        timeout(Duration::from_secs(60), stream.message())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]

@@ -38,7 +38,10 @@ async fn a_call_in_both_eras() {
 async fn arguments_may_be_absent_and_meta_is_passed_on() {
     for fast in BOTH {
         let rig = Rig::new(fast);
-        let result = rig.modern("tools/call", json!({"name": "echo"})).await.result();
+        let result = rig
+            .modern("tools/call", json!({"name": "echo"}))
+            .await
+            .result();
         assert_eq!(result["structuredContent"], json!({}));
         for answer in [
             rig.modern("tools/call", json!({"name": "fails"})).await,
@@ -96,10 +99,20 @@ async fn lists_come_in_pages() {
                 assert_eq!(first["resultType"], "complete");
                 assert_eq!(first["_meta"][SERVER_INFO]["name"], "dynamic-mcp");
             } else {
-                assert!(first["ttlMs"].is_null() && first["_meta"].is_null(), "{first}");
+                assert!(
+                    first["ttlMs"].is_null() && first["_meta"].is_null(),
+                    "{first}"
+                );
             }
-            assert_eq!(list(json!({"cursor": "forged"})).await.error(), (200, -32602));
-            assert_eq!(list(json!({"cursor": 5})).await.error(), (200, -32602), "{fast}");
+            assert_eq!(
+                list(json!({"cursor": "forged"})).await.error(),
+                (200, -32602)
+            );
+            assert_eq!(
+                list(json!({"cursor": 5})).await.error(),
+                (200, -32602),
+                "{fast}"
+            );
         }
     }
 }
@@ -126,7 +139,10 @@ async fn the_handshake_of_the_older_versions() {
             assert_eq!(result["protocolVersion"], agreed, "{asked}");
             assert_eq!(result["serverInfo"]["name"], "dynamic-mcp");
             // There is no stream it could be sent on.
-            assert!(result["capabilities"]["tools"]["listChanged"].is_null(), "{result}");
+            assert!(
+                result["capabilities"]["tools"]["listChanged"].is_null(),
+                "{result}"
+            );
             assert_eq!(result["capabilities"]["logging"], json!({}));
             assert_eq!(answer.header("mcp-session-id"), "");
         }
@@ -135,20 +151,29 @@ async fn the_handshake_of_the_older_versions() {
         assert_eq!((answer.status.as_u16(), answer.body.len()), (202, 0));
         assert_eq!(rig.legacy("ping", json!({})).await.result(), json!({}));
         let level = json!({"level": "debug"});
-        assert_eq!(rig.legacy("logging/setLevel", level).await.result(), json!({}));
+        assert_eq!(
+            rig.legacy("logging/setLevel", level).await.result(),
+            json!({})
+        );
     }
 }
 
 #[tokio::test]
 async fn discovery_names_versions_and_capabilities() {
-    let result = Rig::new(true).modern("server/discover", json!({})).await.result();
+    let result = Rig::new(true)
+        .modern("server/discover", json!({}))
+        .await
+        .result();
     assert_eq!(
         result["supportedVersions"],
         json!(["2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"])
     );
     assert_eq!(result["capabilities"]["tools"]["listChanged"], true);
     assert_eq!(result["_meta"][SERVER_INFO]["name"], "dynamic-mcp");
-    assert!(result["ttlMs"].is_u64() && result["cacheScope"].is_string(), "{result}");
+    assert!(
+        result["ttlMs"].is_u64() && result["cacheScope"].is_string(),
+        "{result}"
+    );
 }
 
 #[tokio::test]
@@ -165,11 +190,19 @@ async fn methods_that_left_with_the_handshake_are_unknown_on_the_modern_wire() {
             "no/such/method",
         ] {
             let params = json!({"level": "debug", "uri": "test://static"});
-            assert_eq!(rig.modern(method, params).await.error(), (404, -32601), "{method}");
+            assert_eq!(
+                rig.modern(method, params).await.error(),
+                (404, -32601),
+                "{method}"
+            );
         }
         for method in ["server/discover", "subscriptions/listen", "no/such/method"] {
             let params = json!({"notifications": {}});
-            assert_eq!(rig.legacy(method, params).await.error(), (200, -32601), "{method}");
+            assert_eq!(
+                rig.legacy(method, params).await.error(),
+                (200, -32601),
+                "{method}"
+            );
         }
         let long = "m".repeat(6_000);
         let message = rig.legacy(&long, json!({})).await.json()["error"]["message"].to_string();
@@ -190,15 +223,25 @@ async fn resources_prompts_and_completion() {
             let result = answer.json()["result"].clone();
             let stamped = result["_meta"][SERVER_INFO]["name"] == "dynamic-mcp";
             assert_eq!(stamped, modern, "{method}: {result}");
-            assert_eq!(result["resultType"] == "complete", modern, "{method}: {result}");
+            assert_eq!(
+                result["resultType"] == "complete",
+                modern,
+                "{method}: {result}"
+            );
             result
         };
-        assert_eq!(ask("resources/list", json!({})).await["resources"][0]["name"], "static");
+        assert_eq!(
+            ask("resources/list", json!({})).await["resources"][0]["name"],
+            "static"
+        );
         let templates = ask("resources/templates/list", json!({})).await;
         assert_eq!(templates["resourceTemplates"], json!([]));
         let read = ask("resources/read", json!({"uri": "test://static"})).await;
         assert_eq!(read["contents"][0]["text"], "hello");
-        assert_eq!(ask("prompts/list", json!({})).await["prompts"][0]["name"], "checklist");
+        assert_eq!(
+            ask("prompts/list", json!({})).await["prompts"][0]["name"],
+            "checklist"
+        );
         let asked = json!({"name": "checklist", "arguments": {"toolName": "x"}});
         let prompt = ask("prompts/get", asked).await;
         assert_eq!(prompt["messages"][0]["content"]["text"], "check x");
@@ -210,8 +253,10 @@ async fn resources_prompts_and_completion() {
         assert_eq!(completed["completion"]["values"], json!(["ec-completed"]));
     }
     for answer in [
-        rig.modern("resources/read", json!({"uri": "file:///etc/passwd"})).await,
-        rig.legacy("resources/read", json!({"uri": "file:///etc/passwd"})).await,
+        rig.modern("resources/read", json!({"uri": "file:///etc/passwd"}))
+            .await,
+        rig.legacy("resources/read", json!({"uri": "file:///etc/passwd"}))
+            .await,
     ] {
         assert_eq!(answer.error(), (200, -32602));
         assert_eq!(answer.json()["error"]["data"]["uri"], "file:///etc/passwd");
@@ -223,13 +268,19 @@ async fn the_admin_token_elevates_one_request() {
     for fast in BOTH {
         let rig = Rig::new(fast);
         let call = || modern("tools/call", json!({"name": "whoami"}));
-        let admin = async |request| rig.answer(request).await.result()["structuredContent"]["admin"].clone();
+        let admin = async |request| {
+            rig.answer(request).await.result()["structuredContent"]["admin"].clone()
+        };
         assert_eq!(admin(call()).await, false);
         let mut request = call();
-        request.headers_mut().insert("x-mcp-admin-token", ADMIN_TOKEN.parse().unwrap());
+        request
+            .headers_mut()
+            .insert("x-mcp-admin-token", ADMIN_TOKEN.parse().unwrap());
         assert_eq!(admin(request).await, true);
         let mut request = call();
-        request.headers_mut().insert("x-mcp-admin-token", "wrong".parse().unwrap());
+        request
+            .headers_mut()
+            .insert("x-mcp-admin-token", "wrong".parse().unwrap());
         let answer = rig.answer(request).await;
         assert_eq!(answer.error(), (401, 401));
         assert!(!answer.header("www-authenticate").is_empty());
@@ -265,11 +316,18 @@ async fn batches_exist_in_one_version_only() {
         let before = rig.fake.calls();
         for version in ["2025-06-18", "2025-11-25", "2026-07-28"] {
             let request = post(&[("mcp-protocol-version", version)], batch.clone());
-            assert_eq!(rig.answer(request).await.error(), (400, -32600), "{version}");
+            assert_eq!(
+                rig.answer(request).await.error(),
+                (400, -32600),
+                "{version}"
+            );
         }
         assert_eq!(rig.raw("[]").await.error(), (400, -32600));
         let many = vec![json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}); 33];
-        assert_eq!(rig.raw(json!(many).to_string()).await.error(), (400, -32600));
+        assert_eq!(
+            rig.raw(json!(many).to_string()).await.error(),
+            (400, -32600)
+        );
         assert_eq!(rig.fake.calls(), before);
     }
 }
@@ -280,11 +338,22 @@ async fn a_trace_goes_on_from_meta_or_from_the_headers() {
     const HEADER: &str = "00-11111111111111111111111111111111-2222222222222222-00";
     for fast in BOTH {
         let rig = Rig::new(fast);
-        for (meta, expected) in [(json!(META), META), (json!("junk"), HEADER), (json!(5), HEADER)] {
+        for (meta, expected) in [
+            (json!(META), META),
+            (json!("junk"), HEADER),
+            (json!(5), HEADER),
+        ] {
             let params = json!({"name": "echo", "_meta": {"traceparent": meta}});
-            for mut request in [modern("tools/call", params.clone()), legacy("tools/call", params)] {
-                request.headers_mut().insert("traceparent", HEADER.parse().unwrap());
-                request.headers_mut().insert("x-request-id", "id-1".parse().unwrap());
+            for mut request in [
+                modern("tools/call", params.clone()),
+                legacy("tools/call", params),
+            ] {
+                request
+                    .headers_mut()
+                    .insert("traceparent", HEADER.parse().unwrap());
+                request
+                    .headers_mut()
+                    .insert("x-request-id", "id-1".parse().unwrap());
                 rig.answer(request).await.result();
                 let context = rig.fake.last.lock().take().unwrap();
                 assert_eq!(context.trace.traceparent.as_deref(), Some(expected));

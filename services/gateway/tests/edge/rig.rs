@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
+use bootstrap::Health;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use gateway::http::{HostRules, HttpSettings, Lifecycle, anonymous, router};
@@ -22,6 +23,7 @@ pub const BOTH: [bool; 2] = [true, false];
 pub struct Rig {
     pub router: Router,
     pub fake: Arc<Fake>,
+    pub health: Health,
     pub metrics: Arc<Metrics>,
     pub lifecycle: Lifecycle,
 }
@@ -34,7 +36,10 @@ pub fn settings(fast_path: bool) -> HttpSettings {
         request_timeout: Duration::from_secs(60),
         hosts: HostRules::new(true, &[], &[]).unwrap(),
         anonymous: anonymous(true),
-        mcp: McpSettings { fast_path, ..McpSettings::default() },
+        mcp: McpSettings {
+            fast_path,
+            ..McpSettings::default()
+        },
     }
 }
 
@@ -45,12 +50,31 @@ impl Rig {
 
     pub fn with(settings: HttpSettings) -> Self {
         let fake = Fake::new();
-        let build = BuildInfo { service: "gateway", version: "0", commit: "test" };
+        let build = BuildInfo {
+            service: "gateway",
+            version: "0",
+            commit: "test",
+        };
         let metrics = Arc::new(Metrics::new(build).unwrap());
         let lifecycle = Lifecycle::default();
         let operations = Arc::<Fake>::clone(&fake);
-        let router = router(settings, operations, Arc::clone(&metrics), lifecycle.clone());
-        Self { router, fake, metrics, lifecycle }
+        let health = Health::new();
+        health.set_started();
+        let counted = Arc::clone(&metrics);
+        let router = router(
+            settings,
+            operations,
+            health.clone(),
+            counted,
+            lifecycle.clone(),
+        );
+        Self {
+            router,
+            fake,
+            health,
+            metrics,
+            lifecycle,
+        }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Response<Body> {
@@ -81,7 +105,10 @@ pub fn post(headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
     let map = request.headers_mut();
     map.insert("host", "localhost".parse().unwrap());
     map.insert("content-type", "application/json".parse().unwrap());
-    map.insert("accept", "application/json, text/event-stream".parse().unwrap());
+    map.insert(
+        "accept",
+        "application/json, text/event-stream".parse().unwrap(),
+    );
     for (name, value) in headers {
         let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
         if value.is_empty() {
@@ -114,7 +141,8 @@ pub fn modern(method: &str, params: Value) -> Request<Body> {
         "resources/read" => params["uri"].as_str(),
         _ => None,
     };
-    let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": with_meta(params.clone())});
+    let body =
+        json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": with_meta(params.clone())});
     let mut headers = vec![("mcp-protocol-version", MODERN), ("mcp-method", method)];
     headers.extend(subject.map(|subject| ("mcp-name", subject)));
     post(&headers, body.to_string())
@@ -138,11 +166,17 @@ impl Answer {
     pub async fn read(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Self { status: parts.status, headers: parts.headers, body }
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// The body as JSON; the last event of a stream.
@@ -164,7 +198,12 @@ impl Answer {
     /// `(HTTP status, JSON-RPC code)`.
     pub fn error(&self) -> (u16, i64) {
         let json = self.json();
-        (self.status.as_u16(), json["error"]["code"].as_i64().unwrap_or_else(|| panic!("{json}")))
+        (
+            self.status.as_u16(),
+            json["error"]["code"]
+                .as_i64()
+                .unwrap_or_else(|| panic!("{json}")),
+        )
     }
 
     /// Every message of a stream, in order.
@@ -179,8 +218,10 @@ impl Answer {
 pub fn events(text: &str) -> Vec<Value> {
     text.split("\n\n")
         .flat_map(|event| {
-            let data: Vec<&str> =
-                event.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+            let data: Vec<&str> = event
+                .lines()
+                .filter_map(|line| line.strip_prefix("data: "))
+                .collect();
             assert!(data.len() < 2, "{event:?}");
             data
         })

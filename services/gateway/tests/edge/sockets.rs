@@ -24,8 +24,14 @@ async fn server(settings: ServeSettings) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let task = tokio::task::spawn_local(serve(listener, rig.router.clone(), settings, stop.clone()));
-    Server { rig, address, stop, task }
+    let task =
+        tokio::task::spawn_local(serve(listener, rig.router.clone(), settings, stop.clone()));
+    Server {
+        rig,
+        address,
+        stop,
+        task,
+    }
 }
 
 impl Server {
@@ -46,10 +52,15 @@ async fn answer(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     let mut buffer = [0; 4_096];
     loop {
-        let read = timeout(Duration::from_secs(5), stream.read(&mut buffer)).await.unwrap().unwrap();
+        let read = timeout(Duration::from_secs(5), stream.read(&mut buffer))
+            .await
+            .unwrap()
+            .unwrap();
         assert!(read > 0, "closed after {text:?}");
         text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length: "))
@@ -83,7 +94,10 @@ async fn connections_are_kept_and_calls_answered_in_order() {
         let server = server(ServeSettings::default()).await;
         let mut stream = server.connect().await;
         for _ in 0..3 {
-            stream.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+            stream
+                .write_all(request("", &call("echo")).as_bytes())
+                .await
+                .unwrap();
             let answer = answer(&mut stream).await;
             assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
             assert!(answer.ends_with('}'), "{answer}");
@@ -127,7 +141,10 @@ async fn messages_that_could_be_read_in_two_ways_are_refused() {
             "Host: localhost\r\nContent-Length: 2\r\n\r\n{}",
         ] {
             let mut stream = server.connect().await;
-            stream.write_all(format!("{base}{bad}").as_bytes()).await.unwrap();
+            stream
+                .write_all(format!("{base}{bad}").as_bytes())
+                .await
+                .unwrap();
             let text = read(&mut stream, Duration::from_millis(300)).await;
             let status = text.split(' ').nth(1).unwrap_or("closed");
             assert!(matches!(status, "400" | "closed"), "{bad:?}: {text}");
@@ -148,21 +165,31 @@ async fn a_head_that_trickles_is_cut_off_and_an_idle_connection_is_not() {
         };
         let server = server(settings).await;
         let mut idle = server.connect().await;
-        idle.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+        idle.write_all(request("", &call("echo")).as_bytes())
+            .await
+            .unwrap();
         answer(&mut idle).await;
 
         let mut slow = server.connect().await;
         let started = Instant::now();
-        for byte in "POST /mcp HTTP/1.1\r\nHost: localhost\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaa".bytes() {
+        for byte in
+            "POST /mcp HTTP/1.1\r\nHost: localhost\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaa".bytes()
+        {
             if slow.write_all(&[byte]).await.is_err() {
                 break;
             }
             sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(read(&mut slow, Duration::from_secs(5)).await, "");
-        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            started.elapsed()
+        );
 
-        idle.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+        idle.write_all(request("", &call("echo")).as_bytes())
+            .await
+            .unwrap();
         assert!(answer(&mut idle).await.contains("200 OK"));
     })
     .await;
@@ -171,12 +198,18 @@ async fn a_head_that_trickles_is_cut_off_and_an_idle_connection_is_not() {
 #[tokio::test]
 async fn a_connection_too_many_is_closed_at_once() {
     local(async {
-        let settings = ServeSettings { max_connections: 2, ..ServeSettings::default() };
+        let settings = ServeSettings {
+            max_connections: 2,
+            ..ServeSettings::default()
+        };
         let server = server(settings).await;
         let mut held = Vec::new();
         for _ in 0..2 {
             let mut stream = server.connect().await;
-            stream.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+            stream
+                .write_all(request("", &call("echo")).as_bytes())
+                .await
+                .unwrap();
             answer(&mut stream).await;
             held.push(stream);
         }
@@ -185,7 +218,10 @@ async fn a_connection_too_many_is_closed_at_once() {
         held.pop();
         sleep(Duration::from_millis(50)).await;
         let mut again = server.connect().await;
-        again.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+        again
+            .write_all(request("", &call("echo")).as_bytes())
+            .await
+            .unwrap();
         assert!(answer(&mut again).await.contains("200 OK"));
     })
     .await;
@@ -197,13 +233,19 @@ async fn a_closed_socket_cancels_the_call_before_and_after_the_stream_began() {
         let server = server(ServeSettings::default()).await;
         for wait in [50, 1_200] {
             let mut stream = server.connect().await;
-            stream.write_all(request("", &call("hang")).as_bytes()).await.unwrap();
+            stream
+                .write_all(request("", &call("hang")).as_bytes())
+                .await
+                .unwrap();
             sleep(Duration::from_millis(wait)).await;
             assert_eq!(server.rig.fake.running(), 1);
             drop(stream);
             let started = Instant::now();
             while server.rig.fake.running() > 0 {
-                assert!(started.elapsed() < Duration::from_secs(5), "after {wait} ms");
+                assert!(
+                    started.elapsed() < Duration::from_secs(5),
+                    "after {wait} ms"
+                );
                 sleep(Duration::from_millis(5)).await;
             }
         }
@@ -216,7 +258,9 @@ async fn a_drain_lets_calls_end_and_closes_idle_connections() {
     local(async {
         let server = server(ServeSettings::default()).await;
         let mut idle = server.connect().await;
-        idle.write_all(request("", &call("echo")).as_bytes()).await.unwrap();
+        idle.write_all(request("", &call("echo")).as_bytes())
+            .await
+            .unwrap();
         answer(&mut idle).await;
         let mut busy = server.connect().await;
         let body = call("echo");
@@ -227,8 +271,15 @@ async fn a_drain_lets_calls_end_and_closes_idle_connections() {
         assert_eq!(read(&mut idle, Duration::from_secs(2)).await, "");
         assert!(TcpStream::connect(server.address).await.is_err());
         busy.write_all(rest.as_bytes()).await.unwrap();
-        assert!(read(&mut busy, Duration::from_secs(2)).await.contains("200 OK"));
-        timeout(Duration::from_secs(5), server.task).await.unwrap().unwrap();
+        assert!(
+            read(&mut busy, Duration::from_secs(2))
+                .await
+                .contains("200 OK")
+        );
+        timeout(Duration::from_secs(5), server.task)
+            .await
+            .unwrap()
+            .unwrap();
     })
     .await;
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use gateway::http::anonymous;
 use gateway::stdio::{StdioSettings, serve_pipes};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf,
+};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,28 +28,51 @@ fn start() -> Client {
     let fake = Fake::new();
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let (input, output) = tokio::io::split(theirs);
-    let settings =
-        StdioSettings { principal: anonymous(false), request_timeout: Duration::from_secs(60) };
+    let settings = StdioSettings {
+        principal: anonymous(false),
+        request_timeout: Duration::from_secs(60),
+    };
     let stop = CancellationToken::new();
     let operations = Arc::<Fake>::clone(&fake);
-    let task = tokio::task::spawn_local(serve_pipes(input, output, operations, settings, stop.clone()));
+    let task = tokio::task::spawn_local(serve_pipes(
+        input,
+        output,
+        operations,
+        settings,
+        stop.clone(),
+    ));
     let (read, write) = tokio::io::split(ours);
-    Client { fake, input: Some(write), output: BufReader::new(read).lines(), task, stop }
+    Client {
+        fake,
+        input: Some(write),
+        output: BufReader::new(read).lines(),
+        task,
+        stop,
+    }
 }
 
 impl Client {
     async fn say(&mut self, message: Value) {
         let line = format!("{message}\n");
-        self.input.as_mut().unwrap().write_all(line.as_bytes()).await.unwrap();
+        self.input
+            .as_mut()
+            .unwrap()
+            .write_all(line.as_bytes())
+            .await
+            .unwrap();
     }
 
     async fn hear(&mut self) -> Value {
-        let line = timeout(Duration::from_secs(5), self.output.next_line()).await.unwrap().unwrap();
+        let line = timeout(Duration::from_secs(5), self.output.next_line())
+            .await
+            .unwrap()
+            .unwrap();
         serde_json::from_str(&line.unwrap()).unwrap()
     }
 
     async fn ask(&mut self, id: i64, method: &str, params: Value) -> Value {
-        self.say(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})).await;
+        self.say(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+            .await;
         let answer = self.hear().await;
         assert_eq!(answer["id"], id, "{answer}");
         answer
@@ -60,8 +85,12 @@ impl Client {
         });
         let answer = self.ask(1, "initialize", params).await;
         assert_eq!(answer["result"]["protocolVersion"], "2025-11-25");
-        assert_eq!(answer["result"]["capabilities"]["tools"]["listChanged"], true);
-        self.say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+        assert_eq!(
+            answer["result"]["capabilities"]["tools"]["listChanged"],
+            true
+        );
+        self.say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+            .await;
     }
 }
 
@@ -76,14 +105,31 @@ async fn the_older_versions_with_progress_logs_and_changes() {
         client.initialize().await;
         let tools = client.ask(2, "tools/list", json!({})).await;
         assert_eq!(tools["result"]["tools"][0]["name"], "echo");
-        let echoed = client.ask(3, "tools/call", json!({"name": "echo", "arguments": {"a": "ü"}})).await;
+        let echoed = client
+            .ask(
+                3,
+                "tools/call",
+                json!({"name": "echo", "arguments": {"a": "ü"}}),
+            )
+            .await;
         assert_eq!(echoed["result"]["structuredContent"], json!({"a": "ü"}));
-        assert_eq!(client.ask(4, "tools/call", json!({"name": "no"})).await["error"]["code"], -32602);
-        assert_eq!(client.ask(5, "no/such", json!({})).await["error"]["code"], -32601);
-        assert_eq!(client.ask(6, "resources/read", json!({})).await["error"]["code"], -32602);
+        assert_eq!(
+            client.ask(4, "tools/call", json!({"name": "no"})).await["error"]["code"],
+            -32602
+        );
+        assert_eq!(
+            client.ask(5, "no/such", json!({})).await["error"]["code"],
+            -32601
+        );
+        assert_eq!(
+            client.ask(6, "resources/read", json!({})).await["error"]["code"],
+            -32602
+        );
 
         let params = json!({"name": "notes", "_meta": {"progressToken": "p"}});
-        client.say(json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params})).await;
+        client
+            .say(json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}))
+            .await;
         let mut methods = Vec::new();
         let last = loop {
             let message = client.hear().await;
@@ -93,11 +139,18 @@ async fn the_older_versions_with_progress_logs_and_changes() {
             }
         };
         assert_eq!(last["result"]["content"][0]["text"], "done");
-        let step = ["notifications/message", "notifications/message", "notifications/progress"];
+        let step = [
+            "notifications/message",
+            "notifications/message",
+            "notifications/progress",
+        ];
         assert_eq!(methods, step.repeat(3));
 
         client.fake.change();
-        assert_eq!(client.hear().await["method"], "notifications/tools/list_changed");
+        assert_eq!(
+            client.hear().await["method"],
+            "notifications/tools/list_changed"
+        );
     })
     .await;
 }
@@ -107,8 +160,17 @@ async fn the_stateless_era_needs_no_handshake() {
     local(async {
         let mut client = start();
         let found = client.ask(1, "server/discover", with_meta(json!({}))).await;
-        assert!(found["result"]["supportedVersions"].as_array().unwrap().len() == 4, "{found}");
-        let called = client.ask(2, "tools/call", with_meta(json!({"name": "echo"}))).await;
+        assert!(
+            found["result"]["supportedVersions"]
+                .as_array()
+                .unwrap()
+                .len()
+                == 4,
+            "{found}"
+        );
+        let called = client
+            .ask(2, "tools/call", with_meta(json!({"name": "echo"})))
+            .await;
         assert_eq!(called["result"]["resultType"], "complete");
         let listen = with_meta(json!({"notifications": {"toolsListChanged": true}}));
         let acknowledged = client.say(json!({
@@ -119,7 +181,10 @@ async fn the_stateless_era_needs_no_handshake() {
         assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
         sleep(Duration::from_millis(20)).await;
         client.fake.change();
-        assert_eq!(client.hear().await["method"], "notifications/tools/list_changed");
+        assert_eq!(
+            client.hear().await["method"],
+            "notifications/tools/list_changed"
+        );
     })
     .await;
 }
@@ -129,36 +194,53 @@ async fn a_call_is_cancelled_by_its_notification() {
     local(async {
         let mut client = start();
         client.initialize().await;
-        let hang = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "hang"}});
+        let hang =
+            json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "hang"}});
         client.say(hang).await;
         running(&client.fake, 1).await;
         let params = json!({"requestId": 2, "reason": "enough"});
-        client.say(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})).await;
+        client
+            .say(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
+            .await;
         running(&client.fake, 0).await;
         assert_eq!(client.ask(3, "ping", json!({})).await["result"], json!({}));
     })
     .await;
 }
 
-#[tokio::test]
+/// Calls in flight get a few seconds to answer, then they are cancelled.
+#[tokio::test(start_paused = true)]
 async fn the_end_of_input_ends_the_process_and_its_calls() {
     local(async {
         let mut client = start();
         client.initialize().await;
-        let hang = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "hang"}});
+        let hang =
+            json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "hang"}});
         client.say(hang).await;
         running(&client.fake, 1).await;
         client.input.take().unwrap().shutdown().await.unwrap();
-        timeout(Duration::from_secs(5), client.task).await.unwrap().unwrap().unwrap();
+        timeout(Duration::from_secs(10), client.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         running(&client.fake, 0).await;
 
         let mut silent = start();
         silent.input.take().unwrap().shutdown().await.unwrap();
-        timeout(Duration::from_secs(5), silent.task).await.unwrap().unwrap().unwrap();
+        timeout(Duration::from_secs(5), silent.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
 
         let stopped = start();
         stopped.stop.cancel();
-        timeout(Duration::from_secs(5), stopped.task).await.unwrap().unwrap().unwrap();
+        timeout(Duration::from_secs(5), stopped.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
     })
     .await;
 }
@@ -169,5 +251,8 @@ async fn running(fake: &Fake, count: usize) {
             sleep(Duration::from_millis(2)).await;
         }
     };
-    assert!(timeout(Duration::from_secs(5), reached).await.is_ok(), "never {count} calls");
+    assert!(
+        timeout(Duration::from_secs(5), reached).await.is_ok(),
+        "never {count} calls"
+    );
 }

@@ -24,12 +24,17 @@ async fn notifications_come_in_order_before_the_result() {
     for fast in BOTH {
         let rig = Rig::new(fast);
         for token in [json!("tok\"en"), json!(42)] {
-            let answer = rig.modern("tools/call", notes(Some("error"), Some(token.clone()))).await;
+            let answer = rig
+                .modern("tools/call", notes(Some("error"), Some(token.clone())))
+                .await;
             assert_eq!(answer.header("content-type"), "text/event-stream");
             assert_eq!(answer.header("x-accel-buffering"), "no");
             assert_eq!(answer.header("cache-control"), "no-store");
             let text = String::from_utf8(answer.body.to_vec()).unwrap();
-            assert!(!text.contains("\nid:") && !text.starts_with("id:"), "{text}");
+            assert!(
+                !text.contains("\nid:") && !text.starts_with("id:"),
+                "{text}"
+            );
             let events = answer.events();
             let (last, notes) = events.split_last().unwrap();
             assert_eq!(last["id"], 7);
@@ -42,7 +47,10 @@ async fn notifications_come_in_order_before_the_result() {
                 assert_eq!(pair[0]["params"]["data"], json!({ "step": step }));
                 assert_eq!(pair[1]["method"], "notifications/progress");
                 assert_eq!(pair[1]["params"]["progressToken"], token);
-                assert_eq!(pair[1]["params"]["progress"].as_f64(), Some(f64::from(step)));
+                assert_eq!(
+                    pair[1]["params"]["progress"].as_f64(),
+                    Some(f64::from(step))
+                );
                 assert_eq!(pair[1]["params"]["total"].as_f64(), Some(3.0));
                 assert_eq!(pair[1]["params"]["message"], "half\nway");
             }
@@ -60,11 +68,17 @@ async fn nobody_gets_notifications_that_they_did_not_ask_for() {
         assert_eq!(all.events().len(), 10);
         // Before the stateless era a level cannot be remembered: info and above, for everybody.
         let older = rig.legacy("tools/call", json!({"name": "notes"})).await;
-        let levels: Vec<_> =
-            older.events().iter().map(|event| event["params"]["level"].clone()).collect();
+        let levels: Vec<_> = older
+            .events()
+            .iter()
+            .map(|event| event["params"]["level"].clone())
+            .collect();
         assert_eq!(levels[..2], [json!("info"), json!("error")]);
         assert_eq!(levels.len(), 7);
-        let older = legacy("tools/call", json!({"name": "notes", "_meta": {"progressToken": 1}}));
+        let older = legacy(
+            "tools/call",
+            json!({"name": "notes", "_meta": {"progressToken": 1}}),
+        );
         assert_eq!(rig.answer(older).await.events().len(), 10);
     }
 }
@@ -77,7 +91,10 @@ async fn what_a_tool_returns_cannot_break_the_framing() {
         let answer = rig.modern("tools/call", params).await;
         let events = answer.events();
         assert_eq!(events.len(), 2, "{events:?}");
-        assert_eq!(events[1]["result"]["structuredContent"], json!({"a": "\n\ndata: {}\n\n"}));
+        assert_eq!(
+            events[1]["result"]["structuredContent"],
+            json!({"a": "\n\ndata: {}\n\n"})
+        );
     }
 }
 
@@ -118,7 +135,9 @@ async fn a_silent_call_gets_its_head_after_a_second() {
 async fn a_slow_cold_method_gets_its_head_after_a_second_too() {
     let rig = Rig::new(true);
     let started = Instant::now();
-    let response = rig.send(modern("resources/read", json!({"uri": "test://slow"}))).await;
+    let response = rig
+        .send(modern("resources/read", json!({"uri": "test://slow"})))
+        .await;
     assert_eq!(started.elapsed().as_millis() / 100, 10);
     let answer = Answer::read(response).await;
     assert_eq!(answer.result()["contents"][0]["text"], "late");
@@ -147,7 +166,9 @@ async fn a_client_that_goes_away_cancels_its_call() {
         assert!(timeout(Duration::from_millis(50), waiting).await.is_err());
         gone(&rig, fast).await;
         // After it: the body is dropped.
-        let response = rig.send(modern("tools/call", json!({"name": "hang"}))).await;
+        let response = rig
+            .send(modern("tools/call", json!({"name": "hang"})))
+            .await;
         assert_eq!(rig.fake.running(), 1);
         drop(response);
         gone(&rig, fast).await;
@@ -160,7 +181,10 @@ async fn gone(rig: &Rig, fast: bool) {
             sleep(Duration::from_millis(2)).await;
         }
     };
-    assert!(timeout(Duration::from_secs(5), ended).await.is_ok(), "still running, fast {fast}");
+    assert!(
+        timeout(Duration::from_secs(5), ended).await.is_ok(),
+        "still running, fast {fast}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,9 +192,15 @@ async fn a_call_goes_on_while_nobody_reads_and_then_ends() {
     let mut settings = settings(true);
     settings.request_timeout = Duration::from_secs(20);
     let rig = Rig::with(settings);
-    let response = rig.send(modern("tools/call", json!({"name": "hang"}))).await;
+    let response = rig
+        .send(modern("tools/call", json!({"name": "hang"})))
+        .await;
     assert_eq!(rig.fake.running(), 1);
     sleep(Duration::from_secs(25)).await;
-    assert_eq!(rig.fake.running(), 0, "the deadline does not wait for the client");
+    assert_eq!(
+        rig.fake.running(),
+        0,
+        "the deadline does not wait for the client"
+    );
     drop(response);
 }

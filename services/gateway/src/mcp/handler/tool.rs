@@ -1,5 +1,7 @@
 //! `tools/call` through rmcp.
 
+use std::sync::Arc;
+
 use domain::RawValue;
 use domain::runner::LogLevel;
 use rmcp::model::{
@@ -10,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::{Context, Handler, fault, is_modern, raw, refused, stamp};
-use crate::mcp::call::{DEADLINE_SLACK, expired};
+use crate::mcp::call::{DEADLINE_SLACK, expired, guarded};
 use crate::mcp::request::Origin;
 use crate::operations::{Notification, ToolCall, ToolResult};
 
@@ -38,7 +40,7 @@ impl Handler {
             client_capabilities: capabilities.map(|of| raw(&of, &origin)).transpose()?,
         };
         let (sender, mut notes) = mpsc::channel(NOTIFICATIONS);
-        let mut running = self.operations.call_tool(call, sender);
+        let mut running = Box::pin(guarded(Arc::clone(&self.operations), call, sender));
         let outcome = loop {
             tokio::select! {
                 biased;
