@@ -94,12 +94,13 @@ pub fn assemble(
             max_calls_per_window: public.guard.max_calls,
             window: public.guard.window,
         },
-        // Memory, CPU and output are the executor's to bound: this asks for no less than it gives.
+        // Memory, CPU and output are the executor's to bound: the gateway asks for the most that
+        // any executor can be configured to give.
         run: RunLimits {
             timeout: policy.max_timeout,
-            memory_bytes: u64::MAX,
-            cpu_millis: u32::MAX,
-            max_output_bytes: u64::MAX,
+            memory_bytes: 64 << 30,
+            cpu_millis: 256_000,
+            max_output_bytes: 10_000_000,
         },
         policy: policy.rules(),
         default_image: policy
