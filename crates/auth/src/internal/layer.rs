@@ -140,3 +140,6 @@ where
     request.extensions_mut().insert(caller);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,10 @@ use crate::status;
 /// milliseconds, and one that is not shall not hold a caller for the whole budget of a call.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// The service keeps the time of a request itself; this much later its answer counts as lost, so
+/// that a slow service is told from one that cannot be reached.
+pub(crate) const GRACE: Duration = Duration::from_millis(100);
+
 /// A connection to one service, shared by its clients. Connects with the first request and again
 /// whenever it was lost; a clone is the same connection.
 #[derive(Clone)]
@@ -93,7 +97,7 @@ impl Link {
                 .await
                 .map_err(|status| status::to_error(status, self.backend(), method))
         };
-        match tokio::time::timeout(limit, answer).await {
+        match tokio::time::timeout(limit + GRACE, answer).await {
             Ok(answer) => Ok(answer?.into_inner()),
             Err(_) => Err(self.no_answer(context, method)),
         }
@@ -118,7 +122,7 @@ impl Link {
                 .await
                 .map_err(|status| status::to_error(status, self.backend(), method))
         };
-        match tokio::time::timeout(limit, answer).await {
+        match tokio::time::timeout(limit + GRACE, answer).await {
             Ok(answer) => Ok(answer?.into_inner()),
             Err(_) => Err(self.no_answer(context, method)),
         }

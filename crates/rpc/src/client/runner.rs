@@ -9,7 +9,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 use tonic::Streaming;
 
-use super::link::{Link, Timer};
+use super::link::{GRACE, Link, Timer};
 use crate::convert::{call_to, event_from};
 use crate::{method, pb, status};
 
@@ -44,7 +44,7 @@ impl RunnerClient {
         call: Call,
         timer: &mut Option<Timer>,
     ) -> Result<RunStream> {
-        let deadline = Instant::now() + context.budget;
+        let deadline = Instant::now() + context.budget + GRACE;
         let backend = self.0.backend();
         // Dropping `hold` ends the request stream, which cancels the call at the executor.
         let (hold, held) = oneshot::channel::<()>();

@@ -49,7 +49,7 @@ impl Shared {
         let outcome = async {
             tokio::time::timeout(budget, work(context, request.into_inner()))
                 .await
-                .unwrap_or_else(|_| Err(out_of_time()))
+                .unwrap_or_else(|_| Err(out_of_time(method)))
                 // The cause of an internal error is logged here, within the span.
                 .map_err(|error| (error.code(), status::from_error(&error)))
         }
@@ -68,11 +68,12 @@ impl Shared {
     }
 }
 
-pub(crate) fn out_of_time() -> Error {
+fn out_of_time(method: &Method) -> Error {
     Error::new(
         ErrorCode::Timeout,
         "the request did not finish within its time",
     )
+    .with_may_have_run(method.has_effects)
 }
 
 /// The context of a request: from its checked identity, and from nothing else whom it is for.

@@ -15,8 +15,8 @@ use super::connection::Connection;
 use crate::connect::Stream as Transport;
 use crate::pipe::PipeListener;
 
-/// Most connections at once. Our own services hold one each.
-const MAX_CONNECTIONS: usize = 1024;
+/// Most connections at once unless said otherwise. Our own services hold one each.
+pub(crate) const MAX_CONNECTIONS: usize = 1024;
 /// After a failed accept (usually: no file descriptor left) the next one waits this long.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
@@ -52,7 +52,7 @@ impl Incoming {
     }
 }
 
-/// Accepts up to [`MAX_CONNECTIONS`]; what comes beyond is closed at once.
+/// Accepts up to so many at once; what comes beyond is closed at once.
 pub(crate) struct Connections {
     incoming: Incoming,
     places: Arc<Semaphore>,
@@ -60,10 +60,10 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn new(incoming: Incoming) -> Self {
+    pub(crate) fn new(incoming: Incoming, max: usize) -> Self {
         Self {
             incoming,
-            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            places: Arc::new(Semaphore::new(max)),
             pause: None,
         }
     }
@@ -83,10 +83,7 @@ impl Stream for Connections {
                 Some(Ok(transport)) => match Arc::clone(&self.places).try_acquire_owned() {
                     Ok(place) => return Poll::Ready(Some(Ok(Connection::new(transport, place)))),
                     Err(_) => {
-                        tracing::warn!(
-                            max = MAX_CONNECTIONS,
-                            "too many connections: one is closed"
-                        );
+                        tracing::warn!("too many connections: one is closed");
                     }
                 },
                 Some(Err(reason)) => {

@@ -18,7 +18,7 @@ use tonic_health::server::{HealthReporter, health_reporter};
 use super::answer::Shared;
 use super::catalog::CatalogService;
 use super::fleet::FleetService;
-use super::incoming::{Connections, Incoming};
+use super::incoming::{Connections, Incoming, MAX_CONNECTIONS};
 use super::policy::Rules;
 use super::runner::RunnerService;
 use crate::connect::{CONNECTION_WINDOW, STREAM_WINDOW};
@@ -52,6 +52,7 @@ pub struct Server {
     health: HealthReporter,
     routes: Routes,
     offered: Vec<&'static str>,
+    max_connections: usize,
 }
 
 impl Server {
@@ -65,6 +66,7 @@ impl Server {
             health,
             routes: Routes::new(service),
             offered: Vec::new(),
+            max_connections: MAX_CONNECTIONS,
         }
     }
 
@@ -72,6 +74,13 @@ impl Server {
     #[must_use]
     pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
         self.shared.metrics = Some(metrics);
+        self
+    }
+
+    /// Most connections at once (1,024 unless said otherwise); what comes beyond is closed.
+    #[must_use]
+    pub fn with_max_connections(mut self, max: usize) -> Self {
+        self.max_connections = max;
         self
     }
 
@@ -169,8 +178,12 @@ impl Server {
             }
             self.health.clear_service_status("").await;
         };
-        http.serve_with_incoming_shutdown(self.routes, Connections::new(incoming), stopping)
-            .await?;
+        http.serve_with_incoming_shutdown(
+            self.routes,
+            Connections::new(incoming, self.max_connections),
+            stopping,
+        )
+        .await?;
         Ok(())
     }
 }

@@ -6,14 +6,16 @@ use auth::internal::Audience;
 use domain::{Catalog as _, ErrorCode, Runner as _, Scope};
 use futures::StreamExt as _;
 use prost::Message;
+use rpc::client::CatalogClient;
+use rpc::server::Incoming;
 use testkit::{FakeRunner, Step, call, context, draft, raw as json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 
 use super::raw::{self, Named};
 use super::runner::assert_finished;
-use super::setup::{Transport, World, within};
+use super::setup::{Running, Transport, World, tcp, within};
 
 const RUN: &str = "/dynamic_mcp.v1.Runner/Run";
 const DELETE: &str = "/dynamic_mcp.v1.Catalog/Delete";
@@ -240,4 +242,29 @@ async fn what_is_not_http2_is_put_out() {
     let mut rest = Vec::new();
     let _ended = within(2, stranger.read_to_end(&mut rest)).await;
     assert!(!rest.starts_with(b"HTTP/1.1 2"));
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_are_closed_and_a_freed_place_is_taken() {
+    let world = World::new(Transport::Tcp).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = world.new_server().with_max_connections(1);
+    let _running = Running::start(server, Incoming::Tcp(listener));
+    let admin = context(&[Scope::Admin]);
+    let first = CatalogClient::new(world.link_to(&tcp(address)));
+    first.create(&admin, draft("one")).await.unwrap();
+    let second = CatalogClient::new(world.link_to(&tcp(address)));
+    let error = within(5, second.create(&admin, draft("two")))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    first.create(&admin, draft("three")).await.unwrap();
+    drop(first);
+    let freed = async {
+        while second.create(&admin, draft("two")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(5, freed).await;
 }

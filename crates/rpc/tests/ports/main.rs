@@ -15,3 +15,4 @@ mod links;
 mod raw;
 mod runner;
 mod setup;
+mod silence;
