@@ -27,7 +27,7 @@ impl Catalog for Registry {
         self.check_writable("create")?;
         validate::draft(&draft, &self.core.settings.policy)?;
         let (tenant, name) = (context.principal.tenant.clone(), draft.name.clone());
-        let tool = revision_of(tenant, draft, &context.principal.subject, Vec::new())?;
+        let tool = revision_of(tenant, draft, &context.principal.subject)?;
         let core = Arc::clone(&self.core);
         let work = async move {
             let max = core.settings.max_tools;
@@ -175,7 +175,7 @@ impl Core {
                 .clone()
                 .apply(name.clone(), current.record.spec, current.code);
             validate::draft(&draft, &self.settings.policy)?;
-            let mut tool = revision_of(tenant.clone(), draft, &subject, Vec::new())?;
+            let mut tool = revision_of(tenant.clone(), draft, &subject)?;
             tool.changed = changed((&before.0, before.1), (&tool.spec, tool.code_digest))?;
             match self
                 .store
@@ -241,12 +241,7 @@ fn missing(name: &ToolName, revision: Option<Revision>) -> Error {
     }
 }
 
-fn revision_of(
-    tenant: TenantId,
-    draft: ToolDraft,
-    subject: &str,
-    changed: Vec<String>,
-) -> Result<NewRevision> {
+fn revision_of(tenant: TenantId, draft: ToolDraft, subject: &str) -> Result<NewRevision> {
     // What is answered now has to equal what is read later: the store keeps milliseconds.
     let made_at =
         Timestamp::from_millisecond(Timestamp::now().as_millisecond()).map_err(Error::internal)?;
@@ -258,7 +253,7 @@ fn revision_of(
         code: draft.code,
         made_at,
         made_by: subject.to_owned(),
-        changed,
+        changed: Vec::new(),
     })
 }
 

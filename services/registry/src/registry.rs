@@ -93,6 +93,7 @@ impl Core {
         operation: &'static str,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
+        has_time(context)?;
         timeout(context.budget, self.timed(operation, work))
             .await
             .unwrap_or_else(|_| {
@@ -111,6 +112,7 @@ impl Core {
         operation: &'static str,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        has_time(context)?;
         let permit = Arc::clone(&self.writes).try_acquire_owned().map_err(|_| {
             Error::new(
                 ErrorCode::Overloaded,
@@ -173,4 +175,15 @@ impl Core {
             .catalogue_version
             .set(i64::try_from(version.0).unwrap_or(i64::MAX));
     }
+}
+
+/// A call whose time is over is not begun.
+fn has_time(context: &CallContext) -> Result<()> {
+    if context.budget.is_zero() {
+        return Err(Error::new(
+            ErrorCode::Unavailable,
+            "no time was left; nothing was done",
+        ));
+    }
+    Ok(())
 }

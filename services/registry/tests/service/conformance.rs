@@ -1,16 +1,25 @@
-//! The suite of the port, directly: one registry, and two that share a file.
+//! The suite of the port: one registry, two that share a file, and through gRPC.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use auth::internal::Audience;
 use domain::Catalog;
-use registry::Settings;
+use registry::{Registry, Settings};
+use rpc::client::{CatalogClient, Link};
+use rpc::server::{Incoming, Server};
+use rpc::{Endpoint, pipe};
+use testkit::Identity;
 use testkit::conformance::catalog::{Catalogs, Rules, Subject};
+use tokio::task::JoinSet;
 
 use super::open;
 
-struct World {
-    registries: usize,
+enum World {
+    OneRegistry,
+    TwoRegistriesOnOneFile,
+    ThroughGrpc,
 }
 
 #[async_trait]
@@ -25,24 +34,60 @@ impl Catalogs for World {
             policy: rules.policy,
             ..Settings::default()
         };
-        let first = open(&path, settings.clone()).await;
-        let second = if self.registries == 2 {
-            open(&path, settings).await
-        } else {
-            first.clone()
-        };
-        Subject {
-            catalog: Arc::new(first) as Arc<dyn Catalog>,
-            other: Arc::new(second),
-            keep: Box::new(directory),
+        let registry = open(&path, settings.clone()).await;
+        match self {
+            World::OneRegistry => subject(registry.clone(), registry, directory),
+            World::TwoRegistriesOnOneFile => {
+                subject(registry, open(&path, settings).await, directory)
+            }
+            World::ThroughGrpc => {
+                let (client, other, server) = over_grpc(registry);
+                subject(client, other, (directory, server))
+            }
         }
     }
 }
 
+fn subject(
+    catalog: impl Catalog + 'static,
+    other: impl Catalog + 'static,
+    keep: impl Any + Send + Sync,
+) -> Subject {
+    Subject {
+        catalog: Arc::new(catalog),
+        other: Arc::new(other),
+        keep: Box::new(keep),
+    }
+}
+
+/// A server of the registry and two connections to it.
+fn over_grpc(registry: Registry) -> (CatalogClient, CatalogClient, JoinSet<()>) {
+    let identity = Identity::new();
+    let (dialer, listener) = pipe();
+    let server = Server::new(identity.verifier(Audience::Registry)).catalog(Arc::new(registry));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let forever = std::future::pending();
+        server
+            .serve(Incoming::Pipe(listener), forever)
+            .await
+            .unwrap();
+    });
+    let connect = || {
+        let endpoint = Endpoint::Pipe(dialer.clone());
+        CatalogClient::new(Link::new(&endpoint, identity.signer(Audience::Registry)).unwrap())
+    };
+    (connect(), connect(), tasks)
+}
+
 mod one_registry {
-    testkit::catalog_conformance!(super::World { registries: 1 });
+    testkit::catalog_conformance!(super::World::OneRegistry);
 }
 
 mod two_registries_on_one_file {
-    testkit::catalog_conformance!(super::World { registries: 2 });
+    testkit::catalog_conformance!(super::World::TwoRegistriesOnOneFile);
+}
+
+mod through_grpc {
+    testkit::catalog_conformance!(super::World::ThroughGrpc);
 }

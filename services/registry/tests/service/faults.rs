@@ -124,13 +124,14 @@ async fn a_file_that_is_held_by_another_process_is_waited_for() {
     let refusal = registry.create(&admin(), small("one")).await.unwrap_err();
     assert_eq!(refusal.code(), ErrorCode::Unavailable);
     registry.check().await.unwrap();
-    let waiting = tokio::spawn({
-        let registry = registry.clone();
-        async move { registry.create(&admin(), small("one")).await }
-    });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    held.rollback().await.unwrap();
-    waiting.await.unwrap().unwrap();
+    let (me, later) = (admin(), Duration::from_millis(300));
+    let release = async {
+        tokio::time::sleep(later).await;
+        held.rollback().await
+    };
+    let (made, released) = tokio::join!(registry.create(&me, small("one")), release);
+    released.unwrap();
+    made.unwrap();
 }
 
 /// A caller that goes away in the middle leaves a whole write or none, and the feed tells of it.
@@ -168,16 +169,52 @@ async fn dropped_callers_leave_nothing_half_done() {
     }
 }
 
-/// No time left is an error at once, and says whether something may have been done.
+/// Time that runs out is an error that says whether something may have been done, and what goes on
+/// behind it is done whole.
 #[tokio::test]
-async fn a_caller_without_time_is_told_so() {
+async fn a_caller_whose_time_runs_out_is_told_so() {
+    use sqlx::{ConnectOptions, Connection};
     let directory = tempfile::tempdir().unwrap();
-    let registry = open(&directory.path().join("r.db"), Settings::default()).await;
-    let principal = std::sync::Arc::new(Principal::anonymous(&[Scope::Admin]));
-    let hasty = CallContext::new(principal, RequestId::random(), Duration::ZERO);
-    let error = registry.create(&hasty, small("one")).await.unwrap_err();
+    let path = directory.path().join("r.db");
+    let registry = open(&path, Settings::default()).await;
+    let within = |budget: Duration| {
+        let principal = std::sync::Arc::new(Principal::anonymous(&[Scope::Admin]));
+        CallContext::new(principal, RequestId::random(), budget)
+    };
+    let late = within(Duration::ZERO);
+    for error in [
+        registry.create(&late, small("none")).await.err(),
+        registry.get(&late, &name("none"), None).await.err(),
+    ] {
+        let error = error.unwrap();
+        assert_eq!(error.code(), ErrorCode::Unavailable);
+        assert!(error.message().contains("nothing was done"), "{error}");
+    }
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let mut other = options.connect().await.unwrap();
+    let held = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let hasty = within(Duration::from_millis(100));
+    let error = registry.create(&hasty, small("slow")).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Unavailable);
     assert!(error.message().contains("may have been made"), "{error}");
-    let error = registry.get(&hasty, &name("one"), None).await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::Unavailable);
+    let mut feed = Catalog::watch(&registry, &service(), CatalogVersion(0))
+        .await
+        .unwrap();
+    held.rollback().await.unwrap();
+    let made = async {
+        loop {
+            if let CatalogChange::Upserted(record) = feed.next().await.unwrap().unwrap() {
+                return record;
+            }
+        }
+    };
+    let made = tokio::time::timeout(Duration::from_secs(5), made)
+        .await
+        .unwrap();
+    assert_eq!(made.name.as_str(), "slow");
+    let none = registry
+        .get(&admin(), &name("none"), None)
+        .await
+        .unwrap_err();
+    assert_eq!(none.code(), ErrorCode::NotFound);
 }

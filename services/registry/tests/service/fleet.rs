@@ -60,7 +60,7 @@ async fn the_list_follows_joins_changes_and_departures() {
         .unwrap();
     assert_eq!(next(&mut list).await, [executor("a"), draining.clone()]);
     registry.leave(&service(), "a").await.unwrap();
-    assert_eq!(next(&mut list).await, [draining.clone()]);
+    assert_eq!(next(&mut list).await, std::slice::from_ref(&draining));
     registry.leave(&service(), "never.there").await.unwrap();
     // Unchanged, it is repeated within five seconds.
     assert_eq!(next(&mut list).await, [draining]);
@@ -184,25 +184,19 @@ async fn what_an_executor_says_of_itself_is_checked() {
 }
 
 #[tokio::test]
-async fn the_fleet_is_bounded_and_expired_members_make_room() {
+async fn the_fleet_is_bounded_and_who_leaves_makes_room() {
     let directory = tempfile::tempdir().unwrap();
-    let lease = Duration::from_secs(8);
-    let settings = Settings {
-        lease,
-        ..settings()
+    let roomy = Settings {
+        lease: Duration::from_secs(600),
+        ..Settings::default()
     };
-    let registry = open(&directory.path().join("r.db"), settings).await;
-    let started = tokio::time::Instant::now();
+    let registry = open(&directory.path().join("r.db"), roomy).await;
     for at in 0..1_000 {
         registry
             .heartbeat(&service(), executor(&format!("e{at}")))
             .await
             .unwrap();
     }
-    assert!(
-        started.elapsed() < lease,
-        "too slow a machine for this test"
-    );
     let refusal = registry
         .heartbeat(&service(), executor("late"))
         .await
