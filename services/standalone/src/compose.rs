@@ -20,8 +20,18 @@ use telemetry::Metrics;
 /// The store cannot be opened, the engine does not start, or a setting cannot be used.
 pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), StartError> {
     let (registry, executor) = tokio::try_join!(
-        Box::pin(registry::service::open(&config.catalog, &config.policy, &app)),
-        Box::pin(executor::service::open("local", None, &config.engine, &config.policy, &app)),
+        Box::pin(registry::service::open(
+            &config.catalog,
+            &config.policy,
+            &app
+        )),
+        Box::pin(executor::service::open(
+            "local",
+            None,
+            &config.engine,
+            &config.policy,
+            &app
+        )),
     )?;
     let registry = Arc::new(registry);
     let (catalog, runner): (Arc<dyn Catalog>, Arc<dyn Runner>) = match config.wiring {
@@ -53,7 +63,9 @@ fn over_pipes(
         let server = offer(Server::new(verifier).with_metrics(Arc::clone(&app.metrics)));
         let (dialer, listener) = rpc::pipe();
         app.tasks.serve(name, |stop| async move {
-            server.serve(Incoming::Pipe(listener), stop.cancelled_owned()).await
+            server
+                .serve(Incoming::Pipe(listener), stop.cancelled_owned())
+                .await
         });
         let signer = Signer::new(Arc::clone(&key), audience);
         let metrics: Arc<Metrics> = Arc::clone(&app.metrics);
@@ -63,7 +75,10 @@ fn over_pipes(
     let catalog = link(Audience::Registry, &offer_catalog, "registry over a pipe")?;
     let offer_runner = |server: Server| server.runner(Arc::clone(&executor));
     let runner = link(Audience::Executor, &offer_runner, "executor over a pipe")?;
-    Ok((Arc::new(CatalogClient::new(catalog)), Arc::new(RunnerClient::new(runner))))
+    Ok((
+        Arc::new(CatalogClient::new(catalog)),
+        Arc::new(RunnerClient::new(runner)),
+    ))
 }
 
 /// Serves the program that started this one; when it closes its end, the process drains and exits.
@@ -81,14 +96,20 @@ async fn serve_client(
     let tasks = app.tasks.clone();
     app.tasks.serve("MCP over stdio", |stop| async move {
         let served = serve_stdio(operations, settings, stop).await;
-        tasks.request_stop(StopReason::Requested("the client closed its end".to_owned()));
+        tasks.request_stop(StopReason::Requested(
+            "the client closed its end".to_owned(),
+        ));
         served
     });
     Ok(())
 }
 
 /// Ends sandboxes and closes the store when the last call is through.
-fn close_after_drain(tasks: &Tasks, registry: Arc<registry::Registry>, executor: executor::Executor) {
+fn close_after_drain(
+    tasks: &Tasks,
+    registry: Arc<registry::Registry>,
+    executor: executor::Executor,
+) {
     let stopping = tasks.stopping();
     tasks.finish("registry and executor", async move {
         stopping.cancelled().await;

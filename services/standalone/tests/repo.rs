@@ -13,13 +13,29 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bootstrap", &["domain", "telemetry"]),
     ("sandbox", &["domain", "telemetry"]),
     ("testkit", &["auth", "domain"]),
-    ("gateway", &["auth", "bootstrap", "domain", "rpc", "telemetry"]),
-    ("registry", &["auth", "bootstrap", "domain", "rpc", "telemetry"]),
-    ("executor", &["auth", "bootstrap", "domain", "rpc", "sandbox", "telemetry"]),
+    (
+        "gateway",
+        &["auth", "bootstrap", "domain", "rpc", "telemetry"],
+    ),
+    (
+        "registry",
+        &["auth", "bootstrap", "domain", "rpc", "telemetry"],
+    ),
+    (
+        "executor",
+        &["auth", "bootstrap", "domain", "rpc", "sandbox", "telemetry"],
+    ),
     (
         "standalone",
         &[
-            "auth", "bootstrap", "domain", "executor", "gateway", "registry", "rpc", "sandbox",
+            "auth",
+            "bootstrap",
+            "domain",
+            "executor",
+            "gateway",
+            "registry",
+            "rpc",
+            "sandbox",
             "telemetry",
         ],
     ),
@@ -29,7 +45,10 @@ const ARROWS: &[(&str, &[&str])] = &[
 const MOST_LINES: usize = 500;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 fn manifests() -> Vec<(PathBuf, toml::Table)> {
@@ -42,7 +61,11 @@ fn manifests() -> Vec<(PathBuf, toml::Table)> {
             }
         }
     }
-    assert!(found.len() >= ARROWS.len(), "found only {} crates", found.len());
+    assert!(
+        found.len() >= ARROWS.len(),
+        "found only {} crates",
+        found.len()
+    );
     found
 }
 
@@ -65,13 +88,22 @@ fn arrows_between_our_crates_hold() {
     let allowed: BTreeMap<_, _> = ARROWS.iter().copied().collect();
     for (path, manifest) in manifests() {
         let name = manifest["package"]["name"].as_str().unwrap();
-        assert_eq!(Some(name), path.file_name().unwrap().to_str(), "folder name = crate name");
-        let mine = allowed.get(name).unwrap_or_else(|| panic!("{name} has no row in ARROWS"));
+        assert_eq!(
+            Some(name),
+            path.file_name().unwrap().to_str(),
+            "folder name = crate name"
+        );
+        let mine = allowed
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} has no row in ARROWS"));
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let Some(table) = manifest.get(section).and_then(toml::Value::as_table) else {
                 continue;
             };
-            for dependency in table.keys().filter(|key| allowed.contains_key(key.as_str())) {
+            for dependency in table
+                .keys()
+                .filter(|key| allowed.contains_key(key.as_str()))
+            {
                 let for_tests = section == "dev-dependencies"
                     && (dependency == "testkit" || name == "testkit" || dependency == name);
                 assert!(
@@ -88,13 +120,21 @@ fn every_crate_inherits_lints_and_versions() {
     for (path, manifest) in manifests() {
         let place = path.display();
         assert_eq!(
-            manifest.get("lints").and_then(|lints| lints.get("workspace")),
+            manifest
+                .get("lints")
+                .and_then(|lints| lints.get("workspace")),
             Some(&toml::Value::Boolean(true)),
             "{place}: lints"
         );
         for key in ["version", "edition", "rust-version", "license", "publish"] {
-            let inherited = manifest["package"].get(key).and_then(|value| value.get("workspace"));
-            assert_eq!(inherited, Some(&toml::Value::Boolean(true)), "{place}: package.{key}");
+            let inherited = manifest["package"]
+                .get(key)
+                .and_then(|value| value.get("workspace"));
+            assert_eq!(
+                inherited,
+                Some(&toml::Value::Boolean(true)),
+                "{place}: package.{key}"
+            );
         }
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let Some(table) = manifest.get(section).and_then(toml::Value::as_table) else {
@@ -122,14 +162,30 @@ fn files_stay_small() {
         .map(|path| (std::fs::read_to_string(path).unwrap().lines().count(), path))
         .collect();
     sizes.sort();
-    let too_long: Vec<_> = sizes.iter().filter(|(lines, _)| *lines > MOST_LINES).collect();
+    let too_long: Vec<_> = sizes
+        .iter()
+        .filter(|(lines, _)| *lines > MOST_LINES)
+        .collect();
     assert!(too_long.is_empty(), "over {MOST_LINES} lines: {too_long:?}");
     let ninth_decile = sizes[sizes.len() * 9 / 10].0;
-    assert!(ninth_decile <= 350, "90 % of the files should be under 350 lines, not {ninth_decile}");
+    assert!(
+        ninth_decile <= 350,
+        "90 % of the files should be under 350 lines, not {ninth_decile}"
+    );
     for path in &files {
         let name = path.file_name().unwrap().to_str().unwrap();
-        let vague = ["utils.rs", "common.rs", "helpers.rs", "manager.rs", "mod.rs"];
-        assert!(!vague.contains(&name), "{} has a name that says nothing", path.display());
+        let vague = [
+            "utils.rs",
+            "common.rs",
+            "helpers.rs",
+            "manager.rs",
+            "mod.rs",
+        ];
+        assert!(
+            !vague.contains(&name),
+            "{} has a name that says nothing",
+            path.display()
+        );
     }
 }
 
@@ -140,9 +196,15 @@ fn every_error_code_has_its_page() {
         let page = std::fs::read_to_string(folder.join(format!("{code}.md")))
             .unwrap_or_else(|error| panic!("docs/errors/{code}.md: {error}"));
         let start = format!("# {code}\n\n{}\n", code.meaning());
-        assert!(page.starts_with(&start), "docs/errors/{code}.md has to start with {start:?}");
+        assert!(
+            page.starts_with(&start),
+            "docs/errors/{code}.md has to start with {start:?}"
+        );
         for heading in ["## What happened", "## Why", "## What to do"] {
-            assert!(page.contains(heading), "docs/errors/{code}.md lacks {heading}");
+            assert!(
+                page.contains(heading),
+                "docs/errors/{code}.md lacks {heading}"
+            );
         }
     }
     let pages = std::fs::read_dir(folder).unwrap().count();
@@ -155,7 +217,11 @@ fn documents_link_to_what_exists() {
     files_below(&root().join("docs"), ".md", &mut documents);
     for document in documents {
         let text = std::fs::read_to_string(&document).unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let target = link.split('#').next().unwrap();
             if target.is_empty() || target.contains("://") {
                 continue;

@@ -28,7 +28,10 @@ impl Figures {
 
 /// A POST as it goes over the wire.
 pub(crate) fn post(path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
-    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let more: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     format!(
         "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
          accept: application/json, text/event-stream\r\n{more}content-length: {}\r\n\r\n{body}",
@@ -45,14 +48,22 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(address: &str) -> Self {
-        let stream = TcpStream::connect(address).await.expect("the server listens");
+        let stream = TcpStream::connect(address)
+            .await
+            .expect("the server listens");
         stream.set_nodelay(true).expect("nodelay");
-        Self { stream, buffer: Vec::with_capacity(64 * 1024) }
+        Self {
+            stream,
+            buffer: Vec::with_capacity(64 * 1024),
+        }
     }
 
     /// Sends one request and returns the body of its answer; the status has to be 200.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> &[u8] {
-        self.stream.write_all(request).await.expect("the request is taken");
+        self.stream
+            .write_all(request)
+            .await
+            .expect("the request is taken");
         self.buffer.clear();
         loop {
             if let Some((start, end)) = complete(&self.buffer) {
@@ -60,8 +71,16 @@ impl Connection {
                 assert!(ok, "{}", String::from_utf8_lossy(&self.buffer));
                 return &self.buffer[start..end];
             }
-            let read = self.stream.read_buf(&mut self.buffer).await.expect("an answer");
-            assert!(read > 0, "closed early: {}", String::from_utf8_lossy(&self.buffer));
+            let read = self
+                .stream
+                .read_buf(&mut self.buffer)
+                .await
+                .expect("an answer");
+            assert!(
+                read > 0,
+                "closed early: {}",
+                String::from_utf8_lossy(&self.buffer)
+            );
         }
     }
 }
@@ -72,11 +91,14 @@ fn complete(buffer: &[u8]) -> Option<(usize, usize)> {
     let text = std::str::from_utf8(&buffer[..head]).expect("headers are ASCII");
     let length = text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse::<usize>().ok())?
     });
     match length {
         Some(length) => (buffer.len() >= head + length).then_some((head, head + length)),
-        None => buffer.ends_with(b"\r\n0\r\n\r\n").then_some((head, buffer.len())),
+        None => buffer
+            .ends_with(b"\r\n0\r\n\r\n")
+            .then_some((head, buffer.len())),
     }
 }
 
@@ -101,14 +123,32 @@ pub(crate) async fn run(
             let sent = Instant::now();
             let body = connection.exchange(request).await;
             latencies.push(sent.elapsed());
-            assert!(at % 100 != 0 || check(body), "{}", String::from_utf8_lossy(body));
+            assert!(
+                at % 100 != 0 || check(body),
+                "{}",
+                String::from_utf8_lossy(body)
+            );
         }
         (begun, Instant::now(), latencies)
     });
     let results = futures::future::join_all(clients).await;
-    let begun = results.iter().map(|(begun, ..)| *begun).min().expect("one client");
-    let ended = results.iter().map(|(_, ended, _)| *ended).max().expect("one client");
-    let mut latencies: Vec<_> = results.into_iter().flat_map(|(.., latencies)| latencies).collect();
+    let begun = results
+        .iter()
+        .map(|(begun, ..)| *begun)
+        .min()
+        .expect("one client");
+    let ended = results
+        .iter()
+        .map(|(_, ended, _)| *ended)
+        .max()
+        .expect("one client");
+    let mut latencies: Vec<_> = results
+        .into_iter()
+        .flat_map(|(.., latencies)| latencies)
+        .collect();
     latencies.sort_unstable();
-    Figures { latencies, took: ended - begun }
+    Figures {
+        latencies,
+        took: ended - begun,
+    }
 }

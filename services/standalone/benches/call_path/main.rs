@@ -4,7 +4,10 @@
 //! (`-- --quick` for a tenth of the requests). Figures are for reading, never a test: machines are
 //! noisy, so compare within one run.
 #![allow(missing_docs, reason = "a bench has no public items")]
-#![allow(clippy::expect_used, reason = "a bench that cannot go on says why and stops")]
+#![allow(
+    clippy::expect_used,
+    reason = "a bench that cannot go on says why and stops"
+)]
 
 mod load;
 mod peers;
@@ -20,13 +23,19 @@ const MODERN: &str = "2026-07-28";
 
 fn main() {
     let arguments: Vec<String> = arguments();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.expect("a runtime");
     if let Some(at) = arguments.iter().position(|argument| argument == "--peer") {
         runtime.block_on(peers::serve(&arguments[at + 1]));
         return;
     }
-    let scale = if arguments.iter().any(|argument| argument == "--quick") { 10 } else { 1 };
+    let scale = if arguments.iter().any(|argument| argument == "--quick") {
+        10
+    } else {
+        1
+    };
     runtime.block_on(Box::pin(measure(scale)));
 }
 
@@ -50,7 +59,11 @@ fn row(what: &str, figures: &Figures) {
 }
 
 fn call(tool: &str, arguments: &Value) -> Vec<u8> {
-    request("tools/call", Some(tool), json!({"name": tool, "arguments": arguments}))
+    request(
+        "tools/call",
+        Some(tool),
+        json!({"name": tool, "arguments": arguments}),
+    )
 }
 
 fn request(method: &str, name: Option<&str>, mut params: Value) -> Vec<u8> {
@@ -92,12 +105,19 @@ async fn built_in(scale: usize) {
     let echo = Peer::start("echo").await;
     let rmcp = Peer::start("rmcp").await;
     let ours = Service::standalone(&[("MCP_PROFILE", "enterprise")]).await;
-    say(&format!("idle standalone: {:.1} MiB resident", ours.resident_mib()));
+    say(&format!(
+        "idle standalone: {:.1} MiB resident",
+        ours.resident_mib()
+    ));
     let mut medians = Vec::new();
     // Twice around, so that a slow spell of the machine does not fall on one of them alone.
     for round in 1..=2 {
         for (name, address, check) in [
-            ("bare axum JSON echo", &echo.address, anything as fn(&[u8]) -> bool),
+            (
+                "bare axum JSON echo",
+                &echo.address,
+                anything as fn(&[u8]) -> bool,
+            ),
             ("bare rmcp, same handler", &rmcp.address, is_result),
             ("time.now through dynamic-mcp", &ours.address, is_result),
         ] {
@@ -110,7 +130,9 @@ async fn built_in(scale: usize) {
     }
     let best = |name: &str| {
         let mine = medians.iter().filter(|(which, ..)| *which == name);
-        mine.fold((f64::MAX, 0.0_f64), |(p50, rate), (_, a, b)| (p50.min(*a), rate.max(*b)))
+        mine.fold((f64::MAX, 0.0_f64), |(p50, rate), (_, a, b)| {
+            (p50.min(*a), rate.max(*b))
+        })
     };
     let (echo, rmcp) = (best("bare axum JSON echo"), best("bare rmcp, same handler"));
     let ours = best("time.now through dynamic-mcp");
@@ -125,8 +147,11 @@ async fn built_in(scale: usize) {
 /// A stored tool in the isolate engine, and code that is not stored.
 async fn dynamic(name: &str, address: &str, scale: usize) {
     let mut connection = load::Connection::open(address).await;
-    let tool = json!({"name": "bench.add", "description": "adds", "code": "return args.a + args.b"});
-    connection.exchange(&call("dynamic.tool.create", &json!({"tool": tool}))).await;
+    let tool =
+        json!({"name": "bench.add", "description": "adds", "code": "return args.a + args.b"});
+    connection
+        .exchange(&call("dynamic.tool.create", &json!({"tool": tool})))
+        .await;
     let add = call("bench.add", &json!({"args": {"a": 1, "b": 2}}));
     row(
         &format!("{name}: isolate call, 1 connection"),

@@ -19,7 +19,9 @@ pub(crate) async fn serve(which: &str) {
         "rmcp" => axum::Router::new().nest_service("/mcp", rmcp_service()),
         other => panic!("no peer {other}"),
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
     announce(&listener.local_addr().expect("an address").to_string());
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
         stream.set_nodelay(true).expect("nodelay");
@@ -27,7 +29,10 @@ pub(crate) async fn serve(which: &str) {
     axum::serve(listener, router).await.expect("serves");
 }
 
-#[allow(clippy::print_stdout, reason = "this is how the parent process learns the address")]
+#[allow(
+    clippy::print_stdout,
+    reason = "this is how the parent process learns the address"
+)]
 fn announce(address: &str) {
     println!("{address}");
 }
@@ -64,5 +69,9 @@ fn rmcp_service() -> StreamableHttpService<Clock, NeverSessionManager> {
     let mut config = StreamableHttpServerConfig::default();
     config.legacy_session_mode = false;
     config.json_response = true;
-    StreamableHttpService::new(|| Ok(Clock), Arc::new(NeverSessionManager::default()), config)
+    StreamableHttpService::new(
+        || Ok(Clock),
+        Arc::new(NeverSessionManager::default()),
+        config,
+    )
 }

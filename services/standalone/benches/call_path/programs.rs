@@ -38,8 +38,15 @@ impl Peer {
             .spawn()
             .expect("starts");
         let stdout = child.stdout.take().expect("piped");
-        let line = BufReader::new(stdout).lines().next_line().await.expect("a line");
-        Self { address: line.expect("an address"), _child: child }
+        let line = BufReader::new(stdout)
+            .lines()
+            .next_line()
+            .await
+            .expect("a line");
+        Self {
+            address: line.expect("an address"),
+            _child: child,
+        }
     }
 }
 
@@ -66,8 +73,16 @@ impl Service {
     async fn start(path: &Path, folder: &Path, env: &[(&str, &str)]) -> Self {
         let mut program = Program::start(path, folder, &[], env);
         let url = program.field_of_line("\"listening", "url").await;
-        let address = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
-        Self { address: address.to_owned(), program, _folder: None }
+        let address = url
+            .trim_start_matches("http://")
+            .split('/')
+            .next()
+            .unwrap_or_default();
+        Self {
+            address: address.to_owned(),
+            program,
+            _folder: None,
+        }
     }
 
     pub(crate) fn resident_mib(&self) -> f64 {
@@ -88,7 +103,9 @@ impl Service {
                 "value": {"type": "string", "description": "d".repeat(920)}}});
             let tool = json!({"name": format!("fill.{at:05}"), "description": "filler", "code": code,
                 "inputSchema": schema});
-            connection.exchange(&call("dynamic.tool.create", &json!({"tool": tool}))).await;
+            connection
+                .exchange(&call("dynamic.tool.create", &json!({"tool": tool})))
+                .await;
         }
     }
 }
@@ -160,6 +177,9 @@ impl Three {
 
 fn binary(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_dynamic-mcp")).with_file_name(name);
-    assert!(path.exists(), "build it first: cargo build --release --workspace --bins");
+    assert!(
+        path.exists(),
+        "build it first: cargo build --release --workspace --bins"
+    );
     path
 }
