@@ -7,12 +7,13 @@ use auth::internal::{Audience, Signer, SigningKey};
 use bootstrap::config::{
     GatewayConfig, HTTP_LISTENER, PolicyConfig, Profile as ProfileChoice, PublicConfig,
 };
-use bootstrap::{App, ListenAddress, OnFailure, Secret, Socket, StartError};
+use bootstrap::{App, OnFailure, Secret, Socket, StartError};
 use domain::fleet::ExecutorInfo;
 use domain::limits::RunLimits;
 use domain::{Catalog, Runner};
 use rpc::Endpoint;
 use rpc::client::{CatalogClient, FleetClient, Link, RunnerClient};
+use serde_json::json;
 
 use crate::Gateway;
 use crate::fleet;
@@ -169,7 +170,10 @@ pub async fn serve_http(
         serve(socket, router, ServeSettings::default(), stop).await;
         Ok::<(), std::convert::Infallible>(())
     });
-    tracing::info!(url = %url(&address, http.path.as_str()), "MCP endpoint");
+    let url = format!("http://{address}{}", http.path.as_str());
+    // The line that a person copies into a client's configuration.
+    let paste = json!({"mcpServers": {"dynamic-mcp": {"type": "http", "url": url}}});
+    tracing::info!(%url, "for an MCP client: {paste}");
     Ok(())
 }
 
@@ -178,10 +182,4 @@ pub async fn first_look(gateway: &Gateway) {
     if !gateway.synced(FIRST_SYNC).await {
         tracing::warn!("the registry has not answered yet: not ready until it does");
     }
-}
-
-/// The endpoint's address as a client writes it.
-#[must_use]
-pub fn url(address: &ListenAddress, path: &str) -> String {
-    format!("http://{address}{path}")
 }
