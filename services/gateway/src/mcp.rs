@@ -26,5 +26,5 @@ pub use port::{CompletionReference, CompletionRequest, Operations, Page, PromptR
 pub(crate) use endpoint::Endpoint;
 pub(crate) use handler::{Handler, Wire};
 pub(crate) use refusal::Refusal;
-pub(crate) use reply::json as json_response;
+pub(crate) use reply::{is_event_stream, json as json_response};
 pub(crate) use request::Origin;

@@ -70,8 +70,7 @@ pub(super) async fn layer(
         .instrument(span)
         .await;
     let mut response = answered.unwrap_or_else(|_| {
-        // The panic itself is in the log already: the hook writes it with its place.
-        edge.metrics.panics.inc();
+        // The hook has counted it and written its place to the log already.
         tracing::error!(request = %request_id, "a request ended in a panic");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         let refusal = Refusal::http(status, ErrorCode::Internal, "internal error");
@@ -80,8 +79,15 @@ pub(super) async fn layer(
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    let took = received.elapsed();
+    tracing::debug!(
+        id = request_id.as_str(),
+        status = response.status().as_u16(),
+        ?took,
+        "answered"
+    );
     edge.metrics
-        .record_request(&method, route, response.status(), received.elapsed());
+        .record_request(&method, route, response.status(), took);
     response
 }
 

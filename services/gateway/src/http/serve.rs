@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use super::stalls::{Phase, Stalls};
+use crate::mcp::is_event_stream;
 
 /// Bounds on connections.
 #[derive(Debug, Clone)]
@@ -169,7 +170,12 @@ impl Connection {
             let phase = phase.clone();
             async move {
                 let response = router.call(request).await;
-                phase.answered();
+                // A stream goes on after its head: the connection stays busy.
+                if let Ok(response) = &response
+                    && !is_event_stream(response)
+                {
+                    phase.answered();
+                }
                 response
             }
         });

@@ -121,7 +121,7 @@ pub(super) async fn guarded(
     let request_id = call.context.request_id.clone();
     let running = AssertUnwindSafe(operations.call_tool(call, notifications)).catch_unwind();
     running.await.unwrap_or_else(|_| {
-        // The panic itself is in the log already: the hook writes it with its place.
+        // The hook has counted it and written its place to the log already.
         tracing::error!(request = %request_id, "a tool call ended in a panic");
         Err(ProtocolError::internal(&request_id))
     })

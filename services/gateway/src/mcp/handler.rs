@@ -1,7 +1,12 @@
 //! rmcp's handler over the same core: everything on stdio, the cold methods over HTTP.
+#![expect(
+    deprecated,
+    reason = "older clients still get log messages and set their level"
+)]
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domain::call::TraceContext;
@@ -57,6 +62,8 @@ pub(crate) struct Handler {
     operations: Arc<dyn Operations>,
     wire: Wire,
     closing: CancellationToken,
+    /// Whether an older client on pipes is being told of changes: once is enough.
+    tells: Arc<AtomicBool>,
 }
 
 type Context = RequestContext<RoleServer>;
@@ -71,6 +78,7 @@ impl Handler {
             operations,
             wire,
             closing,
+            tells: Arc::default(),
         }
     }
 
@@ -446,7 +454,7 @@ impl ServerHandler for Handler {
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        if matches!(self.wire, Wire::Http) {
+        if matches!(self.wire, Wire::Http) || self.tells.swap(true, Ordering::Relaxed) {
             return;
         }
         // A client of the older versions is told for as long as it is there; the task that runs

@@ -27,7 +27,7 @@ pub(crate) fn accept(headers: &HeaderMap) -> Result<(), Refusal> {
         for range in range.split(',') {
             let mut parts = range.split(';').map(str::trim);
             let essence = parts.next().unwrap_or_default();
-            if parts.any(|parameter| is_zero_quality(parameter)) {
+            if parts.any(is_zero_quality) {
                 continue;
             }
             json |= matches_type(essence, "application/json");
@@ -95,10 +95,10 @@ pub(crate) fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The one value of a header. Two are refused: a proxy could route on the other one.
-pub(crate) fn single<'h>(
-    headers: &'h HeaderMap,
+pub(crate) fn single(
+    headers: &HeaderMap,
     name: impl AsHeaderName + std::fmt::Display,
-) -> Result<Option<&'h str>, Refusal> {
+) -> Result<Option<&str>, Refusal> {
     let label = name.to_string();
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {

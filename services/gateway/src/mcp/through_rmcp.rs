@@ -123,7 +123,10 @@ fn inner_request(
     map.insert(CONTENT_TYPE, reply::JSON);
     for name in [headers::METHOD, headers::NAME] {
         // Checked without the space around it; rmcp compares it with the space.
-        let value = parts.headers.get(&name).map(|value| value.as_bytes().trim_ascii());
+        let value = parts
+            .headers
+            .get(&name)
+            .map(|value| value.as_bytes().trim_ascii());
         if let Some(Ok(value)) = value.map(HeaderValue::from_bytes) {
             map.insert(name, value);
         }

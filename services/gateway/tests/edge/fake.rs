@@ -15,15 +15,15 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, watch};
 
-pub const ADMIN_TOKEN: &str = "correct horse";
+pub(crate) const ADMIN_TOKEN: &str = "correct horse";
 
-pub struct Fake {
-    pub calls: AtomicUsize,
+pub(crate) struct Fake {
+    pub(crate) calls: AtomicUsize,
     /// Calls that began and have neither ended nor been dropped.
-    pub running: Arc<AtomicUsize>,
-    pub last: Mutex<Option<CallContext>>,
-    pub changes: watch::Sender<u64>,
-    pub healthy: Mutex<bool>,
+    pub(crate) running: Arc<AtomicUsize>,
+    pub(crate) last: Mutex<Option<CallContext>>,
+    pub(crate) changes: watch::Sender<u64>,
+    pub(crate) healthy: Mutex<bool>,
 }
 
 struct Running(Arc<AtomicUsize>);
@@ -34,7 +34,7 @@ impl Drop for Running {
     }
 }
 
-pub fn raw(value: &Value) -> Box<RawValue> {
+pub(crate) fn raw(value: &Value) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).unwrap()
 }
 
@@ -48,7 +48,7 @@ fn text(text: &str, structured: Option<Box<RawValue>>) -> ToolResult {
 }
 
 impl Fake {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             calls: AtomicUsize::new(0),
             running: Arc::default(),
@@ -58,15 +58,15 @@ impl Fake {
         })
     }
 
-    pub fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.running.load(Ordering::SeqCst)
     }
 
-    pub fn change(&self) {
+    pub(crate) fn change(&self) {
         self.changes.send_modify(|version| *version += 1);
     }
 }

@@ -17,18 +17,17 @@ use tower::ServiceExt as _;
 
 use super::fake::Fake;
 
-pub const MODERN: &str = "2026-07-28";
-pub const BOTH: [bool; 2] = [true, false];
+pub(crate) const MODERN: &str = "2026-07-28";
+pub(crate) const BOTH: [bool; 2] = [true, false];
 
-pub struct Rig {
-    pub router: Router,
-    pub fake: Arc<Fake>,
-    pub health: Health,
-    pub metrics: Arc<Metrics>,
-    pub lifecycle: Lifecycle,
+pub(crate) struct Rig {
+    pub(crate) router: Router,
+    pub(crate) fake: Arc<Fake>,
+    pub(crate) health: Health,
+    pub(crate) lifecycle: Lifecycle,
 }
 
-pub fn settings(fast_path: bool) -> HttpSettings {
+pub(crate) fn settings(fast_path: bool) -> HttpSettings {
     HttpSettings {
         mcp_path: "/mcp".to_owned(),
         health_path: "/health".to_owned(),
@@ -44,11 +43,11 @@ pub fn settings(fast_path: bool) -> HttpSettings {
 }
 
 impl Rig {
-    pub fn new(fast_path: bool) -> Self {
+    pub(crate) fn new(fast_path: bool) -> Self {
         Self::with(settings(fast_path))
     }
 
-    pub fn with(settings: HttpSettings) -> Self {
+    pub(crate) fn with(settings: HttpSettings) -> Self {
         let fake = Fake::new();
         let build = BuildInfo {
             service: "gateway",
@@ -72,35 +71,34 @@ impl Rig {
             router,
             fake,
             health,
-            metrics,
             lifecycle,
         }
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Response<Body> {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
-    pub async fn answer(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
         Answer::read(self.send(request).await).await
     }
 
-    pub async fn modern(&self, method: &str, params: Value) -> Answer {
+    pub(crate) async fn modern(&self, method: &str, params: Value) -> Answer {
         self.answer(modern(method, params)).await
     }
 
-    pub async fn legacy(&self, method: &str, params: Value) -> Answer {
+    pub(crate) async fn legacy(&self, method: &str, params: Value) -> Answer {
         self.answer(legacy(method, params)).await
     }
 
     /// A POST of anything.
-    pub async fn raw(&self, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn raw(&self, body: impl Into<Body>) -> Answer {
         self.answer(post(&[], body)).await
     }
 }
 
 /// A POST with the headers that every client sends, and some more or others.
-pub fn post(headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
+pub(crate) fn post(headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
     let mut request = Request::post("/mcp").body(body.into()).unwrap();
     let map = request.headers_mut();
     map.insert("host", "localhost".parse().unwrap());
@@ -121,7 +119,7 @@ pub fn post(headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
 }
 
 /// `params` with the metadata of the stateless era; what is there already wins.
-pub fn with_meta(mut params: Value) -> Value {
+pub(crate) fn with_meta(mut params: Value) -> Value {
     let meta = params["_meta"].take();
     let mut all = json!({
         "io.modelcontextprotocol/protocolVersion": MODERN,
@@ -135,7 +133,7 @@ pub fn with_meta(mut params: Value) -> Value {
 }
 
 /// A request of the stateless era with all its headers.
-pub fn modern(method: &str, params: Value) -> Request<Body> {
+pub(crate) fn modern(method: &str, params: Value) -> Request<Body> {
     let subject = match method {
         "tools/call" | "prompts/get" => params["name"].as_str(),
         "resources/read" => params["uri"].as_str(),
@@ -149,21 +147,21 @@ pub fn modern(method: &str, params: Value) -> Request<Body> {
 }
 
 /// A request of the last version with a handshake.
-pub fn legacy(method: &str, params: Value) -> Request<Body> {
+pub(crate) fn legacy(method: &str, params: Value) -> Request<Body> {
     let body = json!({"jsonrpc": "2.0", "id": "seven", "method": method, "params": params});
     post(&[("mcp-protocol-version", "2025-11-25")], body.to_string())
 }
 
 /// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub async fn read(response: Response<Body>) -> Self {
+    pub(crate) async fn read(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         Self {
@@ -173,7 +171,7 @@ impl Answer {
         }
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
@@ -181,7 +179,7 @@ impl Answer {
 
     /// The body as JSON; the last event of a stream.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         if self.header("content-type").starts_with("text/event-stream") {
             return self.events().pop().unwrap();
         }
@@ -189,14 +187,14 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {text:?}"))
     }
 
-    pub fn result(&self) -> Value {
+    pub(crate) fn result(&self) -> Value {
         let mut json = self.json();
         assert!(json["error"].is_null(), "{json}");
         json["result"].take()
     }
 
     /// `(HTTP status, JSON-RPC code)`.
-    pub fn error(&self) -> (u16, i64) {
+    pub(crate) fn error(&self) -> (u16, i64) {
         let json = self.json();
         (
             self.status.as_u16(),
@@ -208,14 +206,14 @@ impl Answer {
 
     /// Every message of a stream, in order.
     #[track_caller]
-    pub fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         events(std::str::from_utf8(&self.body).unwrap())
     }
 }
 
 /// The messages of a piece of a stream. Every event is one `data:` line.
 #[track_caller]
-pub fn events(text: &str) -> Vec<Value> {
+pub(crate) fn events(text: &str) -> Vec<Value> {
     text.split("\n\n")
         .flat_map(|event| {
             let data: Vec<&str> = event
@@ -230,20 +228,20 @@ pub fn events(text: &str) -> Vec<Value> {
 }
 
 /// Reads a stream piece by piece.
-pub struct Pieces(BodyDataStream);
+pub(crate) struct Pieces(BodyDataStream);
 
 impl Pieces {
-    pub fn of(response: Response<Body>) -> Self {
+    pub(crate) fn of(response: Response<Body>) -> Self {
         Self(response.into_body().into_data_stream())
     }
 
-    pub async fn next(&mut self) -> Option<String> {
+    pub(crate) async fn next(&mut self) -> Option<String> {
         let piece = self.0.next().await?.unwrap();
         Some(String::from_utf8(piece.to_vec()).unwrap())
     }
 
     /// The next message, comments passed over.
-    pub async fn message(&mut self) -> Option<Value> {
+    pub(crate) async fn message(&mut self) -> Option<Value> {
         loop {
             if let Some(message) = events(&self.next().await?).pop() {
                 return Some(message);

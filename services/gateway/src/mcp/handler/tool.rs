@@ -59,7 +59,6 @@ impl Handler {
         typed(result, &context, &origin).map(CallToolResponse::Complete)
     }
 
-    #[expect(deprecated, reason = "older clients still get log messages")]
     async fn notify(&self, context: &Context, token: &Option<ProgressToken>, note: Notification) {
         let sent = match note {
             Notification::Log {
@@ -139,7 +138,6 @@ fn log_level(context: &Context) -> Result<Option<LogLevel>, ErrorData> {
     }
 }
 
-#[expect(deprecated, reason = "older clients still get log messages")]
 fn rmcp_level(level: LogLevel) -> LoggingLevel {
     match level {
         LogLevel::Debug => LoggingLevel::Debug,
