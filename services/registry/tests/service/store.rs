@@ -367,3 +367,16 @@ async fn forgotten_names_never_reuse_a_number_and_start_followers_again() {
         CatalogChange::Synced(again.version)
     );
 }
+
+/// Two processes that start at the same moment on a new file both come up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_store_is_opened_by_several_at_once() {
+    for _ in 0..10 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("registry.db");
+        let opened = futures::future::join_all((0..4).map(|_| SqliteStore::open(&path))).await;
+        for store in opened {
+            assert!(store.is_ok(), "{}", store.unwrap_err());
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Opening a store: the file, its rights, its tables.
 
-use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlitePool};
+use tokio::time::Instant;
 
 use super::SqliteStore;
 use super::failure::primary_code;
@@ -21,6 +20,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// "dmcp", set by the first migration.
 const APPLICATION_ID: i64 = 1_684_890_480;
+
+const SQLITE_BUSY: u32 = 5;
 
 /// How long a statement waits for another process that holds the file.
 const BUSY: Duration = Duration::from_secs(2);
@@ -94,13 +95,7 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, OpenError> {
     let readers = pool(&path, &presence, READERS, "1024", |options| {
         options.pragma("query_only", "ON")
     });
-    let mut connection = writer
-        .acquire()
-        .await
-        .map_err(|source| classify(&path, source))?;
-    check_owner(&path, &mut connection).await?;
-    drop(connection);
-    migrate(&path, &writer).await?;
+    bring_up_to_date(&path, &writer).await?;
     Ok(SqliteStore {
         path,
         writer,
@@ -126,22 +121,25 @@ fn prepare_file(path: &Path) -> Result<PathBuf, OpenError> {
             .create(parent)
             .map_err(|source| unusable(parent, source))?;
     }
-    let file = OpenOptions::new()
-        .read(true)
+    // Only a new file is opened here: closing a file drops every lock that this process holds on
+    // it, also those of a store that is open.
+    let created = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(false)
+        .create_new(true)
         .mode(0o600)
-        .open(path)
-        .map_err(|source| unusable(path, source))?;
-    let mode = file
-        .metadata()
-        .map_err(|source| unusable(path, source))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
+        .open(path);
+    match created {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(unusable(path, error)),
+    }
+    let file = fs::metadata(path).map_err(|source| unusable(path, source))?;
+    if !file.is_file() {
+        return Err(unusable(path, io::Error::other("it is not a file")));
+    }
+    if file.permissions().mode() & 0o077 != 0 {
         tracing::warn!(path = %path.display(), "others could read the registry's store; now they cannot");
-        file.set_permissions(Permissions::from_mode(0o600))
+        fs::set_permissions(path, Permissions::from_mode(0o600))
             .map_err(|source| unusable(path, source))?;
     }
     path.canonicalize().map_err(|source| unusable(path, source))
@@ -179,29 +177,42 @@ fn pool(
         .connect_lazy_with(set(options))
 }
 
-async fn check_owner(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
-    let failed = |source| classify(path, source);
-    let owner: i64 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-    // The table of migrations alone is left when the first start was killed half-way.
-    if owner == APPLICATION_ID || (owner == 0 && tables <= 1) {
-        Ok(())
-    } else {
-        Err(OpenError::Foreign {
-            path: path.to_owned(),
-        })
+/// Several processes may start at once on a new file; switching to WAL cannot wait for a lock, so
+/// the first steps are tried again.
+async fn bring_up_to_date(path: &Path, writer: &SqlitePool) -> Result<(), OpenError> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match migrate(path, writer).await {
+            Err(OpenError::Failed { source, .. })
+                if primary_code(&source) == Some(SQLITE_BUSY) && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            result => return result,
+        }
     }
 }
 
+/// Checks whose file it is and makes the tables, in one transaction.
 async fn migrate(path: &Path, writer: &SqlitePool) -> Result<(), OpenError> {
-    match MIGRATIONS.run(writer).await {
-        Ok(()) => Ok(()),
+    let failed = |source| classify(path, source);
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let owner: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    if owner != APPLICATION_ID && (owner != 0 || tables > 0) {
+        return Err(OpenError::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    // `run` wants a connection of its own; this is what it calls with one.
+    match MIGRATIONS.run_direct(None, &mut *transaction, false).await {
+        Ok(()) => transaction.commit().await.map_err(failed),
         Err(MigrateError::VersionMissing(step)) => Err(OpenError::Newer {
             path: path.to_owned(),
             step,
