@@ -290,6 +290,7 @@ impl Gateway {
         let settling = Settling {
             tool: &call.name,
             output: output.as_deref(),
+            default_form: entry.is_none(),
             request: &call.context.request_id,
             max_text_bytes: usize::try_from(self.settings().run.max_output_bytes)
                 .unwrap_or(usize::MAX),

@@ -29,6 +29,11 @@ impl CodeCache {
         }
     }
 
+    /// How many tools' code it holds and in how many bytes, roughly.
+    pub(crate) fn extent(&self) -> (u64, u64) {
+        (self.cache.entry_count(), self.cache.weighted_size())
+    }
+
     /// Keeps the code that this gateway has just stored.
     pub(crate) async fn put(&self, record: &ToolRecord, code: &str) {
         if CodeDigest::of(code) == record.code_digest {

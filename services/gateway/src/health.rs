@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::gateway::Gateway;
 use crate::operations::Check;
+use crate::placement::Placement;
 
 impl Gateway {
     /// The state of everything that this gateway stands on, in a stable order.
@@ -39,15 +40,21 @@ impl Gateway {
                 check.needed = true;
             }
         }
-        if let Some(placement) = self.placement() {
-            let (known, usable) = placement.extent();
-            checks.push(Check {
-                name: "executors",
-                healthy: usable > 0,
-                needed: true,
-                detail: object(json!({"known": known, "usable": usable})),
-            });
-        }
+        // The one executor of a program that holds all three is there as long as the program is.
+        let (known, usable) = self.placement().map_or((1, 1), Placement::extent);
+        checks.push(Check {
+            name: "executors",
+            healthy: usable > 0,
+            needed: true,
+            detail: object(json!({"known": known, "usable": usable})),
+        });
+        let (entries, bytes) = self.codes().extent();
+        checks.push(Check {
+            name: "cache",
+            healthy: true,
+            needed: false,
+            detail: object(json!({"codeEntries": entries, "codeBytes": bytes})),
+        });
         checks
     }
 }

@@ -72,7 +72,7 @@ pub struct Features {
 /// One entry of `/health` and `/readyz`.
 #[derive(Debug, Clone)]
 pub struct Check {
-    /// `registry`, `executors` or `catalogue`.
+    /// `registry`, `catalogue`, `executors` or `cache`.
     pub name: &'static str,
     /// Whether it is as it should be. A failing one makes `/health` say `unhealthy`.
     pub healthy: bool,

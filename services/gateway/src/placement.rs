@@ -11,6 +11,7 @@ use domain::runner::{EngineKind, RunStream};
 use domain::tool::{EngineChoice, Runtime};
 use domain::{Call, CallContext, Error, ErrorCode, Result, Runner};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use self::executor::Executor;
 
@@ -130,6 +131,7 @@ impl Runner for Placement {
             )
             .with_fix("try again in a few seconds")
         };
+        let started = Instant::now();
         let first = self.choose(&call, None).ok_or_else(none)?;
         let refusal = match first.run(context, call.clone()).await {
             Ok(stream) => return Ok(stream),
@@ -146,7 +148,9 @@ impl Runner for Placement {
             Some(second) => {
                 tracing::debug!(from = first.address(), to = second.address(), %refusal,
                     "trying another executor");
-                second.run(context, call).await
+                let mut context = context.clone();
+                context.budget = context.budget.saturating_sub(started.elapsed());
+                second.run(&context, call).await
             }
             None => Err(refusal),
         }

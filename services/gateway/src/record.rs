@@ -33,7 +33,7 @@ impl CallRecord {
         Self {
             metrics: Arc::clone(metrics),
             started: Instant::now(),
-            tool: call.name.chars().take(128).collect(),
+            tool: call.name.chars().take(128).map(printable).collect(),
             known: false,
             revision: None,
             engine: None,
@@ -78,6 +78,15 @@ impl CallRecord {
             Err(_) => ErrorCode::Internal.as_str(),
         };
         settled.map(|(result, _)| result)
+    }
+}
+
+/// A name that stands for nothing can be any text; in the log it stays on its line.
+fn printable(c: char) -> char {
+    if c.is_control() {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        c
     }
 }
 

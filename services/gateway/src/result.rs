@@ -22,6 +22,9 @@ pub(crate) struct Settling<'a> {
     pub(crate) tool: &'a str,
     /// What its results have to fit.
     pub(crate) output: Option<&'a Schema>,
+    /// Whether `structuredContent` has the default form whatever the code returns, because the
+    /// tool that runs it (`run_js_ephemeral`) says so in its own `outputSchema`.
+    pub(crate) default_form: bool,
     /// The request, for errors.
     pub(crate) request: &'a RequestId,
     /// Longest text of a result in the text block, in bytes.
@@ -33,10 +36,10 @@ pub(crate) struct Settling<'a> {
 /// A result and how the call is counted: `None` for success.
 pub(crate) type Settled = (ToolResult, Option<ErrorCode>);
 
-/// `structuredContent` of a success without `outputSchema`.
+/// `structuredContent` of a result without `outputSchema`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SuccessContent<'a> {
+struct DefaultContent<'a> {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a RawValue>,
@@ -135,14 +138,24 @@ impl Settling<'_> {
             "Dynamic tool succeeded: {}\n\nDuration: {duration_ms}ms\n\nResult:\n{shown}",
             self.tool
         );
-        let structured = SuccessContent {
-            ok: true,
-            result: value,
-            duration_ms,
-            logs: printed,
-        };
-        let structured = to_raw_value(&structured).map_err(|e| self.unwritable(&e))?;
+        let structured = self.structured(true, value, printed)?;
         Ok((self.success(self.text(&text)?, Some(structured), &[]), None))
+    }
+
+    fn structured(
+        &self,
+        ok: bool,
+        result: Option<&RawValue>,
+        logs: &[Printed],
+    ) -> Result<Box<RawValue>, ProtocolError> {
+        let duration_ms = self.took.as_millis();
+        let content = DefaultContent {
+            ok,
+            result,
+            duration_ms,
+            logs,
+        };
+        to_raw_value(&content).map_err(|e| self.unwritable(&e))
     }
 
     fn by_schema(
@@ -184,7 +197,12 @@ impl Settling<'_> {
                 return self.broke(&why, printed);
             }
         }
-        let mut result = self.success(content, structured, printed);
+        let mut result = if self.default_form {
+            let inner = self.structured(!is_error, structured.as_deref(), printed)?;
+            self.success(content, Some(inner), &[])
+        } else {
+            self.success(content, structured, printed)
+        };
         result.is_error = is_error;
         Ok((result, is_error.then_some(ErrorCode::ToolFailed)))
     }

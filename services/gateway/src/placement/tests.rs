@@ -168,14 +168,14 @@ async fn one_that_fails_rests_and_comes_back() {
     let fleet = fleet(&[info("a", &[]), info("b", &[])]);
     fleet.refuse("a", Some(ErrorCode::Unavailable));
     for _ in 0..10 {
-        fleet.run(EngineChoice::Any).await.unwrap();
+        drop(fleet.run(EngineChoice::Any).await.unwrap());
     }
     assert!(fleet.calls("a") <= 1, "asked once at most while it rests");
     fleet.refuse("a", None);
     let before = fleet.calls("a");
     tokio::time::advance(Duration::from_secs(6)).await;
     for _ in 0..40 {
-        fleet.run(EngineChoice::Any).await.unwrap();
+        drop(fleet.run(EngineChoice::Any).await.unwrap());
     }
     assert!(fleet.calls("a") > before);
 }
@@ -187,7 +187,7 @@ async fn only_those_with_the_engine_are_asked() {
         info("docker", &[EngineKind::Docker, EngineKind::Isolate]),
     ]);
     for _ in 0..10 {
-        fleet.run(EngineChoice::Docker).await.unwrap();
+        drop(fleet.run(EngineChoice::Docker).await.unwrap());
     }
     assert_eq!((fleet.calls("isolate"), fleet.calls("docker")), (0, 10));
 }
@@ -201,7 +201,7 @@ async fn the_list_changes_while_calls_run() {
     draining.draining = true;
     fleet.placement.set_executors(&[draining, info("b", &[])]);
     assert_eq!(fleet.placement.extent(), (2, 1));
-    fleet.run(EngineChoice::Any).await.unwrap();
+    drop(fleet.run(EngineChoice::Any).await.unwrap());
     assert_eq!(
         (fleet.calls("a"), fleet.calls("b")),
         (1, 1),

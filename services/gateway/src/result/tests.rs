@@ -20,6 +20,7 @@ fn settle(outcome: Outcome, schema: Option<&str>) -> (Value, Option<ErrorCode>) 
     let settling = Settling {
         tool: "a.tool",
         output: schema.as_ref(),
+        default_form: false,
         request: &request,
         max_text_bytes: 1_000,
         took: Duration::from_millis(5),
@@ -202,4 +203,26 @@ fn content_of_a_tool_with_an_output_schema_has_structured_content_that_fits() {
     let failing = format!(r#"{{{content},"isError":true}}"#);
     let (shown, _) = settle(outcome(Some(&failing)), Some(schema));
     assert_eq!(shown["isError"], true);
+}
+
+#[test]
+fn content_of_one_off_code_keeps_the_form_that_the_tool_promises() {
+    let request = RequestId::accept("r-1").unwrap();
+    let settling = Settling {
+        tool: "run_js_ephemeral",
+        output: None,
+        default_form: true,
+        request: &request,
+        max_text_bytes: 1_000,
+        took: Duration::from_millis(5),
+    };
+    let text = r#"{"content":[{"type":"text","text":"a"}],"structuredContent":[1]}"#;
+    let (result, code) = settling.settle(outcome(Some(text))).unwrap();
+    assert_eq!(code, None);
+    assert_eq!(result.content.get(), r#"[{"type":"text","text":"a"}]"#);
+    let structured = result.structured_content.unwrap();
+    assert_eq!(
+        structured.get(),
+        r#"{"ok":true,"result":[1],"durationMs":5}"#
+    );
 }
