@@ -85,7 +85,7 @@ mod one_registry {
 }
 
 mod two_registries_on_one_file {
-    testkit::catalog_conformance!(super::World::TwoRegistriesOnOneFile);
+    testkit::catalog_conformance!(super::World::TwoRegistriesOnOneFile, small);
 }
 
 mod through_grpc {
