@@ -14,7 +14,12 @@ async fn every_wall_holds_here() {
     assert_eq!(walls.len(), 7);
     for wall in walls {
         // Namespaces are a setting of the host; the engine goes without and says so.
-        assert!(wall.held || !wall.required, "{}: {}", wall.name, wall.detail);
+        assert!(
+            wall.held || !wall.required,
+            "{}: {}",
+            wall.name,
+            wall.detail
+        );
     }
 }
 

@@ -24,7 +24,7 @@ const FRAME_SLACK: usize = 65_536;
 /// Most frames with output of one call. The child stops before that.
 const MAX_MESSAGES: u32 = 20_000;
 
-/// Sandboxes that are tried when one ends before it has read the call.
+/// New sandboxes that are tried when one ends before it has read the call.
 const ATTEMPTS: u32 = 3;
 
 /// A call in its sandbox.
@@ -65,14 +65,15 @@ impl Running {
     pub(super) async fn drive(mut self, mut sandbox: Sandbox) {
         let begun = Instant::now();
         let mut output = Output::default();
-        let mut attempts = 1;
+        let mut fresh_ones = 0;
         let end = loop {
             let end = self.attempt(&mut sandbox, &mut output).await;
             let unread = matches!(end, End::Gone | End::Broken(_)) && !output.started;
-            if !unread || attempts == ATTEMPTS {
+            // A pool full of dead ones runs out by itself; a new one that dies at once means more.
+            fresh_ones += u32::from(!self.usage.warm);
+            if !unread || fresh_ones == ATTEMPTS {
                 break end;
             }
-            attempts += 1;
             match tokio::time::timeout_at(self.job.deadline, self.pool.take()).await {
                 Ok(Ok((next, warm))) => {
                     std::mem::replace(&mut sandbox, next).destroy().await;

@@ -94,7 +94,7 @@ mod tests {
         ]
         .concat();
         for cut in 0..bytes.len() {
-            let input = bytes[..cut].chain(&bytes[cut..]);
+            let input = AsyncReadExt::chain(&bytes[..cut], &bytes[cut..]);
             let mut frames = Frames::new(input);
             let (kind, payload) = frames.next(&NONCE, 100).await.unwrap().unwrap();
             assert_eq!((kind, &payload[..]), (FromChild::Print, &b"\x01one"[..]));

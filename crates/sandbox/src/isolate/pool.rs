@@ -8,6 +8,7 @@ use std::time::Duration;
 use domain::runner::EngineKind;
 use parking_lot::Mutex;
 use telemetry::Metrics;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,9 @@ use super::spawn::{Sandbox, Spawner};
 
 /// Sandboxes that start at the same time, so that a burst of calls is no stampede.
 const STARTING: usize = 4;
+
+/// Starts that fail one after the other before whoever waits is told.
+const FAILURES: u32 = 3;
 
 /// First and longest pause after a start that failed.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
@@ -35,6 +39,8 @@ struct Shared {
     metrics: Arc<Metrics>,
     state: Mutex<State>,
     tasks: TaskTracker,
+    /// A caller may give up anywhere, also outside of the runtime.
+    runtime: Handle,
     closed: CancellationToken,
 }
 
@@ -60,6 +66,7 @@ impl Pool {
             metrics,
             state: Mutex::default(),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             closed: CancellationToken::new(),
         }))
     }
@@ -74,6 +81,8 @@ impl Pool {
 
     /// A sandbox that runs, and whether it was waiting. Callers are served in turn.
     pub(super) async fn take(&self) -> io::Result<(Sandbox, bool)> {
+        // Whoever gives up may have a sandbox on its way, which is then lost.
+        let _again = FillAtEnd(self);
         let waiting = {
             let mut state = self.0.state.lock();
             // One that died while it waited is dropped here and replaced below.
@@ -110,7 +119,9 @@ impl Pool {
         let missing = wanted.saturating_sub(state.ready.len() + state.starting);
         for _ in 0..missing.min(STARTING.saturating_sub(state.starting)) {
             state.starting += 1;
-            self.0.tasks.spawn(self.clone().start_one());
+            self.0
+                .tasks
+                .spawn_on(self.clone().start_one(), &self.0.runtime);
         }
     }
 
@@ -168,14 +179,20 @@ impl Pool {
                         Err(Err(_)) => return None,
                     }
                 }
-                state.ready.push_back(sandbox);
+                // One for whom nobody waits any more is dropped, and dies by that.
+                if state.ready.len() < self.0.size {
+                    state.ready.push_back(sandbox);
+                }
                 None
             }
             Err(error) => {
                 tracing::warn!(%error, "a sandbox did not start");
                 state.failed_in_a_row = state.failed_in_a_row.saturating_add(1);
                 let pause = PAUSES[0] * 2_u32.saturating_pow(state.failed_in_a_row.min(8) - 1);
-                if let Some(waiting) = state.waiting.pop_front() {
+                // One failure may be an accident of that one process; several are not.
+                if state.failed_in_a_row >= FAILURES
+                    && let Some(waiting) = state.waiting.pop_front()
+                {
                     // Whoever waited may have gone.
                     drop(waiting.send(Err(error)));
                 }
@@ -197,5 +214,13 @@ impl Pool {
         }
         self.0.tasks.close();
         self.0.tasks.wait().await;
+    }
+}
+
+struct FillAtEnd<'a>(&'a Pool);
+
+impl Drop for FillAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.fill();
     }
 }

@@ -2,7 +2,7 @@
 
 use rquickjs::{Ctx, Error, Object, Runtime, Value};
 
-use super::guest::FILE_NAME;
+use super::guest::{FILE_NAME, HEAD};
 use crate::isolate::wire::Cause;
 
 /// Longest error text, in bytes.
@@ -29,16 +29,44 @@ pub(super) struct Fault {
     pub(super) message: String,
     /// Name, message and the lines of the tool's code, for the log of the call.
     pub(super) stack: Option<String>,
+    /// Whether this is also how a runtime behaves that has no memory left for an error.
+    pub(super) vague: bool,
 }
 
 impl Fault {
+    /// The code threw, or something that counts as that.
+    pub(super) fn threw(message: impl Into<String>) -> Self {
+        Self {
+            cause: Cause::Threw,
+            message: message.into(),
+            stack: None,
+            vague: false,
+        }
+    }
+
+    pub(super) fn vague(message: &str) -> Self {
+        Self {
+            vague: true,
+            ..Self::threw(message)
+        }
+    }
+
+    fn out_of_memory() -> Self {
+        Self {
+            cause: Cause::OutOfMemory,
+            ..Self::threw("")
+        }
+    }
+
     /// The last word: a runtime that is out of memory cannot always make the error that says so,
     /// and then `null` is thrown or nothing ever settles. Its own account of memory tells.
     pub(super) fn told(mut self, runtime: &Runtime, limit: usize) -> Self {
-        let used = usize::try_from(runtime.memory_usage().malloc_size).unwrap_or(0);
-        let peak = usize::try_from(peak_bytes()).unwrap_or(0);
-        if self.stack.is_none() && used.max(peak) >= limit / 8 * 7 {
-            self.cause = Cause::OutOfMemory;
+        if self.vague {
+            let used = usize::try_from(runtime.memory_usage().malloc_size).unwrap_or(0);
+            let peak = usize::try_from(peak_bytes()).unwrap_or(0);
+            if used.max(peak) >= limit / 8 * 7 {
+                self.cause = Cause::OutOfMemory;
+            }
         }
         if self.cause == Cause::OutOfMemory {
             self.message = format!("the code used more than its memory limit of {limit} bytes");
@@ -56,19 +84,18 @@ fn peak_bytes() -> i64 {
 pub(super) fn caught(ctx: &Ctx<'_>, error: Error) -> Fault {
     match error {
         Error::Exception => thrown(ctx, ctx.catch()),
-        Error::Allocation => Fault {
-            cause: Cause::OutOfMemory,
-            message: String::new(),
-            stack: None,
-        },
+        Error::Allocation => Fault::out_of_memory(),
         other => Fault::threw(other.to_string()),
     }
 }
 
 /// The fault that a thrown value describes.
 pub(super) fn thrown<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Fault {
+    if value.is_null() {
+        return Fault::vague("null was thrown");
+    }
     let Some(object) = value.as_object() else {
-        return Fault::threw(clip(format!("{}", primitive(&value)), MAX_MESSAGE));
+        return Fault::threw(clip(primitive(&value), MAX_MESSAGE));
     };
     let message = property(ctx, object, "message");
     let name = property(ctx, object, "name").unwrap_or_default();
@@ -84,18 +111,14 @@ pub(super) fn thrown<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Fault {
         return Fault::threw(clip(format!("thrown: {text}"), MAX_MESSAGE));
     };
     if name == "InternalError" && message == "out of memory" {
-        return Fault {
-            cause: Cause::OutOfMemory,
-            message,
-            stack: None,
-        };
+        return Fault::out_of_memory();
     }
     let lines: Vec<String> = property(ctx, object, "stack")
         .unwrap_or_default()
         .lines()
         .filter(|line| line.contains(FILE_NAME))
         .take(STACK_LINES)
-        .map(|line| format!("    {}", line.trim()))
+        .map(|line| format!("    {}", own_column(line.trim())))
         .collect();
     if name == "SyntaxError"
         && let Some(line) = lines.first()
@@ -112,10 +135,24 @@ pub(super) fn thrown<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Fault {
         .chain(lines)
         .collect::<Vec<_>>();
     Fault {
-        cause: Cause::Threw,
-        message: clip(message, MAX_MESSAGE),
         stack: Some(clip(stack.join("\n"), MAX_MESSAGE)),
+        ..Fault::threw(clip(message, MAX_MESSAGE))
     }
+}
+
+/// The line of a stack with the column as the author counts it: the first line of the code stands
+/// behind the head of the function.
+fn own_column(line: &str) -> String {
+    let place = format!("{FILE_NAME}:1:");
+    let moved = line.split_once(&place).and_then(|(before, after)| {
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let column = after[..digits]
+            .parse::<usize>()
+            .ok()?
+            .checked_sub(HEAD.len())?;
+        Some(format!("{before}{place}{column}{}", &after[digits..]))
+    });
+    moved.unwrap_or_else(|| line.to_owned())
 }
 
 fn foreign(name: &str, message: &str) -> Option<&'static str> {
@@ -153,10 +190,12 @@ fn lossy<'js>(ctx: &Ctx<'js>, text: &rquickjs::String<'js>) -> String {
 
 fn primitive(value: &Value<'_>) -> String {
     if let Some(text) = value.as_string() {
-        return lossy(value.ctx(), text);
-    }
-    if value.is_null() {
-        return "null was thrown".to_owned();
+        let text = lossy(value.ctx(), text);
+        return if text.is_empty() {
+            "an empty string was thrown".to_owned()
+        } else {
+            text
+        };
     }
     if value.is_undefined() {
         return "undefined was thrown".to_owned();
@@ -202,8 +241,7 @@ pub(super) fn encode<'js>(
         );
         return Err(Fault {
             cause: Cause::TooLarge,
-            message,
-            stack: None,
+            ..Fault::threw(message)
         });
     }
     Ok(Some(json))

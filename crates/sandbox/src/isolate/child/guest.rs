@@ -9,7 +9,7 @@ use rquickjs::{Context, Ctx, Function, Object, Promise, Runtime, Value};
 use super::fault::{self, Fault};
 use super::host::{self, Host};
 use super::outbox::{Outbox, read_frame, wait_for_frame};
-use crate::isolate::wire::{Cause, FromChild, JobHead, Thrown, ToChild};
+use crate::isolate::wire::{FromChild, JobHead, Thrown, ToChild};
 
 /// Stack that JavaScript may use, in bytes; beyond it a RangeError is thrown.
 const STACK_BYTES: usize = 4 << 20;
@@ -19,6 +19,9 @@ const JOBS_AT_ONCE: u32 = 4_096;
 
 /// File name of the tool's code in stack traces.
 pub(super) const FILE_NAME: &str = "tool.js";
+
+/// What stands before the code on its first line.
+pub(super) const HEAD: &str = "(async function run(args, ctx) {";
 
 /// One function in several files; see the first.
 const PRELUDE: &str = concat!(
@@ -87,6 +90,7 @@ impl Guest {
                     cause,
                     message,
                     stack,
+                    ..
                 } = fault.told(&self.runtime, limit);
                 if let Some(stack) = stack {
                     outbox.print(domain::runner::LogLevel::Error, &stack);
@@ -148,7 +152,7 @@ impl Guest {
             .call((info,))?;
 
         // The code starts on the first line, so that its own line numbers are right.
-        let source = format!("(async function run(args, ctx) {{{code}\n}})");
+        let source = format!("{HEAD}{code}\n}})");
         let run: Function<'js> = ctx.eval_with_options(source, options(FILE_NAME, false))?;
         run.call((arguments, context))
     }
@@ -193,7 +197,7 @@ impl Guest {
                     Next::Again
                 }
             }
-            None => Next::Fault(Fault::threw(
+            None => Next::Fault(Fault::vague(
                 "the promise that the code returned can never settle: nothing that it waits for \
                  is left",
             )),
@@ -232,14 +236,4 @@ fn options(file: &str, strict: bool) -> EvalOptions {
     options.strict = strict;
     options.filename = Some(file.to_owned());
     options
-}
-
-impl Fault {
-    pub(super) fn threw(message: impl Into<String>) -> Self {
-        Self {
-            cause: Cause::Threw,
-            message: message.into(),
-            stack: None,
-        }
-    }
 }

@@ -30,7 +30,7 @@ pub(crate) enum Wall {
     NoNewPrivileges,
     /// Memory, files, processes, core dumps, CPU.
     Limits,
-    /// No other process of the same user may look into this one; it dies with its parent.
+    /// No file of the parent's; nobody else of the same user may look in; it dies with its parent.
     Isolation,
     /// No file, no TCP port, no signal or abstract socket to the outside.
     Landlock,
@@ -176,6 +176,7 @@ pub(super) fn lower_limits(walls: &Walls, memory_bytes: u64, cpu_seconds: u64) {
 }
 
 fn isolation(parent: i32) -> Result<(), String> {
+    close_inherited()?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| format!("dumpable: {error}"))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -187,6 +188,22 @@ fn isolation(parent: i32) -> Result<(), String> {
     } else {
         super::leave(0)
     }
+}
+
+/// Closes what the engine's process was itself started with and left open for its children.
+fn close_inherited() -> Result<(), String> {
+    let listed = std::fs::read_dir("/proc/self/fd")
+        .map_err(|error| format!("/proc/self/fd: {error}"))?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let files: Vec<i32> = listed.filter(|file| *file > 2).collect();
+    for file in files {
+        match nix::unistd::close(file) {
+            // One of them was the listing itself and is closed already.
+            Ok(()) | Err(nix::Error::EBADF) => {}
+            Err(error) => return Err(format!("close {file}: {error}")),
+        }
+    }
+    Ok(())
 }
 
 fn landlock() -> Result<(), String> {
