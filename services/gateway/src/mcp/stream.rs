@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use http::Response;
 use http_body::Frame;
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{reply, write};
@@ -45,14 +46,19 @@ where
 {
     let (sender, events) = mpsc::channel(QUEUED_EVENTS);
     let task = AbortOnDropHandle::new(tasks.spawn(feed(Events(sender))));
-    let mut ticks = interval_at(tokio::time::Instant::now() + keep_alive, keep_alive);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    reply::event_stream(Body::new(StreamBody {
-        events,
-        ticks,
-        opened: false,
-        _task: task,
-    }))
+    let events = ReceiverStream::new(events);
+    reply::event_stream(body(events, keep_alive, false, task))
+}
+
+/// Keeps a stream of somebody else alive, and `held` until its end.
+pub(crate) fn keep<T>(stream: Body, keep_alive: Duration, held: T) -> Body
+where
+    T: Send + Unpin + 'static,
+{
+    let pieces = stream
+        .into_data_stream()
+        .scan((), |(), piece| std::future::ready(piece.ok()));
+    body(pieces, keep_alive, true, held)
 }
 
 /// Feeds a stream from a response that comes late: what it holds becomes the stream's events.
@@ -77,24 +83,34 @@ where
     }
 }
 
-/// A body that keeps `held` until its end.
-pub(crate) fn hold<T: Send + Unpin + 'static>(body: Body, held: T) -> Body {
-    let mut pieces = body.into_data_stream();
-    Body::from_stream(futures::stream::poll_fn(move |context| {
-        // Named so that the closure owns it.
-        let _held = &held;
-        pieces.poll_next_unpin(context)
-    }))
+/// `opened`: the first event is there already, so that no comment has to open the body.
+fn body<S, T>(events: S, keep_alive: Duration, opened: bool, held: T) -> Body
+where
+    S: Stream<Item = Bytes> + Send + Unpin + 'static,
+    T: Send + Unpin + 'static,
+{
+    let mut ticks = interval_at(Instant::now() + keep_alive, keep_alive);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    Body::new(StreamBody {
+        events,
+        ticks,
+        opened,
+        _held: held,
+    })
 }
 
-struct StreamBody {
-    events: mpsc::Receiver<Bytes>,
+struct StreamBody<S, T> {
+    events: S,
     ticks: Interval,
     opened: bool,
-    _task: AbortOnDropHandle<()>,
+    _held: T,
 }
 
-impl http_body::Body for StreamBody {
+impl<S, T> http_body::Body for StreamBody<S, T>
+where
+    S: Stream<Item = Bytes> + Unpin,
+    T: Unpin,
+{
     type Data = Bytes;
     type Error = Infallible;
 
@@ -102,7 +118,7 @@ impl http_body::Body for StreamBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.events.poll_recv(context) {
+        match self.events.poll_next_unpin(context) {
             Poll::Ready(Some(event)) => {
                 self.opened = true;
                 self.ticks.reset();
@@ -111,12 +127,11 @@ impl http_body::Body for StreamBody {
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Pending => {}
         }
-        if !self.opened {
-            // The head alone may wait in a proxy for the first byte of the body.
-            self.opened = true;
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(write::KEEP_ALIVE)))));
+        if self.opened {
+            ready!(self.ticks.poll_tick(context));
         }
-        ready!(self.ticks.poll_tick(context));
+        // The head alone may wait in a proxy for the first byte of the body.
+        self.opened = true;
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(write::KEEP_ALIVE)))))
     }
 }

@@ -1,6 +1,7 @@
 //! Every method that is not hot goes through rmcp, one stateless service for each request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -35,6 +36,7 @@ impl Inner {
             .with_legacy_session_mode(false)
             .with_json_response(true)
             .with_sse_retry(None)
+            .with_sse_keep_alive(None)
             .disable_allowed_hosts()
             .disable_allowed_origins()
             .with_max_request_body_bytes(usize::MAX)
@@ -75,9 +77,10 @@ impl Inner {
         let service = self.0.clone();
         let id = request.id().map(ToOwned::to_owned);
         let context = origin.clone();
+        let keep_alive = endpoint.settings.keep_alive;
         let mut answer = Box::pin(async move {
             let response = service.handle(asked).await;
-            finish(response.map(Body::new), id, &context, listening)
+            finish(response.map(Body::new), id, &context, keep_alive, listening)
         });
         if origin.quiet {
             return Ok(answer.await);
@@ -86,7 +89,6 @@ impl Inner {
             biased;
             response = &mut answer => Ok(response),
             () = sleep(endpoint.settings.silence) => {
-                let keep_alive = endpoint.settings.keep_alive;
                 Ok(stream::respond(&endpoint.tasks, keep_alive, |events| stream::late(answer, events)))
             }
         }
@@ -145,14 +147,12 @@ fn finish(
     mut response: Response<Body>,
     id: Option<Box<domain::RawValue>>,
     origin: &Origin,
+    keep_alive: Duration,
     listening: Option<Listening>,
 ) -> Response<Body> {
     if reply::is_event_stream(&response) {
         reply::mark_stream(&mut response);
-        return match listening {
-            Some(listening) => response.map(|body| stream::hold(body, listening)),
-            None => response,
-        };
+        return response.map(|body| stream::keep(body, keep_alive, listening));
     }
     let is_json = response.headers().get(CONTENT_TYPE) == Some(&reply::JSON);
     if is_json {
