@@ -125,15 +125,16 @@ pub fn router(
     // Read from the bottom up: the last one sees a request first.
     routes
         .fallback(not_found)
-        // Who calls: the one place where a request without a valid credential ends.
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(&edge),
-            identity::layer,
-        ))
         // A web page must not reach a local server through a name of its own (DNS rebinding).
         .layer(middleware::from_fn_with_state(
             Arc::clone(&edge),
             hosts::layer,
+        ))
+        // Who calls: the one place where a request without a valid credential ends, before any
+        // other reason to refuse it is told.
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&edge),
+            identity::layer,
         ))
         // Heads that are too large are refused before anything looks into them.
         .layer(middleware::from_fn(limits::layer))

@@ -154,6 +154,7 @@ impl Endpoint {
         parts: &Parts,
         origin: &Origin,
     ) -> Result<Response<Body>, Refusal> {
+        self.declared(request)?;
         let traced;
         let origin = match request.trace() {
             Some(trace) => {
@@ -181,6 +182,21 @@ impl Endpoint {
             _ => return self.inner.answer(self, request, body, parts, origin).await,
         };
         Ok(reply::json(StatusCode::OK, body))
+    }
+
+    /// What the profile does not have is not declared, and so does not exist.
+    fn declared(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        let method = &*request.message.method;
+        let features = match method.split('/').next() {
+            Some("resources") => self.operations.features().resources,
+            Some("prompts" | "completion") => self.operations.features().prompts,
+            _ => true,
+        };
+        if features {
+            Ok(())
+        } else {
+            Err(Refusal::method_not_found(method, request.version))
+        }
     }
 
     /// Version 2025-03-26 alone had batches. The messages are answered one after the other and

@@ -24,6 +24,7 @@ pub(crate) struct Fake {
     pub(crate) last: Mutex<Option<CallContext>>,
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) healthy: Mutex<bool>,
+    pub(crate) enterprise: Mutex<bool>,
 }
 
 struct Running(Arc<AtomicUsize>);
@@ -55,6 +56,7 @@ impl Fake {
             last: Mutex::new(None),
             changes: watch::Sender::new(0),
             healthy: Mutex::new(true),
+            enterprise: Mutex::new(true),
         })
     }
 
@@ -268,9 +270,12 @@ impl Operations for Fake {
     }
 
     fn features(&self) -> Features {
-        Features {
-            resources: true,
-            prompts: true,
+        {
+            let there = *self.enterprise.lock();
+            Features {
+                resources: there,
+                prompts: there,
+            }
         }
     }
 

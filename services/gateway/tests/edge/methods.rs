@@ -264,6 +264,34 @@ async fn resources_prompts_and_completion() {
 }
 
 #[tokio::test]
+async fn what_the_profile_does_not_have_is_neither_declared_nor_answered() {
+    let rig = Rig::new(true);
+    *rig.fake.enterprise.lock() = false;
+    let found = rig.modern("server/discover", json!({})).await.result();
+    let declared: Vec<_> = found["capabilities"].as_object().unwrap().keys().collect();
+    assert_eq!(declared, ["logging", "tools"]);
+    for method in [
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "prompts/list",
+        "prompts/get",
+        "completion/complete",
+    ] {
+        let params = json!({"name": "checklist", "uri": "test://static"});
+        let answer = rig.modern(method, params.clone()).await;
+        assert_eq!(answer.error(), (404, -32601), "{method}");
+        let request_id = answer.header("x-request-id");
+        assert_eq!(answer.json()["error"]["data"]["requestId"], request_id);
+        assert_eq!(
+            rig.legacy(method, params).await.error(),
+            (200, -32601),
+            "{method}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_admin_token_elevates_one_request() {
     for fast in BOTH {
         let rig = Rig::new(fast);

@@ -284,6 +284,62 @@ async fn a_drain_lets_calls_end_and_closes_idle_connections() {
     .await;
 }
 
+#[tokio::test]
+async fn a_client_that_does_not_read_loses_its_connection() {
+    local(async {
+        let settings = ServeSettings {
+            max_connections: 1,
+            write_timeout: Duration::from_millis(300),
+            ..ServeSettings::default()
+        };
+        let server = server(settings).await;
+        let mut deaf = server.connect().await;
+        let params = json!({"name": "echo", "arguments": {"a": "x".repeat(900_000)}});
+        let large = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let large = request("", &large.to_string());
+        let writing = tokio::task::spawn_local(async move {
+            // More than the buffers of both ends can hold.
+            while deaf.write_all(large.as_bytes()).await.is_ok() {}
+        });
+        timeout(Duration::from_secs(10), writing)
+            .await
+            .unwrap()
+            .unwrap();
+        let mut next = server.connect().await;
+        next.write_all(request("", &call("echo")).as_bytes())
+            .await
+            .unwrap();
+        assert!(answer(&mut next).await.contains("200 OK"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_to_those_who_begin_with_it() {
+    local(async {
+        let server = server(ServeSettings::default()).await;
+        let stream = hyper_util::rt::TokioIo::new(server.connect().await);
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, stream)
+            .await
+            .unwrap();
+        tokio::task::spawn_local(connection);
+        let mut streams = Vec::new();
+        for _ in 0..20 {
+            let mut request = super::rig::modern("tools/call", json!({"name": "notes"}));
+            request.headers_mut().remove("host");
+            *request.uri_mut() = format!("http://{}/mcp", server.address).parse().unwrap();
+            streams.push(sender.send_request(request));
+        }
+        for stream in streams {
+            let response = stream.await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.version(), http::Version::HTTP_2);
+        }
+    })
+    .await;
+}
+
 trait Halves {
     fn into_owned(self) -> (String, String);
 }
