@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod core {
-    pub mod rig;
+    pub(crate) mod rig;
 
     mod admin;
     mod arguments;

@@ -51,9 +51,11 @@ impl Window {
         let oldest = (first..=self.newest).find(|part| self.counts[slot(*part)] > 0);
         let leaves = oldest.map_or(self.newest, |part| part + PARTS as u64);
         let at = self.start + self.part_length() * u32::try_from(leaves).unwrap_or(u32::MAX);
-        Err(at
-            .saturating_duration_since(now)
-            .max(Duration::from_millis(1)))
+        // Whole milliseconds, rounded up: whoever waits as long as it is told must not be early.
+        let millis = at.saturating_duration_since(now).as_micros() / 1_000 + 1;
+        Err(Duration::from_millis(
+            u64::try_from(millis).unwrap_or(u64::MAX),
+        ))
     }
 
     /// Counts a call.

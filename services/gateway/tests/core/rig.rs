@@ -13,17 +13,17 @@ use testkit::{FakeCatalog, FakeRunner};
 use tokio::sync::mpsc;
 
 /// Everything that a caller on loopback may do, the admin's rights aside.
-pub const CALLER: &[Scope] = &[Scope::Invoke, Scope::ToolsRead, Scope::ToolsWrite];
+pub(crate) const CALLER: &[Scope] = &[Scope::Invoke, Scope::ToolsRead, Scope::ToolsWrite];
 
-pub struct Rig {
-    pub gateway: Gateway,
-    pub registry: Arc<FakeCatalog>,
-    pub executor: Arc<FakeRunner>,
-    pub metrics: Arc<Metrics>,
+pub(crate) struct Rig {
+    pub(crate) gateway: Gateway,
+    pub(crate) registry: Arc<FakeCatalog>,
+    pub(crate) executor: Arc<FakeRunner>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// A gateway of the enterprise profile, synced, with these changes to the default settings.
-pub async fn rig(change: impl FnOnce(&mut Settings)) -> Rig {
+pub(crate) async fn rig(change: impl FnOnce(&mut Settings)) -> Rig {
     let registry = Arc::new(FakeCatalog::default());
     let executor = Arc::new(FakeRunner::answering(r#"{"sum":5}"#));
     let mut settings = Settings {
@@ -41,7 +41,7 @@ pub async fn rig(change: impl FnOnce(&mut Settings)) -> Rig {
     }
 }
 
-pub fn gateway(
+pub(crate) fn gateway(
     settings: Settings,
     catalog: Arc<dyn Catalog>,
     runner: Arc<FakeRunner>,
@@ -63,11 +63,11 @@ pub fn gateway(
 }
 
 /// A call by a caller of [`CALLER`].
-pub fn tool_call(name: &str, arguments: Value) -> ToolCall {
+pub(crate) fn tool_call(name: &str, arguments: Value) -> ToolCall {
     tool_call_as(Principal::anonymous(CALLER), name, arguments)
 }
 
-pub fn tool_call_as(principal: Principal, name: &str, arguments: Value) -> ToolCall {
+pub(crate) fn tool_call_as(principal: Principal, name: &str, arguments: Value) -> ToolCall {
     let request = RequestId::accept("request-1").unwrap();
     ToolCall {
         context: CallContext::new(Arc::new(principal), request, Duration::from_secs(20)),
@@ -81,20 +81,20 @@ pub fn tool_call_as(principal: Principal, name: &str, arguments: Value) -> ToolC
 
 /// A result in a form that is easy to look at.
 #[derive(Debug)]
-pub struct Shown {
-    pub content: Value,
-    pub structured: Value,
-    pub is_error: bool,
-    pub meta: Value,
+pub(crate) struct Shown {
+    pub(crate) content: Value,
+    pub(crate) structured: Value,
+    pub(crate) is_error: bool,
+    pub(crate) meta: Value,
 }
 
 impl Shown {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.content[0]["text"].as_str().unwrap_or_default()
     }
 }
 
-pub fn shown(result: ToolResult) -> Shown {
+pub(crate) fn shown(result: ToolResult) -> Shown {
     let value = |raw: &domain::RawValue| serde_json::from_str(raw.get()).unwrap();
     Shown {
         content: value(&result.content),
@@ -108,20 +108,20 @@ pub fn shown(result: ToolResult) -> Shown {
 }
 
 impl Rig {
-    pub async fn send(&self, call: ToolCall) -> Result<Shown, ProtocolError> {
+    pub(crate) async fn send(&self, call: ToolCall) -> Result<Shown, ProtocolError> {
         let (notify, _unheard) = mpsc::channel::<Notification>(8);
         self.gateway.call_tool(call, notify).await.map(shown)
     }
 
     /// Calls a tool that has to succeed.
-    pub async fn ok(&self, name: &str, arguments: Value) -> Shown {
+    pub(crate) async fn ok(&self, name: &str, arguments: Value) -> Shown {
         let shown = self.send(tool_call(name, arguments)).await.unwrap();
         assert!(!shown.is_error, "{name}: {}", shown.text());
         shown
     }
 
     /// Calls a tool that has to fail with this code; gives its `structuredContent`.
-    pub async fn refused(&self, name: &str, arguments: Value, code: &str) -> Value {
+    pub(crate) async fn refused(&self, name: &str, arguments: Value, code: &str) -> Value {
         let shown = self.send(tool_call(name, arguments)).await.unwrap();
         assert!(shown.is_error, "{name} succeeded: {shown:?}");
         assert_eq!(shown.structured["code"], code, "{}", shown.text());
@@ -130,7 +130,7 @@ impl Rig {
         shown.structured
     }
 
-    pub async fn unknown(&self, call: ToolCall) {
+    pub(crate) async fn unknown(&self, call: ToolCall) {
         let name = call.name.clone();
         let error = self.send(call).await.unwrap_err();
         assert_eq!(
@@ -139,7 +139,7 @@ impl Rig {
         );
     }
 
-    pub async fn create(&self, name: &str, more: Value) -> Value {
+    pub(crate) async fn create(&self, name: &str, more: Value) -> Value {
         let mut tool = json!({"name": name, "description": "d", "code": "return 1;"});
         merge(&mut tool, more);
         self.ok("dynamic.tool.create", json!({ "tool": tool }))
@@ -149,18 +149,18 @@ impl Rig {
     }
 
     /// Names of all that `tools/list` shows to a caller of [`CALLER`], built-ins aside.
-    pub fn listed(&self) -> Vec<String> {
+    pub(crate) fn listed(&self) -> Vec<String> {
         listed(&self.gateway, &Principal::anonymous(CALLER))
     }
 }
 
-pub fn merge(into: &mut Value, more: Value) {
+pub(crate) fn merge(into: &mut Value, more: Value) {
     if let (Some(into), Value::Object(more)) = (into.as_object_mut(), more) {
         into.extend(more);
     }
 }
 
-pub fn listed(gateway: &Gateway, principal: &Principal) -> Vec<String> {
+pub(crate) fn listed(gateway: &Gateway, principal: &Principal) -> Vec<String> {
     let mut names = Vec::new();
     let mut cursor = None;
     loop {
