@@ -1,0 +1,211 @@
+//! Every answer recorded from the Node server 0.4.1, asked of ours: in one process and in three, in
+//! both eras of the protocol.
+
+mod compare;
+mod value;
+mod wanted;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use testkit::http::{Answer, exchange};
+use testkit::mcp::{Client, Era};
+use tokio::task::JoinSet;
+
+use crate::deployment::{Deployment, Kind};
+use crate::table::{expand, path, read, report, short};
+use compare::{Got, faults};
+
+/// The files, by name.
+fn groups() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(path("golden"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".json"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Methods that the modern era took out.
+fn removed(method: &str) -> bool {
+    matches!(method, "ping" | "logging/setLevel")
+}
+
+async fn ask(client: Client, step: Value) -> Got {
+    if let Some(http) = step.get("http") {
+        return plain(&client.address, http, &step["ours"]).await;
+    }
+    let request = expand(&step["request"]);
+    let method = request["method"].as_str().unwrap();
+    let params = request.get("params").cloned().unwrap_or_else(|| json!({}));
+    let answer = client.send(method, params).await;
+    let mut last = answer.messages().pop().unwrap();
+    if let Some(members) = last.as_object_mut() {
+        members.retain(|name, _| name == "result" || name == "error");
+    }
+    Got {
+        status: answer.status,
+        answer: last,
+    }
+}
+
+/// A plain request; `ours.body` is sent instead of the recorded one.
+async fn plain(address: &str, http: &Value, ours: &Value) -> Got {
+    let http = expand(http);
+    let text = |key: &str| http[key].as_str().unwrap();
+    let given = http["headers"].as_object().cloned().unwrap_or_default();
+    let headers: Vec<_> = given
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+        .collect();
+    let body = ours
+        .get("body")
+        .map_or_else(|| http["body"].clone(), expand);
+    let body = body.as_str().unwrap_or_default().as_bytes();
+    let answer = exchange(address, text("method"), text("path"), &headers, body).await;
+    Got {
+        status: answer.status,
+        answer: parts(&answer),
+    }
+}
+
+fn parts(answer: &Answer) -> Value {
+    let headers: Map<String, Value> = answer
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
+    let kind = answer.headers.get("content-type");
+    let body = if kind.is_some_and(|kind| kind.contains("json")) {
+        answer.json()
+    } else {
+        json!(answer.text())
+    };
+    json!({"status": answer.status, "headers": headers, "body": body})
+}
+
+/// The names of the tools that the steps make.
+fn created(group: &Value) -> BTreeSet<String> {
+    let steps = group["steps"].as_array().unwrap().iter();
+    steps
+        .map(|step| &step["request"]["params"])
+        .filter(|params| params["name"] == "dynamic.tool.create")
+        .filter_map(|params| {
+            params["arguments"]["tool"]["name"]
+                .as_str()
+                .map(str::to_owned)
+        })
+        .collect()
+}
+
+fn judge(step: &Value, era: Era, got: &Got, created: &BTreeSet<String>) -> Vec<String> {
+    let method = step["request"]["method"].as_str();
+    let code = &got.answer["error"]["code"];
+    if era == Era::Modern && method.is_some_and(removed) {
+        let right = got.status == 404 && code == -32601;
+        return (!right)
+            .then(|| "the era has no such method".into())
+            .into_iter()
+            .collect();
+    }
+    let mut found = faults(step, got, created);
+    // The modern era has a status of its own for a method that is none.
+    let status = if era == Era::Modern && code == -32601 {
+        404
+    } else {
+        200
+    };
+    if method.is_some() && got.status != status {
+        found.push(format!("status {}, expected {status}", got.status));
+    }
+    found
+}
+
+/// Runs a group against a server of its own and returns how many cases it has and what failed.
+async fn replay(kind: Kind, era: Era, file: &str) -> (usize, Vec<String>) {
+    let group = read(&format!("golden/{file}"));
+    let folder = tempfile::tempdir().unwrap();
+    let given = group["env"].as_object().cloned().unwrap_or_default();
+    let mut env: Vec<(&str, &str)> = given
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+        .collect();
+    env.push(("MCP_PROFILE", group["profile"].as_str().unwrap()));
+    env.push(("MCP_EXECUTION_ENGINE", "node"));
+    if let Some(seed) = group.get("seed") {
+        std::fs::write(folder.path().join("tools.json"), seed.to_string()).unwrap();
+        env.push(("MCP_DYNAMIC_STORE", "tools.json"));
+    }
+    let deployment = Deployment::start_in(kind, folder, &env).await;
+    let client = deployment.client(era);
+    let created = created(&group);
+    let steps = group["steps"].as_array().unwrap();
+    let mut failures = Vec::new();
+    let mut note = |step: &Value, got: &Got| {
+        let found = judge(step, era, got, &created);
+        if !found.is_empty() {
+            failures.push(format!(
+                "{file}, {}: {}\n  got {} {}",
+                step["case"],
+                found.join("\n  "),
+                got.status,
+                short(&got.answer.to_string())
+            ));
+        }
+    };
+    let mut open = JoinSet::new();
+    let mut waiting = None;
+    // The file has the step with `background` behind the one that runs meanwhile.
+    let mut order: Vec<&Value> = steps.iter().collect();
+    for at in 1..order.len() {
+        if order[at]["background"].is_u64() {
+            order.swap(at - 1, at);
+        }
+    }
+    for step in order {
+        if let Some(pause) = step["background"].as_u64() {
+            open.spawn(ask(client.clone(), step.clone()));
+            waiting = Some(step);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            continue;
+        }
+        note(step, &ask(client.clone(), step.clone()).await);
+        if let Some(step) = waiting.take() {
+            note(step, &open.join_next().await.unwrap().unwrap());
+        }
+    }
+    deployment.stop().await;
+    (steps.len(), failures)
+}
+
+async fn all(kind: Kind, era: Era) {
+    let (mut count, mut failures) = (0, Vec::new());
+    for file in groups() {
+        let (cases, failed) = replay(kind, era, &file).await;
+        count += cases;
+        failures.extend(failed);
+    }
+    report(&failures, count);
+}
+
+#[tokio::test]
+async fn golden_direct_legacy() {
+    all(Kind::Direct, Era::Legacy).await;
+}
+
+#[tokio::test]
+async fn golden_direct_modern() {
+    all(Kind::Direct, Era::Modern).await;
+}
+
+#[tokio::test]
+async fn golden_three_processes_legacy() {
+    all(Kind::Three, Era::Legacy).await;
+}
+
+#[tokio::test]
+async fn golden_three_processes_modern() {
+    all(Kind::Three, Era::Modern).await;
+}
