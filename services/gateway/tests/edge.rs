@@ -6,6 +6,8 @@ mod edge {
     mod rig;
 
     mod front;
+    mod header_rules;
+    mod http_rules;
     mod listen;
     mod malformed;
     mod methods;

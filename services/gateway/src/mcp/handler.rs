@@ -9,32 +9,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use domain::call::TraceContext;
+use domain::RequestId;
 use domain::principal::Principal;
-use domain::{RawValue, RequestId};
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
     CompletionInfo, CustomRequest, CustomResult, DiscoverResult, ErrorCode, ErrorData,
     GetPromptRequestParams, GetPromptResponse, GetPromptResult, Implementation,
     InitializeRequestParams, InitializeResult, ListPromptsResult, ListResourceTemplatesResult,
-    ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
     ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Reference,
     ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscriptionFilter,
 };
-use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
+use rmcp::service::{NotificationContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::port::{CompletionReference, CompletionRequest, Operations, Page};
-use super::refusal::with_request_id;
 use super::request::Origin;
 use super::version::Version;
-use super::write::{LIST_TTL_MS, SERVER_INFO};
-use crate::operations::ProtocolError;
+use super::write::LIST_TTL_MS;
 
+mod context;
 mod tool;
+
+use context::{Context, cursor, declared, fault, is_modern, stamp, trace, within};
 
 /// How long changes of the catalogue are gathered before a client is told once.
 const GATHER: Duration = Duration::from_millis(100);
@@ -65,8 +66,6 @@ pub(crate) struct Handler {
     /// Whether an older client on pipes is being told of changes: once is enough.
     tells: Arc<AtomicBool>,
 }
-
-type Context = RequestContext<RoleServer>;
 
 impl Handler {
     pub(crate) fn new(
@@ -129,6 +128,19 @@ impl Handler {
         serde_json::from_str(page.items.get()).map_err(|error| fault(origin, &error))
     }
 
+    /// Waits for a change of the catalogue; false when the process stops.
+    async fn changed(&self, changes: &mut watch::Receiver<u64>) -> bool {
+        tokio::select! {
+            () = self.closing.cancelled() => return false,
+            changed = changes.changed() => if changed.is_err() {
+                return false;
+            },
+        }
+        sleep(GATHER).await;
+        changes.mark_unchanged();
+        true
+    }
+
     fn has_resources(&self, method: &'static str) -> Result<(), ErrorData> {
         declared(self.operations.features().resources, method)
     }
@@ -136,72 +148,6 @@ impl Handler {
     fn has_prompts(&self, method: &'static str) -> Result<(), ErrorData> {
         declared(self.operations.features().prompts, method)
     }
-}
-
-fn declared(there: bool, method: &'static str) -> Result<(), ErrorData> {
-    if there {
-        return Ok(());
-    }
-    Err(ErrorData::new(
-        ErrorCode::METHOD_NOT_FOUND,
-        format!("method not found: {method}"),
-        None,
-    ))
-}
-
-/// A fault of ours: the cause goes to the log, the caller gets the id to look up.
-fn fault(origin: &Origin, cause: &dyn std::fmt::Display) -> ErrorData {
-    tracing::error!(request = %origin.request_id, %cause, "an answer could not be made");
-    refused(ProtocolError::internal(&origin.request_id), origin)
-}
-
-fn refused(error: ProtocolError, origin: &Origin) -> ErrorData {
-    let data = with_request_id(error.data, &origin.request_id);
-    ErrorData::new(ErrorCode(error.code), error.message, Some(data))
-}
-
-/// Ends what outlives its deadline.
-async fn within<T>(
-    origin: &Origin,
-    work: impl Future<Output = Result<T, ProtocolError>>,
-) -> Result<T, ErrorData> {
-    tokio::select! {
-        biased;
-        done = work => done.map_err(|error| refused(error, origin)),
-        () = sleep_until(origin.deadline + super::call::DEADLINE_SLACK) => {
-            Err(refused(super::call::expired(origin), origin))
-        }
-    }
-}
-
-fn is_modern(context: &Context) -> bool {
-    context
-        .protocol_version()
-        .is_some_and(|version| version.as_str() >= Version::V2026_07_28.as_str())
-}
-
-/// `_meta` of a result: who answered, for clients of the stateless era.
-fn stamp(context: &Context) -> Option<MetaObject> {
-    is_modern(context).then(|| {
-        let mut meta = MetaObject::default();
-        let server = serde_json::to_value(implementation()).unwrap_or_default();
-        meta.insert(SERVER_INFO.to_owned(), server);
-        meta
-    })
-}
-
-fn trace(context: &Context) -> TraceContext {
-    let text = |name: &str| context.meta.get(name).and_then(serde_json::Value::as_str);
-    let headers = text("traceparent")
-        .and_then(|parent| telemetry::TraceHeaders::new(parent, text("tracestate")));
-    headers.map_or_else(TraceContext::default, |headers| TraceContext {
-        traceparent: Some(headers.traceparent().to_owned()),
-        tracestate: headers.tracestate().map(str::to_owned),
-    })
-}
-
-fn cursor(request: Option<&PaginatedRequestParams>) -> Option<String> {
-    request.and_then(|request| request.cursor.clone())
 }
 
 /// Fills a typed list result in: the same five members for all four lists.
@@ -418,20 +364,15 @@ impl ServerHandler for Handler {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let mut changes = self.operations.changes();
         let wanted = context.accepted().tools_list_changed == Some(true);
+        let mut changes = self.operations.changes();
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
-                () = self.closing.cancelled() => return Ok(()),
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        return Ok(());
-                    }
-                }
+                more = self.changed(&mut changes) => if !more {
+                    return Ok(());
+                },
             }
-            sleep(GATHER).await;
-            changes.mark_unchanged();
             if wanted && context.sink().notify_tool_list_changed().await.is_err() {
                 return Ok(());
             }
@@ -460,25 +401,10 @@ impl ServerHandler for Handler {
         // A client of the older versions is told for as long as it is there; the task that runs
         // this belongs to the connection and ends with it.
         let mut changes = self.operations.changes();
-        loop {
-            tokio::select! {
-                () = self.closing.cancelled() => return,
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
-            }
-            sleep(GATHER).await;
-            changes.mark_unchanged();
+        while self.changed(&mut changes).await {
             if context.peer.notify_tool_list_changed().await.is_err() {
                 return;
             }
         }
     }
-}
-
-/// The raw JSON of a value that rmcp parsed.
-fn raw(value: &impl serde::Serialize, origin: &Origin) -> Result<Box<RawValue>, ErrorData> {
-    serde_json::value::to_raw_value(value).map_err(|error| fault(origin, &error))
 }

@@ -11,7 +11,8 @@ use rmcp::model::{
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::{Context, Handler, fault, is_modern, raw, refused, stamp};
+use super::Handler;
+use super::context::{Context, fault, is_modern, raw, refused, stamp};
 use crate::mcp::call::{DEADLINE_SLACK, expired, guarded};
 use crate::mcp::request::Origin;
 use crate::operations::{Notification, ToolCall, ToolResult};
