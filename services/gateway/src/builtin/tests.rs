@@ -67,3 +67,26 @@ fn a_tool_without_a_schema_of_its_own_is_listed_with_args() {
         );
     }
 }
+
+#[test]
+fn a_new_tool_has_defaults_and_a_patch_has_none() {
+    let schema = |name: &str| -> Value {
+        let all = BuiltIn::all(Profile::Mvp).unwrap();
+        let tool = all.iter().find(|tool| tool.name() == name).unwrap();
+        let listing: Value = serde_json::from_str(&tool.listing).unwrap();
+        listing["inputSchema"]["properties"].clone()
+    };
+    let defaults = |properties: &Value| -> Vec<(String, Value)> {
+        let properties = properties["properties"].as_object().unwrap().iter();
+        let given =
+            properties.filter_map(|(name, of)| Some((name.clone(), of.get("default")?.clone())));
+        given.collect()
+    };
+    let create = defaults(&schema("dynamic.tool.create")["tool"]);
+    let expected = serde_json::json!({
+        "image": domain::limits::DEFAULT_IMAGE, "timeoutMs": domain::limits::DEFAULT_TIMEOUT_MS,
+        "dependencies": [], "enabled": true
+    });
+    assert_eq!(Value::Object(create.into_iter().collect()), expected);
+    assert!(defaults(&schema("dynamic.tool.update")["patch"]).is_empty());
+}

@@ -22,7 +22,7 @@ pub(super) const DEFINITION: Definition = Definition {
         r#"{"type":"object","properties":{"tool":{"type":"object","properties":{"#,
         name_property!(),
         ",",
-        spec_properties!(r#""object""#),
+        spec_properties!(new),
         r#"},"required":["name","description","code"],"additionalProperties":false},"#,
         admin_property!(),
         r#"},"required":["tool"],"additionalProperties":false}"#

@@ -19,7 +19,7 @@ pub(super) const DEFINITION: Definition = Definition {
         r#"{"type":"object","properties":{"#,
         name_property!(),
         r#","patch":{"type":"object","properties":{"#,
-        spec_properties!(r#"["object","null"]"#),
+        spec_properties!(patch),
         r#"},"additionalProperties":false},"#,
         expected_property!(),
         ",",

@@ -41,24 +41,47 @@ macro_rules! one_tool_schema {
         )
     };
 }
-/// Properties of a tool's definition, `$null` being what a patch may also take where a field can be
-/// taken away: `"x"` for an object type, `["x","null"]` for a patch.
+/// Properties of a tool's definition: of a new tool with the defaults, of a patch with `null` for
+/// fields that can be taken away.
 macro_rules! spec_properties {
-    ($object:literal) => {
+    (new) => {
+        spec_properties!(
+            r#""object""#,
+            r#","default":"node:lts-slim""#,
+            r#","default":30000"#,
+            r#","default":[]"#,
+            r#","default":true"#
+        )
+    };
+    (patch) => {
+        spec_properties!(r#"["object","null"]"#, "", "", "", "")
+    };
+    ($object:literal, $image:literal, $timeout:literal, $dependencies:literal, $on:literal) => {
         concat!(
             r#""title":{"type":"string","minLength":1,"maxLength":120},
             "description":{"type":"string","minLength":1,"maxLength":4000},
             "code":{"type":"string","minLength":1,"maxLength":200000,
             "description":"Body of async function run(args, ctx)"},
             "image":{"type":"string","minLength":1,"maxLength":200,
-            "description":"Container image, default node:lts-slim"},
+            "description":"Container image"#,
+            "\"",
+            $image,
+            r#"},
             "timeoutMs":{"type":"integer","minimum":1000,"maximum":120000,
-            "description":"Wall time of one call, default 30000"},
-            "dependencies":{"type":"array","maxItems":64,"items":{"type":"object","properties":{
+            "description":"Wall time of one call in milliseconds"#,
+            "\"",
+            $timeout,
+            r#"},
+            "dependencies":{"type":"array","maxItems":64"#,
+            $dependencies,
+            r#","items":{"type":"object","properties":{
             "name":{"type":"string","minLength":1,"maxLength":214},
             "version":{"type":"string","minLength":1,"maxLength":128}},
             "required":["name","version"],"additionalProperties":false}},
-            "enabled":{"type":"boolean"},
+            "enabled":{"type":"boolean"#,
+            "\"",
+            $on,
+            r#"},
             "inputSchema":{"type":"#,
             $object,
             r#","description":"JSON Schema 2020-12 of the arguments"},
