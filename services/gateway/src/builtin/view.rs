@@ -75,7 +75,8 @@ macro_rules! spec_properties {
             "dependencies":{"type":"array","maxItems":64"#,
             $dependencies,
             r#","items":{"type":"object","properties":{
-            "name":{"type":"string","minLength":1,"maxLength":214},
+            "name":{"type":"string","maxLength":214,
+        "pattern":"^(?:@[a-z0-9-~][a-z0-9-._~]*\\/)?[a-z0-9-~][a-z0-9-._~]*$"},
             "version":{"type":"string","minLength":1,"maxLength":128}},
             "required":["name","version"],"additionalProperties":false}},
             "enabled":{"type":"boolean"#,
@@ -125,6 +126,7 @@ macro_rules! admin_property {
 macro_rules! expected_property {
     () => {
         r#""expectedRevision":{"type":"integer","exclusiveMinimum":0,
+        "maximum":9007199254740991,
         "description":"Only if this is the current revision"}"#
     };
 }
