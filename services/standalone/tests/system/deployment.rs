@@ -221,10 +221,16 @@ impl Deployment {
 
     /// Ends everything as an operator does; each process has to drain and exit with 0.
     pub(crate) async fn stop(self) {
+        drop(self.stop_keeping().await);
+    }
+
+    /// As [`Deployment::stop`]; gives the folder back, for a next start in it.
+    pub(crate) async fn stop_keeping(self) -> TempDir {
         self.front.stop().await;
         if let Some(inner) = self.inner {
             inner.executor.stop().await;
             inner.registry.stop().await;
         }
+        self.folder
     }
 }

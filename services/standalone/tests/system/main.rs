@@ -2,5 +2,12 @@
 #![allow(missing_docs, reason = "a test binary has no public items")]
 
 mod clients;
+mod concurrency;
 mod deployment;
+mod faults;
+mod golden;
 mod lifecycle;
+mod malformed;
+mod piped;
+mod processes;
+mod table;

@@ -1,0 +1,71 @@
+//! The client at the other end of the pipes goes, or changes its mind.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{ENDLESS, SOON};
+use crate::piped::Piped;
+use crate::processes::{assert_gone, below, busy};
+
+async fn started(arguments: &[&str]) -> (Piped, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut piped = Piped::start(folder.path(), arguments);
+    piped.initialize().await;
+    (piped, folder)
+}
+
+#[tokio::test]
+async fn the_end_of_input_ends_the_process_and_nothing_but_mcp_was_said() {
+    for arguments in [
+        &["--transport", "stdio", "--log-level", "trace"][..],
+        &["--log-level", "debug"],
+    ] {
+        let (mut piped, _folder) = started(arguments).await;
+        let code = "console.log('printed\\n{}'); console.error('more'); await ctx.log('info', 1); \
+                    return 'said'";
+        piped
+            .call(2, "run_js_ephemeral", json!({"code": code}))
+            .await;
+        let answer = piped.answer(2).await;
+        assert_eq!(answer["result"]["structuredContent"]["result"], "said");
+        let sandboxes = below(piped.id());
+        piped.close();
+        assert_eq!(piped.next().await, None, "nothing more is said");
+        assert_eq!(piped.ended(Duration::from_secs(5)).await, Some(0));
+        assert_gone(&sandboxes, SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_input_stops_a_running_call() {
+    let (mut piped, _folder) = started(&["--transport", "stdio"]).await;
+    piped
+        .call(2, "run_js_ephemeral", json!({"code": ENDLESS}))
+        .await;
+    let sandbox = busy(piped.id()).await;
+    piped.close();
+    assert_gone(&[sandbox], SOON).await;
+    assert_eq!(piped.ended(Duration::from_secs(5)).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_cancelled_request_stops_its_call() {
+    let (mut piped, _folder) = started(&["--transport", "stdio"]).await;
+    piped
+        .call(2, "run_js_ephemeral", json!({"code": ENDLESS}))
+        .await;
+    let sandbox = busy(piped.id()).await;
+    let params = json!({"requestId": 2, "reason": "changed my mind"});
+    piped
+        .send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
+        .await;
+    assert_gone(&[sandbox], SOON).await;
+    piped
+        .call(3, "run_js_ephemeral", json!({"code": "return 3"}))
+        .await;
+    let answer = piped.answer(3).await;
+    assert_eq!(answer["result"]["structuredContent"]["result"], 3);
+    piped.close();
+    assert_eq!(piped.ended(Duration::from_secs(5)).await, Some(0));
+}
