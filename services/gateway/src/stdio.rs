@@ -1,13 +1,17 @@
 //! MCP over stdin and stdout, or any other pair of pipes: one client, both eras, one caller.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use domain::principal::Principal;
 use rmcp::service::{QuitReason, ServerInitializeError, ServiceExt as _};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::task::TaskTracker;
 
 use crate::mcp::{Handler, Operations, Wire};
 
@@ -34,7 +38,8 @@ pub async fn serve_stdio(
     serve_pipes(input, output, operations, settings, shutdown).await
 }
 
-/// Serves a pair of pipes. When the client closes its end, the calls in flight are cancelled.
+/// Serves a pair of pipes. When the client closes its end, the calls in flight get a few seconds to
+/// answer and are cancelled then.
 ///
 /// # Errors
 /// As for [`serve_stdio`].
@@ -45,15 +50,22 @@ pub async fn serve_pipes(
     settings: StdioSettings,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    // Ends the tasks that tell the client of changes, whichever way this function is left.
-    let closing = shutdown.child_token();
+    // Ends what still runs, whichever way this function is left.
+    let closing = CancellationToken::new();
     let _closing = closing.clone().drop_guard();
     let wire = Wire::Stdio {
         principal: settings.principal,
         timeout: settings.request_timeout,
     };
     let handler = Handler::new(operations, wire, closing.clone());
-    let service = match handler.serve_with_ct((input, output), closing).await {
+    let input = UntilIdle {
+        input,
+        shutdown: Box::pin(shutdown.cancelled_owned()),
+        calls: handler.calls(),
+        closing,
+        end: None,
+    };
+    let service = match handler.serve((input, output)).await {
         Ok(service) => service,
         // A client that leaves before it has said anything wanted nothing.
         Err(ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled) => {
@@ -68,4 +80,58 @@ pub async fn serve_pipes(
             Ok(())
         }
     }
+}
+
+/// How long calls may go on after the client has closed its end or the process was told to stop.
+const LAST_CALLS: Duration = Duration::from_secs(5);
+
+/// Time for requests that were just read to become calls.
+const JUST_READ: Duration = Duration::from_millis(20);
+
+/// An input that ends with the client's end or a shutdown, but not before the calls have ended: rmcp sends no notifications after it, and
+/// a call that wants to send one would wait for ever.
+struct UntilIdle<R> {
+    input: R,
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
+    calls: TaskTracker,
+    closing: CancellationToken,
+    end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for UntilIdle<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.end.is_none() {
+            if self.shutdown.as_mut().poll(context).is_pending() {
+                let before = buffer.filled().len();
+                ready!(Pin::new(&mut self.input).poll_read(context, buffer))?;
+                if buffer.filled().len() > before {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            self.end = Some(Box::pin(last_calls(
+                self.calls.clone(),
+                self.closing.clone(),
+            )));
+        }
+        match &mut self.end {
+            Some(end) => end.as_mut().poll(context).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+async fn last_calls(calls: TaskTracker, closing: CancellationToken) {
+    sleep(JUST_READ).await;
+    calls.close();
+    if timeout(LAST_CALLS, calls.wait()).await.is_err() {
+        tracing::info!(
+            calls = calls.len(),
+            "the client is gone: its calls are cancelled"
+        );
+    }
+    closing.cancel();
 }

@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::port::{CompletionReference, CompletionRequest, Operations, Page};
 use super::request::Origin;
@@ -65,6 +66,8 @@ pub(crate) struct Handler {
     closing: CancellationToken,
     /// Whether an older client on pipes is being told of changes: once is enough.
     tells: Arc<AtomicBool>,
+    /// The tool calls that run.
+    calls: TaskTracker,
 }
 
 impl Handler {
@@ -78,7 +81,13 @@ impl Handler {
             wire,
             closing,
             tells: Arc::default(),
+            calls: TaskTracker::new(),
         }
+    }
+
+    /// Counts the tool calls that run.
+    pub(crate) fn calls(&self) -> TaskTracker {
+        self.calls.clone()
     }
 
     fn origin(&self, context: &Context) -> Result<Origin, ErrorData> {

@@ -17,6 +17,8 @@ const MAX_DEPTH: usize = 16;
 pub struct ParamHeader {
     path: Vec<String>,
     header: HeaderName,
+    /// The header as the specification writes it, for messages.
+    label: String,
 }
 
 impl ParamHeader {
@@ -38,16 +40,17 @@ fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<ParamHeader>)
     }
     for (name, property) in properties {
         path.push(name.clone());
-        let header = property
+        let label = property
             .get("x-mcp-header")
             .and_then(Value::as_str)
-            .and_then(|header| {
-                HeaderName::from_bytes(format!("mcp-param-{header}").as_bytes()).ok()
-            });
-        if let Some(header) = header {
+            .map(|header| format!("Mcp-Param-{header}"));
+        if let Some(label) = label
+            && let Ok(header) = HeaderName::from_bytes(label.as_bytes())
+        {
             found.push(ParamHeader {
                 path: path.clone(),
                 header,
+                label,
             });
         }
         collect(property, path, found);
@@ -70,16 +73,20 @@ pub(crate) fn check(
         .transpose()
         .map_err(|_| Refusal::invalid_params("params.arguments cannot be read"))?
         .unwrap_or_default();
-    for ParamHeader { path, header } in expected {
+    for ParamHeader {
+        path,
+        header,
+        label,
+    } in expected
+    {
         let argument = path
             .iter()
             .try_fold(&arguments, |value, key| value.get(key.as_str()));
         let said = single(headers, header)?;
         let said = said
             .map(|text| {
-                decode(text).ok_or_else(|| {
-                    Refusal::header_mismatch(format!("{header} is not valid base64"))
-                })
+                decode(text)
+                    .ok_or_else(|| Refusal::header_mismatch(format!("{label} is not valid base64")))
             })
             .transpose()?;
         let equal = match (argument, said.as_deref()) {
@@ -92,10 +99,15 @@ pub(crate) fn check(
             _ => false,
         };
         if !equal {
-            return Err(Refusal::header_mismatch(format!(
-                "{header} does not say the same as params.arguments.{}",
-                path.join(".")
-            )));
+            let argument = path.join(".");
+            return Err(Refusal::header_mismatch(match said {
+                None => {
+                    format!("the header {label} is missing: it repeats params.arguments.{argument}")
+                }
+                Some(_) => {
+                    format!("{label} does not say the same as params.arguments.{argument}")
+                }
+            }));
         }
     }
     Ok(())
@@ -170,6 +182,11 @@ mod tests {
         ] {
             assert!(verdict(headers, &arguments).is_err(), "{headers:?}");
         }
+        let missing = verdict(&[], &json!({"region": "eu"})).unwrap_err();
+        assert!(
+            missing.contains("the header Mcp-Param-Region is missing"),
+            "{missing}"
+        );
         assert_eq!(verdict(&[], &json!({"region": null})), Ok(()));
         assert!(verdict(&[("mcp-param-region", "x")], &json!({})).is_err());
         assert_eq!(verdict(&[("mcp-param-other", "x")], &json!({})), Ok(()));

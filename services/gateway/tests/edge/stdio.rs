@@ -219,7 +219,7 @@ async fn the_end_of_input_ends_the_process_and_its_calls() {
         client.say(hang).await;
         running(&client.fake, 1).await;
         client.input.take().unwrap().shutdown().await.unwrap();
-        timeout(Duration::from_secs(10), client.task)
+        timeout(Duration::from_secs(6), client.task)
             .await
             .unwrap()
             .unwrap()
@@ -237,6 +237,51 @@ async fn the_end_of_input_ends_the_process_and_its_calls() {
         let stopped = start();
         stopped.stop.cancel();
         timeout(Duration::from_secs(5), stopped.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_asked_before_the_end_of_input_is_answered() {
+    local(async {
+        let mut client = start();
+        client.initialize().await;
+        let params = json!({"name": "notes", "_meta": {"progressToken": 1}});
+        client
+            .say(json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}))
+            .await;
+        client.input.take().unwrap().shutdown().await.unwrap();
+        let mut messages = 0;
+        while client.hear().await["id"] != 2 {
+            messages += 1;
+        }
+        assert_eq!(messages, 9);
+        timeout(Duration::from_secs(2), client.task)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subscription_does_not_delay_the_end() {
+    local(async {
+        let mut client = start();
+        let listen = with_meta(json!({"notifications": {"toolsListChanged": true}}));
+        let method = "subscriptions/listen";
+        client
+            .say(json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": listen}))
+            .await;
+        client.hear().await;
+        client.input.take().unwrap().shutdown().await.unwrap();
+        assert_eq!(client.hear().await["id"], 1);
+        timeout(Duration::from_secs(2), client.task)
             .await
             .unwrap()
             .unwrap()

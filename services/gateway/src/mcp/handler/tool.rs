@@ -11,8 +11,8 @@ use rmcp::model::{
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::Handler;
 use super::context::{Context, fault, is_modern, raw, refused, stamp};
+use super::{Handler, Wire};
 use crate::mcp::call::{DEADLINE_SLACK, expired, guarded};
 use crate::mcp::request::Origin;
 use crate::operations::{Notification, ToolCall, ToolResult};
@@ -25,6 +25,7 @@ impl Handler {
         request: CallToolRequestParams,
         context: Context,
     ) -> Result<CallToolResponse, ErrorData> {
+        let _counted = self.calls.token();
         let origin = self.origin(&context)?;
         let token = context.meta.get_progress_token().filter(|_| !origin.quiet);
         let capabilities = context.client_capabilities();
@@ -47,7 +48,7 @@ impl Handler {
                 biased;
                 Some(note) = notes.recv() => self.notify(&context, &token, note).await,
                 outcome = &mut running => break outcome,
-                () = context.ct.cancelled() => {
+                () = self.cancelled(&context) => {
                     return Err(ErrorData::internal_error("the request was cancelled", None));
                 }
                 () = sleep_until(origin.deadline + DEADLINE_SLACK) => break Err(expired(&origin)),
@@ -58,6 +59,15 @@ impl Handler {
         }
         let result = outcome.map_err(|error| refused(error, &origin))?;
         typed(result, &context, &origin).map(CallToolResponse::Complete)
+    }
+
+    /// Waits until the client wants no answer any more, or the pipe to it is closed.
+    async fn cancelled(&self, context: &Context) {
+        let at_the_end = matches!(self.wire, Wire::Stdio { .. });
+        tokio::select! {
+            () = context.ct.cancelled() => {}
+            () = self.closing.cancelled(), if at_the_end => {}
+        }
     }
 
     async fn notify(&self, context: &Context, token: &Option<ProgressToken>, note: Notification) {
