@@ -1,5 +1,7 @@
 //! The isolate engine: the conformance suite of every engine, and what is its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed helper fails its test")]
+
 use std::sync::Arc;
 
 use sandbox::isolate::{IsolateEngine, IsolateSettings};

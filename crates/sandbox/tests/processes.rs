@@ -1,6 +1,8 @@
 //! The processes of the isolate engine, seen from outside. Each test has a memory limit of its own,
 //! which is an argument of its children: that is how it finds them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed helper fails its test")]
+
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The executor on a scripted engine.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed helper fails its test")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -193,7 +195,7 @@ async fn it_authorises_again_and_refuses_what_the_engine_cannot_run() {
         (refused.code(), refused.field()),
         (ErrorCode::InvalidArgument, Some("code"))
     );
-    executor
+    let _running = executor
         .run(&caller(), testkit::call(&"é".repeat(200_000)))
         .await
         .unwrap();
