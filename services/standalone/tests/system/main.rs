@@ -10,4 +10,5 @@ mod lifecycle;
 mod malformed;
 mod piped;
 mod processes;
+mod start;
 mod table;

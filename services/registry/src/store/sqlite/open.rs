@@ -119,7 +119,13 @@ fn prepare_file(path: &Path) -> Result<PathBuf, OpenError> {
             .recursive(true)
             .mode(0o700)
             .create(parent)
-            .map_err(|source| unusable(parent, source))?;
+            .map_err(|source| {
+                let what = format!(
+                    "its directory {} cannot be made: {source}",
+                    parent.display()
+                );
+                unusable(path, io::Error::new(source.kind(), what))
+            })?;
     }
     // Only a new file is opened here: closing a file drops every lock that this process holds on
     // it, also those of a store that is open.

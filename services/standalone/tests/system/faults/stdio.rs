@@ -37,6 +37,9 @@ async fn the_end_of_input_ends_the_process_and_nothing_but_mcp_was_said() {
     }
 }
 
+/// Calls get a few seconds to answer: `printf ... | dynamic-mcp` is a way to ask, too.
+const LAST_CALLS: Duration = Duration::from_secs(8);
+
 #[tokio::test]
 async fn the_end_of_input_stops_a_running_call() {
     let (mut piped, _folder) = started(&["--transport", "stdio"]).await;
@@ -45,7 +48,21 @@ async fn the_end_of_input_stops_a_running_call() {
         .await;
     let sandbox = busy(piped.id()).await;
     piped.close();
-    assert_gone(&[sandbox], SOON).await;
+    assert_gone(&[sandbox], LAST_CALLS).await;
+    assert_eq!(piped.ended(Duration::from_secs(5)).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_call_that_is_soon_done_is_answered_after_the_end_of_input() {
+    let (mut piped, _folder) = started(&["--transport", "stdio"]).await;
+    let code = "await new Promise(done => setTimeout(done, 800)); return 'late'";
+    piped
+        .call(2, "run_js_ephemeral", json!({"code": code}))
+        .await;
+    piped.close();
+    let answer = piped.answer(2).await;
+    assert_eq!(answer["result"]["structuredContent"]["result"], "late");
+    assert_eq!(piped.next().await, None);
     assert_eq!(piped.ended(Duration::from_secs(5)).await, Some(0));
 }
 
