@@ -1,6 +1,10 @@
 //! The executor on a scripted engine.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed helper fails its test"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
