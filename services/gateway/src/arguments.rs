@@ -6,11 +6,16 @@ use std::collections::BTreeMap;
 use domain::schema::{Schema, Violation};
 use domain::{Error, ErrorCode, RawValue, Result};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_path_to_error::Segment;
 
 use crate::operations::ProtocolError;
 
 const EMPTY: &str = "{}";
+/// Most members that the place of an error names, and most characters of each.
+const SHOWN_SEGMENTS: usize = 8;
+const SHOWN_CHARACTERS: usize = 64;
 
 /// The arguments as text, checked to be a JSON object; absent counts as `{}`.
 ///
@@ -27,15 +32,37 @@ pub(crate) fn object(arguments: Option<&RawValue>) -> Result<&str, ProtocolError
     }
 }
 
-/// Parses the arguments once, for checking.
+/// Parses the arguments: once as a [`Value`] for checking, and what is checked as its type.
 ///
 /// # Errors
-/// `invalid_argument` when they nest too deeply.
-pub(crate) fn parse(text: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|error| {
-        Error::invalid("arguments", format!("cannot be read: {error}"))
-            .with_limit("128 levels of nesting")
-    })
+/// `invalid_argument` that names the member: it nests too deeply, a number is beyond what can be
+/// held, or its type is another.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    // Where it went wrong is looked for only when it did.
+    serde_json::from_str(text).map_err(|error| unreadable::<T>(text, &error))
+}
+
+fn unreadable<T: DeserializeOwned>(text: &str, error: &serde_json::Error) -> Error {
+    let reader = &mut serde_json::Deserializer::from_str(text);
+    let Err(traced) = serde_path_to_error::deserialize::<_, T>(reader) else {
+        return Error::invalid("arguments", format!("cannot be read: {error}"));
+    };
+    let mut field = String::new();
+    // A path may be as deep as the parser goes; the first members say where.
+    for segment in traced.path().iter().take(SHOWN_SEGMENTS) {
+        match segment {
+            Segment::Seq { index } => field.push_str(&format!("/{index}")),
+            Segment::Map { key } => {
+                field.push('/');
+                field.extend(key.chars().take(SHOWN_CHARACTERS));
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    if field.is_empty() {
+        field.push_str("arguments");
+    }
+    Error::invalid(field, format!("cannot be read: {}", traced.inner()))
 }
 
 /// Checks arguments against a compiled schema.
@@ -159,6 +186,23 @@ mod tests {
     #[test]
     fn nesting_has_an_end() {
         let deep = format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
-        assert_eq!(parse(&deep).unwrap_err().code(), ErrorCode::InvalidArgument);
+        let error = parse::<Value>(&deep).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
+        assert_eq!(error.field(), Some("/a/a/a/a/a/a/a/a"));
+        assert!(error.message().contains("recursion"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let field = |error: Error| error.field().map(str::to_owned);
+        let huge = r#"{"tool":{"tags":["a"],"timeoutMs":1e400}}"#;
+        let error = parse::<Value>(huge).unwrap_err();
+        assert!(error.message().contains("out of range"), "{error}");
+        assert_eq!(field(error).as_deref(), Some("/tool/timeoutMs"));
+        type Numbers = BTreeMap<String, Vec<u8>>;
+        let error = parse::<Numbers>(r#"{"a":[1],"b":[2,300]}"#).unwrap_err();
+        assert_eq!(field(error).as_deref(), Some("/b/1"));
+        let error = parse::<Numbers>("7").unwrap_err();
+        assert_eq!(field(error).as_deref(), Some("arguments"));
     }
 }

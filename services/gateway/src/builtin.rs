@@ -23,11 +23,11 @@ use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
-use crate::error;
 use crate::gateway::Gateway;
 use crate::operations::ToolResult;
 use crate::result::Settled;
 use crate::settings::Profile;
+use crate::{arguments, error};
 
 /// Which built-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,16 @@ pub(crate) enum Kind {
     RuntimeConfig,
 }
 
+/// The `outputSchema` of a failure, which every call may have: clients check `structuredContent`
+/// also when `isError` is set. Its members are those of `error.rs`.
+const FAILURE: &str = concat!(
+    r#"{"type":"object","properties":{"ok":{"const":false},"error":{"type":"string"},"#,
+    r#""code":{"type":"string"},"field":{"type":"string"},"limit":{"type":"string"},"#,
+    r#""fix":{"type":"string"},"retryAfterMs":{"type":"integer","minimum":0},"#,
+    r#""mayHaveRun":{"type":"boolean"},"durationMs":{"type":"integer","minimum":0}},"#,
+    r#""required":["ok","error","code"]}"#
+);
+
 /// What a client is told of a built-in, and how it is treated.
 pub(crate) struct Definition {
     kind: Kind,
@@ -54,7 +64,7 @@ pub(crate) struct Definition {
     description: &'static str,
     /// JSON Schema of the arguments.
     input: &'static str,
-    /// JSON Schema of `structuredContent`.
+    /// JSON Schema of `structuredContent` when it succeeds.
     output: &'static str,
     hints: Hints,
     /// The profile from which on it is there.
@@ -134,8 +144,7 @@ impl Invocation<'_> {
     /// # Errors
     /// `invalid_argument` for what the schema let through and the type does not.
     fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(self.text)
-            .map_err(|error| Error::invalid("arguments", error.to_string()))
+        arguments::parse(self.text)
     }
 
     /// Waits for a read of the registry, but not past the deadline.
@@ -251,7 +260,10 @@ impl BuiltIn {
             RawValue::from_string(text).map_err(Error::internal)
         };
         let input = one_line(definition.input)?;
-        let output = one_line(definition.output)?;
+        let output = one_line(&format!(
+            r#"{{"type":"object","anyOf":[{},{FAILURE}]}}"#,
+            definition.output
+        ))?;
         let listing = serde_json::to_string(&Listing {
             name: definition.name,
             title: definition.title,

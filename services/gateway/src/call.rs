@@ -83,6 +83,7 @@ impl Gateway {
         record: &mut CallRecord,
     ) -> Result<Settled, Refusal> {
         let deadline = record.started() + call.context.budget;
+        let request = call.context.request_id.clone();
         let target = self.resolve(&call, deadline).await?;
         record.resolved(match &target {
             Target::BuiltIn(_) => None,
@@ -134,39 +135,59 @@ impl Gateway {
                 settled
             }
             Target::Stored(entry) => {
-                let spec = &entry.record.spec;
-                authorize(
-                    &call.context.principal,
-                    Action::UseTool(&spec.required_scopes),
-                )
-                .map_err(|_| error::unknown_tool(&call.name))?;
-                let text = arguments::object(call.arguments.as_deref())?;
-                let args = match &spec.input_schema {
-                    None => arguments::args_property(text)?,
-                    Some(schema) => {
-                        let schema = self.schemas().get(entry.id, Role::Input, schema)?;
-                        arguments::check(&schema, &arguments::parse(text)?)?;
-                        text
+                let settled = self
+                    .call_stored(&entry, call, deadline, notify, record)
+                    .await;
+                match settled {
+                    Err(Refusal::Tool(error)) if entry.record.spec.output_schema.is_some() => {
+                        let refused = error::refused(&error, &request, record.took())?;
+                        Ok((error::in_meta(refused, &request)?, Some(error.code())))
                     }
-                };
-                let args = arguments::raw(args)?;
-                let tenant = &call.context.principal.tenant;
-                let scope = format!("dynamic.exec.{}", call.name);
-                let permit = self.guard().admit(tenant, &scope, spec.rate_limit)?;
-                let settled = match self.load(&entry.record, &call, deadline).await {
-                    Err(refusal) => Err(refusal),
-                    Ok(code) => {
-                        let run = self.call_of(&entry.record, code, args, &call);
-                        self.execute(run, Some(&entry), &call, deadline, notify, record)
-                            .await
-                    }
-                };
-                if !matches!(settled, Ok((_, None))) {
-                    permit.failed();
+                    settled => settled,
                 }
-                settled
             }
         }
+    }
+
+    async fn call_stored(
+        &self,
+        entry: &Arc<Entry>,
+        call: ToolCall,
+        deadline: Instant,
+        notify: mpsc::Sender<Notification>,
+        record: &mut CallRecord,
+    ) -> Result<Settled, Refusal> {
+        let spec = &entry.record.spec;
+        authorize(
+            &call.context.principal,
+            Action::UseTool(&spec.required_scopes),
+        )
+        .map_err(|_| error::unknown_tool(&call.name))?;
+        let text = arguments::object(call.arguments.as_deref())?;
+        let args = match &spec.input_schema {
+            None => arguments::args_property(text)?,
+            Some(schema) => {
+                let schema = self.schemas().get(entry.id, Role::Input, schema)?;
+                arguments::check(&schema, &arguments::parse(text)?)?;
+                text
+            }
+        };
+        let args = arguments::raw(args)?;
+        let tenant = &call.context.principal.tenant;
+        let scope = format!("dynamic.exec.{}", call.name);
+        let permit = self.guard().admit(tenant, &scope, spec.rate_limit)?;
+        let settled = match self.load(&entry.record, &call, deadline).await {
+            Err(refusal) => Err(refusal),
+            Ok(code) => {
+                let run = self.call_of(&entry.record, code, args, &call);
+                self.execute(run, Some(entry), &call, deadline, notify, record)
+                    .await
+            }
+        };
+        if !matches!(settled, Ok((_, None))) {
+            permit.failed();
+        }
+        settled
     }
 
     /// Finds out what the name stands for: a built-in, a tool of the snapshot, or, when the

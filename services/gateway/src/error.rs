@@ -9,6 +9,9 @@ use serde_json::{Map, json, value::to_raw_value};
 
 use crate::operations::{ProtocolError, ToolResult};
 
+/// `_meta` key of a failure whose `structuredContent` belongs to the tool's own `outputSchema`.
+pub(crate) const META_ERROR: &str = "dynamic-mcp/error";
+
 /// `structuredContent` of a failure (contract section 3).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,10 +77,8 @@ fn failure(
     if error.code() == ErrorCode::Internal {
         tracing::error!(request_id = %request, cause = ?error.cause(), "internal error");
     }
-    let says_whether_it_ran = matches!(
-        error.code(),
-        ErrorCode::Unavailable | ErrorCode::Timeout | ErrorCode::Cancelled
-    );
+    // Of the other failures the code itself says whether the tool was begun.
+    let says_whether_it_ran = error.code() == ErrorCode::Unavailable;
     let structured = to_raw_value(&FailureContent {
         ok: false,
         error: sentence,
@@ -96,6 +97,24 @@ fn failure(
         is_error: true,
         meta: Map::new(),
     })
+}
+
+/// A failure of a tool with an `outputSchema` of its author: what is in `structuredContent` has to
+/// fit that schema, also when `isError` is set (official clients check it), so the failure goes to
+/// `_meta`.
+///
+/// # Errors
+/// -32603 when it cannot be read back, which its types exclude.
+pub(crate) fn in_meta(
+    mut result: ToolResult,
+    request: &RequestId,
+) -> Result<ToolResult, ProtocolError> {
+    if let Some(content) = result.structured_content.take() {
+        let value = serde_json::from_str(content.get());
+        let value = value.map_err(|cause| unwritable(request, &cause))?;
+        result.meta.insert(META_ERROR.to_owned(), value);
+    }
+    Ok(result)
 }
 
 /// The sentence for the caller; of an internal error only where to look.
@@ -176,9 +195,17 @@ mod tests {
     }
 
     #[test]
-    fn unavailable_says_whether_the_tool_may_have_run() {
+    fn unavailable_alone_says_whether_the_tool_may_have_run() {
         let (_, structured) = shown(&Error::unavailable("executor").with_may_have_run(true));
         assert_eq!(structured["mayHaveRun"], true);
+        for code in [
+            ErrorCode::Timeout,
+            ErrorCode::Cancelled,
+            ErrorCode::ToolFailed,
+        ] {
+            let (_, structured) = shown(&Error::new(code, "x").with_may_have_run(true));
+            assert_eq!(structured.get("mayHaveRun"), None, "{code}");
+        }
     }
 
     #[test]

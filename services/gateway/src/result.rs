@@ -103,7 +103,10 @@ impl Settling<'_> {
         error: &Error,
         printed: &[Printed],
     ) -> Result<Settled, ProtocolError> {
-        let result = error::failed(self.tool, error, self.request, self.took, printed)?;
+        let mut result = error::failed(self.tool, error, self.request, self.took, printed)?;
+        if self.output.is_some() {
+            result = error::in_meta(result, self.request)?;
+        }
         Ok((result, Some(error.code())))
     }
 
@@ -188,20 +191,29 @@ impl Settling<'_> {
             structured,
             is_error,
         } = passed;
-        if let (Some(schema), false) = (output, is_error) {
-            let fit = structured.as_deref().map_or_else(
-                || Err("the tool has an outputSchema, but its result no structuredContent".into()),
-                |structured| fits(schema, structured),
-            );
-            if let Err(why) = fit {
-                return self.broke(&why, printed);
+        // Clients check structuredContent also when isError is set; only then it may be absent.
+        let fit = match (output, structured.as_deref()) {
+            (Some(schema), Some(structured)) => fits(schema, structured),
+            (Some(_), None) if !is_error => {
+                Err("the tool has an outputSchema, but its result no structuredContent".into())
             }
-        }
-        let mut result = if self.default_form {
-            let inner = self.structured(!is_error, structured.as_deref(), printed)?;
-            self.success(content, Some(inner), &[])
-        } else {
-            self.success(content, structured, printed)
+            _ => Ok(()),
+        };
+        let mut result = match (fit, structured) {
+            (Err(why), Some(structured)) if is_error => {
+                let kept = json!({
+                    "code": ErrorCode::ToolFailed, "error": why, "structuredContent": structured,
+                });
+                let mut result = self.success(content, None, printed);
+                result.meta.insert(error::META_ERROR.to_owned(), kept);
+                result
+            }
+            (Err(why), _) => return self.broke(&why, printed),
+            (Ok(()), structured) if self.default_form => {
+                let inner = self.structured(!is_error, structured.as_deref(), printed)?;
+                self.success(content, Some(inner), &[])
+            }
+            (Ok(()), structured) => self.success(content, structured, printed),
         };
         result.is_error = is_error;
         Ok((result, is_error.then_some(ErrorCode::ToolFailed)))

@@ -13,7 +13,7 @@ use domain::limits::RunLimits;
 use domain::{Catalog, Runner};
 use rpc::Endpoint;
 use rpc::client::{CatalogClient, FleetClient, Link, RunnerClient};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Gateway;
 use crate::fleet;
@@ -109,7 +109,7 @@ pub fn assemble(
             .first()
             .cloned()
             .unwrap_or(defaults.default_image),
-        runtime_config: (*app.view).clone(),
+        runtime_config: with_missing_parts(&app.view),
         code_cache_bytes: defaults.code_cache_bytes,
     };
     let metrics = Arc::clone(&app.metrics);
@@ -120,6 +120,15 @@ pub fn assemble(
         placement,
         metrics,
     })?)
+}
+
+/// The configuration as a client sees it. The parts that this version has not got are off: it
+/// refuses to start with their keys on, and clients of the Node server look for their sections.
+fn with_missing_parts(view: &Value) -> Value {
+    let mut view = view.clone();
+    view["audit"]["enabled"] = json!(false);
+    view["experimental"]["upstreamMcpAttach"] = json!(false);
+    view
 }
 
 /// Serves MCP over HTTP on the listener of that name.

@@ -16,8 +16,15 @@ fn every_definition_is_complete_and_its_schemas_compile() {
         assert_eq!(listing["inputSchema"]["type"], "object");
         assert_eq!(listing["inputSchema"]["additionalProperties"], false);
         assert_eq!(listing["outputSchema"]["type"], "object", "{}", tool.name());
-        let output = RawValue::from_string(tool.definition.output.to_owned()).unwrap();
-        Schema::compile(Role::Output, &output).unwrap();
+        let output = RawValue::from_string(listing["outputSchema"].to_string()).unwrap();
+        let output = Schema::compile(Role::Output, &output).unwrap();
+        let failure = serde_json::json!({
+            "ok": false, "error": "x", "code": "rate_limited", "retryAfterMs": 7, "durationMs": 0
+        });
+        output.check(&failure).unwrap();
+        if tool.kind() != Kind::RuntimeConfig && tool.kind() != Kind::RunJsEphemeral {
+            output.check(&serde_json::json!({"other": 1})).unwrap_err();
+        }
         assert_eq!(listing["annotations"].as_object().unwrap().len(), 4);
     }
 }

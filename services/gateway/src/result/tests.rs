@@ -126,8 +126,13 @@ fn an_output_schema_is_kept() {
     ] {
         let (shown, code) = settle(outcome(bad), Some(schema));
         assert_eq!(code, Some(ErrorCode::ToolFailed), "{bad:?}");
-        let error = shown["structured"]["error"].as_str().unwrap().to_owned();
+        // structuredContent belongs to the author's schema, which a failure does not fit.
+        assert_eq!(shown["structured"], Value::Null);
+        let failure = &shown["meta"][error::META_ERROR];
+        assert_eq!(failure["code"], "tool_failed");
+        let error = failure["error"].as_str().unwrap();
         assert!(error.contains(told), "{error}");
+        assert!(shown["content"][0]["text"].as_str().unwrap().contains(told));
     }
 }
 
@@ -203,6 +208,17 @@ fn content_of_a_tool_with_an_output_schema_has_structured_content_that_fits() {
     let failing = format!(r#"{{{content},"isError":true}}"#);
     let (shown, _) = settle(outcome(Some(&failing)), Some(schema));
     assert_eq!(shown["isError"], true);
+    let told = |structured: &str| {
+        let failing = format!(r#"{{{content},"isError":true,"structuredContent":{structured}}}"#);
+        settle(outcome(Some(&failing)), Some(schema)).0
+    };
+    assert_eq!(told(r#"{"n":2}"#)["structured"], json!({"n": 2}));
+    let unfit = told(r#"{"why":"x"}"#);
+    assert_eq!(unfit["structured"], Value::Null);
+    assert_eq!(unfit["content"][0]["text"], "a");
+    let kept = &unfit["meta"][error::META_ERROR];
+    assert_eq!(kept["structuredContent"], json!({"why": "x"}));
+    assert!(kept["error"].as_str().unwrap().contains("[required]"));
 }
 
 #[test]

@@ -84,8 +84,9 @@ async fn without_a_schema_there_is_the_one_property_args() {
 async fn results_are_checked_before_they_are_sent() {
     let rig = rig(|_| {}).await;
     let schema = json!({"type": "object", "properties": {"at": {"format": "email"}}});
-    rig.create("typed.tool", json!({ "outputSchema": schema }))
-        .await;
+    let input = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
+    let schemas = json!({"inputSchema": input, "outputSchema": schema});
+    rig.create("typed.tool", schemas).await;
     rig.executor.play([
         Step::accepted(),
         Step::finished(r#"{"at":"a@example.com"}"#),
@@ -94,8 +95,22 @@ async fn results_are_checked_before_they_are_sent() {
     assert_eq!(good.structured, json!({"at": "a@example.com"}));
     rig.executor
         .play([Step::accepted(), Step::finished(r#"{"at":"nowhere"}"#)]);
-    let refused = rig.refused("typed.tool", json!({}), "tool_failed").await;
-    assert!(refused["error"].as_str().unwrap().contains("/at"));
+    // A failure does not fit the author's schema, so it is not in structuredContent: neither one of
+    // the code nor one before it ran.
+    for (arguments, code, told) in [
+        (json!({}), "tool_failed", "/at"),
+        (json!({"n": "x"}), "invalid_argument", "/n"),
+    ] {
+        let failed = rig.send(tool_call("typed.tool", arguments)).await.unwrap();
+        assert!(failed.is_error && failed.structured.is_null(), "{failed:?}");
+        let failure = &failed.meta["dynamic-mcp/error"];
+        assert_eq!(
+            (&failure["ok"], &failure["code"]),
+            (&json!(false), &json!(code))
+        );
+        assert!(failure["error"].as_str().unwrap().contains(told));
+        assert!(failed.text().contains(told));
+    }
 }
 
 #[tokio::test]
