@@ -171,7 +171,9 @@ fn start_telemetry<C: ServiceConfig>(
         .variables
         .get("RUST_LOG")
         .filter(|filter| !filter.trim().is_empty());
-    let filter = wins.unwrap_or(&process.log.level).clone();
+    let filter = wins
+        .cloned()
+        .unwrap_or_else(|| default_filter(&process.log.level));
     let traces = process
         .telemetry
         .otlp_endpoint
@@ -189,6 +191,15 @@ fn start_telemetry<C: ServiceConfig>(
         },
         traces.as_ref(),
     )
+}
+
+/// The filter of a plain level. rmcp logs every request that goes through it and calls a client
+/// that leaves an error: at the usual levels that is noise, and the gateway logs both itself.
+fn default_filter(level: &str) -> String {
+    match level {
+        "error" | "warn" | "info" => format!("{level},rmcp=off"),
+        other => other.to_owned(),
+    }
 }
 
 async fn live<C: ServiceConfig>(
