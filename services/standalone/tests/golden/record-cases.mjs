@@ -40,8 +40,6 @@ const lifecycle = {
           enabled: false,
         }),
       ),
-      'differs',
-      { why: 'The isolate engine has no dependencies and policy may refuse the package; with Docker the result is equal.' },
     ),
     refused('create a name that exists', create(tool('golden.one', 'return 2;')), 'already_exists'),
     step('tools/list with one tool', { method: 'tools/list', params: {} }, 'tools'),
@@ -66,9 +64,7 @@ const lifecycle = {
     step('disable', call('dynamic.tool.enable', { name: 'golden.one', enabled: false })),
     step('call a disabled tool', call('golden.one', { args: {} }), 'unknown-tool'),
     step('tools/list without the disabled tool', { method: 'tools/list', params: {} }, 'tools'),
-    step('list shows the disabled tool', call('dynamic.tool.list', {}), 'differs', {
-      why: 'Also holds golden.full, which needs an engine with dependencies.',
-    }),
+    step('list shows the disabled tool', call('dynamic.tool.list', {})),
     step('enable', call('dynamic.tool.enable', { name: 'golden.one', enabled: true, expectedRevision: 5 })),
     refused('enable with an old expectedRevision', call('dynamic.tool.enable', {
       name: 'golden.one', enabled: true, expectedRevision: 1,
@@ -80,9 +76,7 @@ const lifecycle = {
     step('delete', call('dynamic.tool.delete', { name: 'golden.one', expectedRevision: 6 }), 'equal'),
     refused('delete what does not exist', call('dynamic.tool.delete', { name: 'golden.one' }), 'not_found'),
     step('call a deleted tool', call('golden.one', { args: {} }), 'unknown-tool'),
-    step('adminToken is ignored when none is configured', call('dynamic.tool.list', { adminToken: 'anything' }), 'differs', {
-      why: 'Holds golden.full; what matters is that it is not refused.',
-    }),
+    step('adminToken is ignored when none is configured', call('dynamic.tool.list', { adminToken: 'anything' })),
   ],
 };
 
@@ -234,10 +228,10 @@ const results = {
       'Ours passes MCP content on as it is.', { content: [{ type: 'text', text: 'a block' }] }),
     made('golden.circular', 'const a = { name: "loop" }; a.self = a; return a;'),
     differs('circular', call('golden.circular', { args: {} }),
-      'JSON cannot hold it: the Node server writes [Circular]; the contract leaves it to us.'),
+      'JSON cannot hold it: the Node server writes [Circular]; the contract has only what JSON can hold as a result.', { code: 'tool_failed' }),
     made('golden.bigint', 'return { big: 12345678901234567890n };'),
     differs('bigint', call('golden.bigint', { args: {} }),
-      'JSON cannot hold it: the Node server writes a string; the contract leaves it to us.'),
+      'JSON cannot hold it: the Node server writes a string; the contract has only what JSON can hold as a result.', { code: 'tool_failed' }),
     made('golden.long', 'return "x".repeat(args.length);'),
     step('a result of 150000 characters', call('golden.long', { args: { length: 150000 } }), 'structured'),
     differs('a result over the output bound', call('golden.long', { args: { length: 250000 } }),
@@ -437,14 +431,23 @@ const endpoints = {
     }),
     http('body over the limit', {
       method: 'POST', path: '/mcp', headers: rpcHeaders, body: repeat('x', 102401),
-    }, 'differs', { why: 'Our default limit is 1,048,576; same status above it.', status: 413 }),
+    }, 'differs', {
+      why: 'Our default limit is 1,048,576: `body` is one byte over it.', body: repeat('x', 1048577), status: 413,
+    }),
     http('initialize', {
       method: 'POST', path: '/mcp', headers: { ...rpcHeaders, 'x-request-id': 'golden-1' },
       body: JSON.stringify({
         jsonrpc: '2.0', id: 1, method: 'initialize',
         params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'golden', version: '1' } },
       }),
-    }, 'differs', { why: 'serverInfo.name and capabilities.tools are kept; version, instructions and encoding are ours.' }),
+    }, 'differs', {
+      why: 'serverInfo.name and capabilities.tools are kept; version, instructions and encoding are ours.',
+      status: 200,
+      message: {
+        jsonrpc: '2.0', id: 1,
+        result: { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'dynamic-mcp' } },
+      },
+    }),
   ],
 };
 

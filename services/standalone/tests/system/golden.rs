@@ -1,6 +1,7 @@
 //! Every answer recorded from the Node server 0.4.1, asked of ours: in one process and in three, in
 //! both eras of the protocol.
 
+mod ask;
 mod compare;
 mod value;
 mod wanted;
@@ -8,13 +9,13 @@ mod wanted;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-use testkit::http::{Answer, exchange};
-use testkit::mcp::{Client, Era};
+use serde_json::{Value, json};
+use testkit::mcp::Era;
 use tokio::task::JoinSet;
 
 use crate::deployment::{Deployment, Kind};
-use crate::table::{expand, path, read, report, short};
+use crate::table::{path, read, report, short};
+use ask::{ask, texts_of_params};
 use compare::{Got, faults};
 
 /// The files, by name.
@@ -26,64 +27,6 @@ fn groups() -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// Methods that the modern era took out.
-fn removed(method: &str) -> bool {
-    matches!(method, "ping" | "logging/setLevel")
-}
-
-async fn ask(client: Client, step: Value) -> Got {
-    if let Some(http) = step.get("http") {
-        return plain(&client.address, http, &step["ours"]).await;
-    }
-    let request = expand(&step["request"]);
-    let method = request["method"].as_str().unwrap();
-    let params = request.get("params").cloned().unwrap_or_else(|| json!({}));
-    let answer = client.send(method, params).await;
-    let mut last = answer.messages().pop().unwrap();
-    if let Some(members) = last.as_object_mut() {
-        members.retain(|name, _| name == "result" || name == "error");
-    }
-    Got {
-        status: answer.status,
-        answer: last,
-    }
-}
-
-/// A plain request; `ours.body` is sent instead of the recorded one.
-async fn plain(address: &str, http: &Value, ours: &Value) -> Got {
-    let http = expand(http);
-    let text = |key: &str| http[key].as_str().unwrap();
-    let given = http["headers"].as_object().cloned().unwrap_or_default();
-    let headers: Vec<_> = given
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
-        .collect();
-    let body = ours
-        .get("body")
-        .map_or_else(|| http["body"].clone(), expand);
-    let body = body.as_str().unwrap_or_default().as_bytes();
-    let answer = exchange(address, text("method"), text("path"), &headers, body).await;
-    Got {
-        status: answer.status,
-        answer: parts(&answer),
-    }
-}
-
-fn parts(answer: &Answer) -> Value {
-    let headers: Map<String, Value> = answer
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), json!(value)))
-        .collect();
-    let kind = answer.headers.get("content-type");
-    let body = if kind.is_some_and(|kind| kind.contains("json")) {
-        answer.json()
-    } else {
-        json!(answer.text())
-    };
-    json!({"status": answer.status, "headers": headers, "body": body})
 }
 
 /// The names of the tools that the steps make.
@@ -98,6 +41,11 @@ fn created(group: &Value) -> BTreeSet<String> {
                 .map(str::to_owned)
         })
         .collect()
+}
+
+/// Methods that the modern era took out.
+fn removed(method: &str) -> bool {
+    matches!(method, "ping" | "logging/setLevel")
 }
 
 fn judge(step: &Value, era: Era, got: &Got, created: &BTreeSet<String>) -> Vec<String> {
@@ -125,7 +73,9 @@ fn judge(step: &Value, era: Era, got: &Got, created: &BTreeSet<String>) -> Vec<S
 
 /// Runs a group against a server of its own and returns how many cases it has and what failed.
 async fn replay(kind: Kind, era: Era, file: &str) -> (usize, Vec<String>) {
-    let group = read(&format!("golden/{file}"));
+    let file_name = format!("golden/{file}");
+    let group = read(&file_name);
+    let params = texts_of_params(&std::fs::read_to_string(path(&file_name)).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let given = group["env"].as_object().cloned().unwrap_or_default();
     let mut env: Vec<(&str, &str)> = given
@@ -139,7 +89,7 @@ async fn replay(kind: Kind, era: Era, file: &str) -> (usize, Vec<String>) {
         env.push(("MCP_DYNAMIC_STORE", "tools.json"));
     }
     let deployment = Deployment::start_in(kind, folder, &env).await;
-    let client = deployment.client(era);
+    let address = deployment.address.clone();
     let created = created(&group);
     let steps = group["steps"].as_array().unwrap();
     let mut failures = Vec::new();
@@ -158,20 +108,21 @@ async fn replay(kind: Kind, era: Era, file: &str) -> (usize, Vec<String>) {
     let mut open = JoinSet::new();
     let mut waiting = None;
     // The file has the step with `background` behind the one that runs meanwhile.
-    let mut order: Vec<&Value> = steps.iter().collect();
+    let mut order: Vec<_> = steps.iter().zip(params).collect();
     for at in 1..order.len() {
-        if order[at]["background"].is_u64() {
+        if order[at].0["background"].is_u64() {
             order.swap(at - 1, at);
         }
     }
-    for step in order {
+    for (step, params) in order {
+        let asked = ask(address.clone(), era, step.clone(), params);
         if let Some(pause) = step["background"].as_u64() {
-            open.spawn(ask(client.clone(), step.clone()));
+            open.spawn(asked);
             waiting = Some(step);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             continue;
         }
-        note(step, &ask(client.clone(), step.clone()).await);
+        note(step, &asked.await);
         if let Some(step) = waiting.take() {
             note(step, &open.join_next().await.unwrap().unwrap());
         }

@@ -6,7 +6,7 @@ use super::compare::Got;
 use super::value::{differences, json_of};
 use crate::table::short;
 
-/// Checks each member of `ours`. Without any, the answer only has to be none of an error.
+/// Checks each member of `ours`. Without any, the request only has to be served.
 pub(crate) fn check(ours: &Value, got: &Got, found: &mut Vec<String>) {
     let answer = &got.answer;
     let result = &answer["result"];
@@ -14,11 +14,10 @@ pub(crate) fn check(ours: &Value, got: &Got, found: &mut Vec<String>) {
         .as_object()
         .into_iter()
         .flatten()
-        .filter(|(name, _)| !matches!(name.as_str(), "why" | "body" | "modern"))
+        .filter(|(name, _)| !matches!(name.as_str(), "why" | "body"))
         .collect();
     if wanted.is_empty() {
-        let served = result.is_object() || (answer["body"].is_string() && got.status == 200);
-        if !served {
+        if !result.is_object() || result["isError"] == true {
             found.push("not answered".into());
         }
     }
@@ -56,12 +55,11 @@ pub(crate) fn check(ours: &Value, got: &Got, found: &mut Vec<String>) {
                 let scopes = document["scopes"].as_array().cloned();
                 scopes.iter().flatten().any(|scope| part(wanted, scope))
             }
-            "structured" => part(wanted, &result["structuredContent"]),
             "message" => {
                 let text = answer["body"].as_str().unwrap_or_default();
                 let data = text.lines().find_map(|line| line.strip_prefix("data:"));
-                json_of(data.unwrap_or(text)).is_some_and(|body| part(wanted, &body))
-                    || part(wanted, &answer["body"])
+                let event = data.and_then(json_of);
+                part(wanted, event.as_ref().unwrap_or(&answer["body"]))
             }
             _ => {
                 found.push(format!(

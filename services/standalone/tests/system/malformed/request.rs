@@ -39,8 +39,11 @@ pub(crate) fn bytes(case: &Value, port: &str) -> (Vec<u8>, Option<String>) {
         add("Content-Length", &body.len().to_string());
     }
     add("Connection", "close");
-    for (name, change) in case["headers"].as_object().into_iter().flatten() {
+    let changes = case["headers"].as_object();
+    for name in changes.iter().flat_map(|changes| changes.keys()) {
         headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+    }
+    for (name, change) in changes.into_iter().flatten() {
         match expand(change) {
             Value::Null => {}
             Value::Array(values) => {
