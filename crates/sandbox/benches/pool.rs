@@ -1,7 +1,10 @@
 //! How long a call takes at the engine, warm and back to back, how long a sandbox takes to start,
 //! and what one that waits costs. `cargo bench -p sandbox`.
 
-#![allow(clippy::unwrap_used, reason = "a bench that cannot run has nothing to measure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a bench that cannot run has nothing to measure"
+)]
 
 use std::fs;
 use std::io::Write as _;

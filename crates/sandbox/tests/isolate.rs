@@ -1,6 +1,10 @@
 //! The isolate engine: the conformance suite of every engine, and what is its own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed helper fails its test"
+)]
 
 use std::sync::Arc;
 
@@ -38,3 +42,49 @@ async fn isolate() -> suite::run::Subject {
 }
 
 conformance!(isolate);
+
+/// What only the isolate engine lacks, and what it says about it.
+#[tokio::test]
+async fn what_node_has_and_it_has_not_is_named() {
+    use domain::error::ErrorCode;
+    let engine = isolate().await;
+    for name in [
+        "require('fs')",
+        "process.env",
+        "Buffer.from('x')",
+        "fetch('http://x')",
+    ] {
+        let ended = suite::run::run(&engine, &format!("return {name}")).await;
+        let message = &ended.failure(ErrorCode::ToolFailed).message;
+        assert!(message.contains("Docker engine"), "{message}");
+    }
+    let message = suite::run::run(&engine, "await import('fs')").await;
+    assert!(
+        message
+            .failure(ErrorCode::ToolFailed)
+            .message
+            .contains("Docker engine")
+    );
+    let absent = "return [typeof require, typeof process, typeof Buffer, typeof fetch, typeof std, \
+                  typeof os, typeof print, typeof scriptArgs].every((it) => it === 'undefined')";
+    assert_eq!(
+        suite::run::run(&engine, absent).await.value(),
+        Some(true.into())
+    );
+    let zone = "return [new Date(0).getHours(), new Date(0).getTimezoneOffset()]";
+    assert_eq!(
+        suite::run::run(&engine, zone).await.value(),
+        Some(serde_json::json!([0, 0]))
+    );
+    engine.shutdown().await;
+}
+
+/// Columns are the author's also on the line that the function's head shares.
+#[tokio::test]
+async fn columns_of_the_first_line_are_right() {
+    let engine = isolate().await;
+    let ended = suite::run::run(&engine, "throw new Error('x')").await;
+    let stack = &ended.outcome.printed.last().unwrap().message;
+    assert!(stack.ends_with("(tool.js:1:11)"), "{stack}");
+    engine.shutdown().await;
+}

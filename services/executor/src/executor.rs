@@ -205,7 +205,8 @@ impl Runner for Executor {
         authorize(&context.principal, action)?;
         check(&call)?;
         if draining.load(Ordering::Relaxed) {
-            return Err(Error::unavailable("executor (it is shutting down)"));
+            let message = "this executor is shutting down; nothing has run";
+            return Err(Error::new(ErrorCode::Unavailable, message).with_fix("try again"));
         }
         engine.supports(&call)?;
         call.limits = call.limits.clamp_to(*ceiling);
