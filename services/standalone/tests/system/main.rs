@@ -10,5 +10,6 @@ mod lifecycle;
 mod malformed;
 mod piped;
 mod processes;
+mod scale;
 mod start;
 mod table;
