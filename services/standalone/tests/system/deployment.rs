@@ -20,13 +20,8 @@ pub(crate) enum Kind {
     Three,
 }
 
-impl Kind {
-    pub(crate) const ALL: [Kind; 3] = [Kind::Direct, Kind::Pipes, Kind::Three];
-}
-
 /// A running deployment.
 pub(crate) struct Deployment {
-    pub(crate) kind: Kind,
     /// `host:port` of the MCP endpoint.
     pub(crate) address: String,
     /// The process that serves MCP.
@@ -149,7 +144,6 @@ impl Deployment {
             }
         };
         let mut deployment = Self {
-            kind,
             address: String::new(),
             front,
             inner,

@@ -3,13 +3,14 @@
 
 mod ask;
 mod compare;
+mod protocol;
 mod value;
 mod wanted;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use testkit::mcp::Era;
 use tokio::task::JoinSet;
 
@@ -17,6 +18,7 @@ use crate::deployment::{Deployment, Kind};
 use crate::table::{path, read, report, short};
 use ask::{ask, texts_of_params};
 use compare::{Got, faults};
+use protocol::Protocol;
 
 /// The files, by name.
 fn groups() -> Vec<String> {
@@ -43,34 +45,6 @@ fn created(group: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-/// Methods that the modern era took out.
-fn removed(method: &str) -> bool {
-    matches!(method, "ping" | "logging/setLevel")
-}
-
-fn judge(step: &Value, era: Era, got: &Got, created: &BTreeSet<String>) -> Vec<String> {
-    let method = step["request"]["method"].as_str();
-    let code = &got.answer["error"]["code"];
-    if era == Era::Modern && method.is_some_and(removed) {
-        let right = got.status == 404 && code == -32601;
-        return (!right)
-            .then(|| "the era has no such method".into())
-            .into_iter()
-            .collect();
-    }
-    let mut found = faults(step, got, created);
-    // The modern era has a status of its own for a method that is none.
-    let status = if era == Era::Modern && code == -32601 {
-        404
-    } else {
-        200
-    };
-    if method.is_some() && got.status != status {
-        found.push(format!("status {}, expected {status}", got.status));
-    }
-    found
-}
-
 /// Runs a group against a server of its own and returns how many cases it has and what failed.
 async fn replay(kind: Kind, era: Era, file: &str) -> (usize, Vec<String>) {
     let file_name = format!("golden/{file}");
@@ -90,11 +64,16 @@ async fn replay(kind: Kind, era: Era, file: &str) -> (usize, Vec<String>) {
     }
     let deployment = Deployment::start_in(kind, folder, &env).await;
     let address = deployment.address.clone();
+    let protocol = Protocol::of(&deployment.client(era)).await;
     let created = created(&group);
     let steps = group["steps"].as_array().unwrap();
     let mut failures = Vec::new();
     let mut note = |step: &Value, got: &Got| {
-        let found = judge(step, era, got, &created);
+        let mut found = Vec::new();
+        if !protocol.removed(step) {
+            found = faults(step, got, &created);
+        }
+        protocol.faults(step, got, &mut found);
         if !found.is_empty() {
             failures.push(format!(
                 "{file}, {}: {}\n  got {} {}",

@@ -1,5 +1,10 @@
 //! The whole product as real processes, each scenario on every way of running it.
 #![allow(missing_docs, reason = "a test binary has no public items")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod clients;
 mod concurrency;

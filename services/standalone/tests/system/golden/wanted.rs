@@ -16,10 +16,8 @@ pub(crate) fn check(ours: &Value, got: &Got, found: &mut Vec<String>) {
         .flatten()
         .filter(|(name, _)| !matches!(name.as_str(), "why" | "body"))
         .collect();
-    if wanted.is_empty() {
-        if !result.is_object() || result["isError"] == true {
-            found.push("not answered".into());
-        }
+    if wanted.is_empty() && (!result.is_object() || result["isError"] == true) {
+        found.push("not served".into());
     }
     for (name, wanted) in wanted {
         let holds = match name.as_str() {
