@@ -34,7 +34,7 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
         )),
     )?;
     let registry = Arc::new(registry);
-    let (catalog, runner): (Arc<dyn Catalog>, Arc<dyn Runner>) = match config.wiring {
+    let (catalog, runner): Ports = match config.wiring {
         Wiring::Direct => (registry.clone(), Arc::new(executor.clone())),
         Wiring::Grpc => over_pipes(registry.clone(), Arc::new(executor.clone()), &app)?,
     };
@@ -51,12 +51,15 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
     gateway::service::serve_http(&gateway, &config.public, metrics, app).await
 }
 
+/// What the gateway needs of the registry and of the executor.
+type Ports = (Arc<dyn Catalog>, Arc<dyn Runner>);
+
 /// The same code as between three processes, with a key that lives as long as this one.
 fn over_pipes(
     registry: Arc<registry::Registry>,
     executor: Arc<dyn Runner>,
     app: &App,
-) -> Result<(Arc<dyn Catalog>, Arc<dyn Runner>), StartError> {
+) -> Result<Ports, StartError> {
     let key = Arc::new(SigningKey::generate()?);
     let link = |audience: Audience, offer: &dyn Fn(Server) -> Server, name: &'static str| {
         let verifier = Arc::new(Verifier::new(VerifyKeys::of(&key), audience));
