@@ -81,7 +81,7 @@ impl IsolateEngine {
         settings: IsolateSettings,
         metrics: Arc<Metrics>,
     ) -> Result<Self, LaunchError> {
-        let spawner = Spawner::new(settings.program, settings.memory_bytes)?;
+        let spawner = Spawner::new(settings.program, settings.memory_bytes).await?;
         let tolerated = Wall::ALL
             .into_iter()
             .filter(|wall| settings.allow_weaker || !wall.required())
@@ -137,7 +137,7 @@ fn named(walls: &[WallStatus]) -> String {
 /// # Errors
 /// When the child cannot be started, or fails otherwise than by a broken wall.
 pub async fn probe_walls(program: PathBuf, without: Option<&str>) -> io::Result<Vec<WallStatus>> {
-    let spawner = Spawner::new(program, IsolateSettings::default().memory_bytes)?;
+    let spawner = Spawner::new(program, IsolateSettings::default().memory_bytes).await?;
     probe::probe(&spawner, without.and_then(Wall::parse)).await
 }
 

@@ -6,6 +6,7 @@ mod fault;
 mod guest;
 mod host;
 mod outbox;
+mod prelude;
 mod seccomp;
 mod timers;
 mod urls;
@@ -15,6 +16,7 @@ use std::rc::Rc;
 
 use self::guest::Guest;
 use self::outbox::{Outbox, read_frame};
+pub(super) use self::prelude::compile as compile_prelude;
 pub(super) use self::walls::Wall;
 use self::walls::Walls;
 use super::wire::{FromChild, Ready, Spent, ToChild, decode_job};
@@ -63,7 +65,10 @@ fn leave(code: i32) -> ! {
 
 fn call(walls: &Walls) {
     let outbox = Rc::new(Outbox::default());
-    let Ok(guest) = Guest::new(Rc::clone(&outbox)) else {
+    let Ok(Some((ToChild::Prelude, bytecode))) = read_frame() else {
+        leave(0)
+    };
+    let Ok(guest) = Guest::new(Rc::clone(&outbox), bytecode) else {
         leave(3)
     };
     let missing = Wall::ALL

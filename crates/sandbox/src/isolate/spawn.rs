@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 use super::child::{CHILD_ARGUMENT, Wall};
 use super::frames::Frames;
-use super::wire::{FromChild, NO_CALL, Ready};
+use super::wire::{self, FromChild, NO_CALL, Ready, ToChild};
 
 /// Starts that may wait for the thread.
 const QUEUE: usize = 256;
@@ -46,6 +47,8 @@ struct Request {
 pub(super) struct Spawner {
     requests: mpsc::Sender<Request>,
     memory_bytes: u64,
+    /// The frame that each child reads first.
+    prelude: Arc<[u8]>,
 }
 
 impl std::fmt::Debug for Request {
@@ -56,7 +59,14 @@ impl std::fmt::Debug for Request {
 
 impl Spawner {
     /// Starts the thread. It ends when the last clone of this value is dropped.
-    pub(super) fn new(program: PathBuf, memory_bytes: u64) -> io::Result<Self> {
+    pub(super) async fn new(program: PathBuf, memory_bytes: u64) -> io::Result<Self> {
+        let compiled = tokio::task::spawn_blocking(super::child::compile_prelude).await;
+        let bytecode = compiled
+            .map_err(io::Error::other)?
+            .map_err(io::Error::other)?;
+        let prelude = wire::encode_to_child(ToChild::Prelude, &[&bytecode])
+            .ok_or_else(|| io::Error::other("the prelude is too large"))?
+            .into();
         let (requests, mut queue) = mpsc::channel::<Request>(QUEUE);
         let runtime = Handle::current();
         let work = move || {
@@ -73,6 +83,7 @@ impl Spawner {
         Ok(Self {
             requests,
             memory_bytes,
+            prelude,
         })
     }
 
@@ -97,6 +108,8 @@ impl Spawner {
     pub(super) async fn sandbox(&self) -> io::Result<Sandbox> {
         let (child, stream) = self.start(super::child::CALL_MODE, None).await?;
         let mut sandbox = Sandbox::new(child, stream);
+        // A child that ends before it has read this is found by the silence that follows.
+        let sent = sandbox.write(&self.prelude).await;
         let first = timeout(START_TIME, sandbox.frames.next(&NO_CALL, MAX_REPORT)).await;
         match first {
             Ok(Ok(Some((FromChild::Ready, report)))) => {
@@ -111,8 +124,12 @@ impl Spawner {
             Ok(Ok(Some(_))) => Err(io::Error::other("the sandbox spoke before it was ready")),
             Ok(Ok(None)) => {
                 let ended = sandbox.ended().await;
+                let sent = sent
+                    .err()
+                    .map(|error| format!(" ({error})"))
+                    .unwrap_or_default();
                 Err(io::Error::other(format!(
-                    "the sandbox ended while it started: {ended}"
+                    "the sandbox ended while it started{sent}: {ended}"
                 )))
             }
             Ok(Err(error)) => Err(error),

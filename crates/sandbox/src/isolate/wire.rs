@@ -46,6 +46,8 @@ kinds! {
         Job = 1,
         /// `ctx.signal` is to be aborted.
         Cancel = 2,
+        /// Bytecode that makes the globals: the first frame, before the walls.
+        Prelude = 3,
     }
 }
 

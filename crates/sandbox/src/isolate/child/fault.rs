@@ -156,7 +156,7 @@ fn own_column(line: &str) -> String {
 }
 
 fn foreign(name: &str, message: &str) -> Option<&'static str> {
-    if message.starts_with("could not load module") {
+    if message.starts_with("Error resolving module ") {
         return Some("modules");
     }
     let missing = message

@@ -9,6 +9,7 @@ use rquickjs::{Context, Ctx, Function, Object, Promise, Runtime, Value};
 use super::fault::{self, Fault};
 use super::host::{self, Host};
 use super::outbox::{Outbox, read_frame, wait_for_frame};
+use super::prelude;
 use crate::isolate::wire::{FromChild, JobHead, Thrown, ToChild};
 
 /// Stack that JavaScript may use, in bytes; beyond it a RangeError is thrown.
@@ -22,17 +23,6 @@ pub(super) const FILE_NAME: &str = "tool.js";
 
 /// What stands before the code on its first line.
 pub(super) const HEAD: &str = "(async function run(args, ctx) {";
-
-/// One function in several files; see the first.
-const PRELUDE: &str = concat!(
-    include_str!("prelude/1-core.js"),
-    include_str!("prelude/2-console.js"),
-    include_str!("prelude/3-timers.js"),
-    include_str!("prelude/4-events.js"),
-    include_str!("prelude/5-text.js"),
-    include_str!("prelude/6-clone.js"),
-    include_str!("prelude/7-context.js"),
-);
 
 /// A runtime with its globals, waiting for code.
 pub(super) struct Guest {
@@ -49,7 +39,8 @@ enum Next {
 }
 
 impl Guest {
-    pub(super) fn new(outbox: Rc<Outbox>) -> rquickjs::Result<Self> {
+    /// `bytecode` is what [`prelude::compile`] made.
+    pub(super) fn new(outbox: Rc<Outbox>, bytecode: Vec<u8>) -> rquickjs::Result<Self> {
         let runtime = Runtime::new()?;
         runtime.set_max_stack_size(STACK_BYTES);
         let context = Context::full(&runtime)?;
@@ -58,13 +49,14 @@ impl Guest {
         runtime.set_host_promise_rejection_tracker(Some(Box::new(
             move |ctx, promise, reason, handled| tracked.rejection(&ctx, promise, reason, handled),
         )));
+        prelude::offer(&runtime, bytecode);
         context.with(|ctx| {
-            let options = options("prelude.js", true);
-            let install: Function<'_> = ctx.eval_with_options(PRELUDE, options)?;
+            let install = prelude::load(&ctx)?;
             let hooks: Object<'_> = install.call((host::functions(&ctx, &host)?,))?;
             host.keep_hooks(&ctx, hooks);
             Ok::<_, rquickjs::Error>(())
         })?;
+        prelude::close(&runtime);
         Ok(Self {
             runtime,
             context,
@@ -215,7 +207,7 @@ impl Guest {
         match read_frame() {
             Ok(Some((ToChild::Cancel, _))) => self.call_hook(ctx, "abort", 0),
             // The engine is gone, or speaks nonsense.
-            Ok(Some((ToChild::Job, _)) | None) | Err(_) => super::leave(0),
+            Ok(Some(_) | None) | Err(_) => super::leave(0),
         }
     }
 
@@ -240,39 +232,12 @@ fn compile<'js>(ctx: &Ctx<'js>, source: String) -> rquickjs::Result<Function<'js
             .get::<_, Function<'js>>("eval")?
             .call((source,));
     }
-    ctx.eval_with_options(source, options(FILE_NAME, false))
+    ctx.eval_with_options(source, options())
 }
 
-fn options(file: &str, strict: bool) -> EvalOptions {
+fn options() -> EvalOptions {
     let mut options = EvalOptions::default();
-    options.strict = strict;
-    options.filename = Some(file.to_owned());
+    options.strict = false;
+    options.filename = Some(FILE_NAME.to_owned());
     options
-}
-
-#[cfg(test)]
-mod timing {
-    use super::*;
-    #[test]
-    fn timing() {
-        for _ in 0..6 {
-            let t0 = tokio::time::Instant::now();
-            let runtime = Runtime::new().unwrap();
-            let context = Context::full(&runtime).unwrap();
-            let t1 = t0.elapsed();
-            let (t2, t3) = context.with(|ctx| {
-                let f: Function<'_> = ctx
-                    .eval_with_options(PRELUDE, options("prelude.js", true))
-                    .unwrap();
-                let t2 = t0.elapsed();
-                let host = Rc::new(Host::new(Rc::default()));
-                let o: Object<'_> = f.call((host::functions(&ctx, &host).unwrap(),)).unwrap();
-                drop(o);
-                (t2, t0.elapsed())
-            });
-            eprintln!("context {t1:?} compiled {t2:?} run {t3:?}");
-            std::mem::forget(context);
-            std::mem::forget(runtime);
-        }
-    }
 }
