@@ -2,6 +2,7 @@
 
 mod clients;
 mod executor;
+mod hung;
 mod registry;
 mod stdio;
 mod stops;

@@ -35,7 +35,7 @@ async fn assert_logged_as_cancelled(deployment: &Deployment, tool: &str) {
 
 /// Leaves before the answer has begun, and once its event stream is open (after a second).
 async fn a_client_leaves(kind: Kind) {
-    let deployment = Deployment::start(kind, &[]).await;
+    let deployment = Deployment::start(kind, &[("MCP_PROFILE", "enterprise")]).await;
     for (era, name) in [(Era::Modern, "modern"), (Era::Legacy, "legacy")] {
         for (stage, wait) in [("before", 0), ("streaming", 1_200)] {
             let tool = format!("left.{name}.{stage}");
@@ -49,6 +49,9 @@ async fn a_client_leaves(kind: Kind) {
             calls.shutdown().await;
             assert_gone(&[sandbox], SOON).await;
             assert_logged_as_cancelled(&deployment, &tool).await;
+            let client = deployment.client(era);
+            let guard = client.ok("system.guard_metrics", json!({})).await;
+            assert_eq!(guard["activeExecutions"], 0, "{guard}");
         }
     }
     deployment.stop().await;

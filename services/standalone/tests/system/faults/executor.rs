@@ -73,3 +73,36 @@ async fn a_sandbox_ends_when_the_gateway_dies() {
     inner.executor.stop().await;
     inner.registry.stop().await;
 }
+
+/// Somebody on the machine kills the sandbox itself, as the kernel does when memory runs out.
+#[tokio::test]
+async fn a_sandbox_that_is_killed_fails_its_call_and_no_other() {
+    let deployment = Deployment::start(Kind::Three, &[]).await;
+    let client = deployment.client(Era::Modern);
+    make(&client, "endless.tool", ENDLESS).await;
+    make(&client, "short.tool", "return 'here'").await;
+    let executor = deployment.inner.as_ref().unwrap().executor.id();
+    let killing = async {
+        let sandbox = busy(executor).await;
+        let status = std::process::Command::new("kill")
+            .args(["-KILL", &sandbox.id.to_string()])
+            .status();
+        assert!(status.unwrap().success());
+        Instant::now()
+    };
+    let calling = async {
+        let result = client.call("endless.tool", json!({})).await;
+        (result, Instant::now())
+    };
+    let (killed, (result, ended)) = tokio::join!(killing, calling);
+    assert!(ended - killed < SOON);
+    assert_eq!(
+        result["structuredContent"]["code"], "tool_failed",
+        "{result}"
+    );
+    for _ in 0..5 {
+        let answer = client.ok("short.tool", json!({})).await;
+        assert_eq!(answer["result"], "here");
+    }
+    deployment.stop().await;
+}

@@ -125,3 +125,30 @@ async fn a_killed_standalone_leaves_no_sandbox() {
     assert_gone(&sandboxes, SOON).await;
     calls.abort_all();
 }
+
+/// Nothing that only waits holds a stop: idle connections, subscriptions, the registry's feed.
+#[tokio::test]
+async fn what_only_waits_holds_no_stop() {
+    let mut deployment = Deployment::start(Kind::Three, &[]).await;
+    let idle = tokio::net::TcpStream::connect(&deployment.address).await;
+    let client = deployment.client(Era::Modern);
+    let mut streams = JoinSet::new();
+    streams.spawn(async move {
+        let wanted = json!({"notifications": {"toolsListChanged": true}});
+        client.send("subscriptions/listen", wanted).await
+    });
+    sleep(Duration::from_millis(500)).await;
+    let mut inner = deployment.inner.take().unwrap();
+    let started = Instant::now();
+    inner.registry.signal("TERM").await;
+    let code = inner.registry.ended(Duration::from_secs(5)).await;
+    assert_eq!(code, Some(0), "{}", inner.registry.log().join("\n"));
+    deployment.front.signal("TERM").await;
+    let code = deployment.front.ended(Duration::from_secs(5)).await;
+    assert_eq!(code, Some(0), "{}", deployment.front.log().join("\n"));
+    inner.executor.stop().await;
+    assert!(started.elapsed() < Duration::from_secs(6));
+    let answer = streams.join_next().await.unwrap().unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    drop(idle);
+}
