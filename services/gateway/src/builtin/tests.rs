@@ -97,3 +97,17 @@ fn a_new_tool_has_defaults_and_a_patch_has_none() {
     assert_eq!(Value::Object(create.into_iter().collect()), expected);
     assert!(defaults(&schema("dynamic.tool.update")["patch"]).is_empty());
 }
+
+#[test]
+fn packages_of_either_runtime_pass_the_schema() {
+    let all = BuiltIn::all(Profile::Mvp).unwrap();
+    let create = all.iter().find(|tool| tool.name() == "dynamic.tool.create");
+    for (runtime, package) in [("node", "@scope/left-pad"), ("python", "PyYAML")] {
+        let tool = serde_json::json!({
+            "name": "a.tool", "description": "d", "code": "1", "runtime": runtime,
+            "dependencies": [{"name": package, "version": "1.0.0"}]
+        });
+        let arguments = serde_json::json!({ "tool": tool });
+        create.unwrap().schema().check(&arguments).unwrap();
+    }
+}

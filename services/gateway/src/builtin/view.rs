@@ -75,8 +75,8 @@ macro_rules! spec_properties {
             "dependencies":{"type":"array","maxItems":64"#,
             $dependencies,
             r#","items":{"type":"object","properties":{
-            "name":{"type":"string","maxLength":214,
-        "pattern":"^(?:@[a-z0-9-~][a-z0-9-._~]*\\/)?[a-z0-9-~][a-z0-9-._~]*$"},
+            "name":{"type":"string","minLength":1,"maxLength":214,
+            "description":"A package of npm, or of PyPI when runtime is python"},
             "version":{"type":"string","minLength":1,"maxLength":128}},
             "required":["name","version"],"additionalProperties":false}},
             "enabled":{"type":"boolean"#,
