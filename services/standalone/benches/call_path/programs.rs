@@ -72,14 +72,11 @@ impl Service {
 
     async fn start(path: &Path, folder: &Path, env: &[(&str, &str)]) -> Self {
         let mut program = Program::start(path, folder, &[], env);
-        let url = program.field_of_line("\"listening", "url").await;
-        let address = url
-            .trim_start_matches("http://")
-            .split('/')
-            .next()
-            .unwrap_or_default();
+        let address = program
+            .field_of_line("\"listener\":\"http\"", "address")
+            .await;
         Self {
-            address: address.to_owned(),
+            address,
             program,
             _folder: None,
         }
