@@ -22,18 +22,10 @@ fn tool(name: &str, code: &str) -> Value {
 fn refused(result: &Value) -> Option<String> {
     let failed = result["isError"] == json!(true);
     failed.then(|| {
-        let code = structured_or_text(result);
-        assert!(!code.is_empty(), "no code in {result}");
-        code
+        let code = result["structuredContent"]["code"].as_str();
+        code.unwrap_or_else(|| panic!("no code in {result}"))
+            .to_owned()
     })
-}
-
-/// The code of a failure, which a tool with an `outputSchema` of its own says in its text only.
-fn structured_or_text(result: &Value) -> String {
-    let code = result["structuredContent"]["code"].as_str();
-    code.or_else(|| result["content"][0]["text"].as_str())
-        .unwrap_or_default()
-        .to_owned()
 }
 
 /// Sends the same call from so many clients at once.

@@ -167,8 +167,8 @@ async fn results(client: &Client) {
         let text = over["content"][0]["text"].as_str().unwrap();
         assert_eq!(over["isError"], true, "{over}");
         assert!(text.contains("5000"), "{text}");
-        let code = over["structuredContent"]["code"].as_str();
-        assert!(code.is_none_or(|code| code == "output_too_large"), "{over}");
+        let content = &over["structuredContent"];
+        assert_eq!(content["code"], "output_too_large", "{over}");
     }
 }
 
