@@ -117,10 +117,11 @@ fn spread(times: &mut [Duration]) -> String {
 
 /// Resident and proportional memory of a child.
 fn memory() -> String {
+    let wanted = format!("\0--isolate-child\0call\0{}\0", std::process::id());
     let child = fs::read_dir("/proc").unwrap().find_map(|entry| {
         let path = entry.ok()?.path();
         let line = fs::read_to_string(path.join("cmdline")).ok()?;
-        line.contains("\0--isolate-child\0call\0").then_some(path)
+        line.contains(&wanted).then_some(path)
     });
     let rollup = child.and_then(|path| fs::read_to_string(path.join("smaps_rollup")).ok());
     let rollup = rollup.unwrap_or_default();
