@@ -47,7 +47,7 @@ pub trait ServiceConfig: Sized + Send + 'static {
     fn readiness(&self) -> Option<ListenAddress>;
 }
 
-/// Keeps [`Settings`] out of the public API.
+/// Keeps the settings as they are read out of the public API.
 #[derive(Debug)]
 pub struct SettingsHandle<'a>(pub(crate) &'a mut Settings);
 
