@@ -15,6 +15,7 @@ mod lifecycle;
 mod malformed;
 mod piped;
 mod processes;
+mod replicas;
 mod scale;
 mod start;
 mod table;
