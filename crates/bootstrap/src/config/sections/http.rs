@@ -78,7 +78,8 @@ section! {
             .aliases(&["PORT"]).kind(Kind::Integer(0, 65_535)).default("8788");
         /// Path of the MCP endpoint; a missing leading slash is added.
         pub path: HttpPath = Key::kept("MCP_PATH", "http.path").default("/mcp");
-        /// How long a session id of an older protocol version is good for when it is not used.
+        /// How long a session id of an older protocol version is good for when it is not used. This
+        /// version hands none out, so that it has no effect yet.
         pub session_ttl: Duration = Key::kept("MCP_HTTP_SESSION_TTL_SECONDS", "http.sessionTtlSeconds")
             .kind(Kind::Duration(DurationUnit::Seconds, 1, 604_800)).default("1800");
         /// Largest request body; a larger one gets 413 without being read.
