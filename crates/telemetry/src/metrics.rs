@@ -48,7 +48,8 @@ metrics! {
     pub struct Instruments {
         /// Seconds since this process started.
         pub(crate) uptime: Gauge = "dynamic_mcp_process_uptime_seconds";
-        /// Session ids of older protocol versions in use on open streams and requests.
+        /// Session ids of older protocol versions in use on open streams and requests. This version hands
+        /// none out, so all three stay at 0.
         pub http_sessions_active: IntGauge = "dynamic_mcp_http_sessions_active";
         /// Session ids of older protocol versions handed out since start.
         pub http_sessions_created: IntCounter = "dynamic_mcp_http_sessions_created_total";

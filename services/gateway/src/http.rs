@@ -4,6 +4,7 @@ mod health;
 mod hosts;
 mod identity;
 mod limits;
+mod measure;
 mod observe;
 mod security;
 mod serve;

@@ -65,7 +65,11 @@ impl Edge {
             // Without a configured token everybody has what it would give.
             _ if anonymous.has(Scope::Admin) => Some(Arc::clone(anonymous)),
             (None, _) => Some(Arc::clone(anonymous)),
-            (Some(token), None) => self.operations.elevate(anonymous, token.to_str().ok()?),
+            (Some(token), None) => {
+                let elevated = self.operations.elevate(anonymous, token.to_str().ok()?)?;
+                self.metrics.http_auth_success.inc();
+                Some(elevated)
+            }
             (Some(_), Some(_)) => None,
         }
     }

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::Edge;
-use crate::mcp::{Refusal, json_response};
+use super::measure::Measured;
+use crate::mcp::{Origin, Refusal, json_response};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -26,10 +27,17 @@ pub(super) struct Observed {
     pub(super) received: Instant,
 }
 
-/// The id of a request that has passed this layer.
+/// The id of a request that has passed this layer, wherever the layers have it by then.
 pub(super) fn request_id(request: &Request<Body>) -> RequestId {
-    let observed = request.extensions().get::<Observed>();
-    observed.map_or_else(RequestId::random, |observed| observed.request_id.clone())
+    let extensions = request.extensions();
+    let observed = extensions
+        .get::<Observed>()
+        .map(|observed| &observed.request_id);
+    let origin = || extensions.get::<Origin>().map(|origin| &origin.request_id);
+    observed
+        .or_else(origin)
+        .cloned()
+        .unwrap_or_else(RequestId::random)
 }
 
 pub(super) async fn layer(
@@ -40,6 +48,7 @@ pub(super) async fn layer(
     let received = Instant::now();
     let method = request.method().clone();
     let route = edge.route(request.uri().path());
+    let measured = Measured::begin(&edge.metrics, &method, route, received);
     let request_id = request
         .headers()
         .get(REQUEST_ID)
@@ -86,9 +95,7 @@ pub(super) async fn layer(
         ?took,
         "answered"
     );
-    edge.metrics
-        .record_request(&method, route, response.status(), took);
-    response
+    measured.until_the_end_of(response)
 }
 
 impl Edge {

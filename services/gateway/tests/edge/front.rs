@@ -5,6 +5,7 @@ use gateway::http::HostRules;
 use http::{HeaderName, Request};
 use serde_json::json;
 
+use super::fake::ADMIN_TOKEN;
 use super::rig::{Answer, Rig, legacy, modern, post, settings};
 
 fn get(path: &str) -> Request<Body> {
@@ -26,9 +27,10 @@ async fn every_answer_carries_a_request_id_and_the_security_headers() {
         || legacy("ping", json!({})),
         || modern("tools/call", json!({"name": "panics"})),
         || post(&[("host", "evil.example.com")], "{}"),
+        || post(&[("origin", "http://evil.example.com")], "{}"),
         || post(&[("x-mcp-admin-token", "wrong")], "{}"),
         || post(&[("content-type", "text/plain")], "{}"),
-    ] as [fn() -> Request<Body>; 8]
+    ] as [fn() -> Request<Body>; 9]
     {
         for (given, taken) in [
             ("golden-1", true),
@@ -50,6 +52,10 @@ async fn every_answer_carries_a_request_id_and_the_security_headers() {
             assert_eq!(answer.header("referrer-policy"), "no-referrer");
             assert_eq!(answer.header("cache-control"), "no-store");
             assert_eq!(answer.header("server"), "");
+            let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            if body["error"].is_object() {
+                assert_eq!(body["error"]["data"]["requestId"], id, "{body}");
+            }
         }
     }
 }
@@ -211,6 +217,50 @@ async fn requests_are_counted_by_method_route_and_status() {
         );
     }
     assert!(!text.contains("no/such"));
+}
+
+/// The value of one line of `/metrics`.
+async fn metric(rig: &Rig, line: &str) -> f64 {
+    let answer = rig.answer(get("/metrics")).await;
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let value = text.lines().find_map(|of| of.strip_prefix(line));
+    value.map_or(0.0, |value| value.trim().parse().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_in_flight_and_measured_until_its_end() {
+    const SUM: &str =
+        r#"mcp_request_duration_seconds_sum{method="POST",route="/mcp",status_code="200"}"#;
+    let rig = Rig::new(true);
+    // Asking is a request too.
+    assert_eq!(metric(&rig, "mcp_requests_in_flight").await, 1.0);
+    let listen = modern("subscriptions/listen", json!({"notifications": {}}));
+    let stream = rig.send(listen).await;
+    tokio::time::sleep(std::time::Duration::from_secs(9)).await;
+    assert_eq!(metric(&rig, "mcp_requests_in_flight").await, 2.0);
+    assert_eq!(metric(&rig, SUM).await, 0.0);
+    drop(stream);
+    assert_eq!(metric(&rig, "mcp_requests_in_flight").await, 1.0);
+    assert!((9.0..10.0).contains(&metric(&rig, SUM).await));
+}
+
+#[tokio::test]
+async fn accepted_and_refused_credentials_are_counted() {
+    let rig = Rig::new(true);
+    rig.answer(legacy("ping", json!({}))).await;
+    let body = || json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
+    for (token, status) in [(ADMIN_TOKEN, 200), ("wrong", 401), (ADMIN_TOKEN, 200)] {
+        let asked = post(&[("x-mcp-admin-token", token)], body());
+        assert_eq!(rig.answer(asked).await.status, status, "{token}");
+    }
+    assert_eq!(
+        metric(&rig, "dynamic_mcp_http_auth_success_total").await,
+        2.0
+    );
+    assert_eq!(
+        metric(&rig, "dynamic_mcp_http_auth_denied_total").await,
+        1.0
+    );
 }
 
 #[tokio::test]
