@@ -58,7 +58,6 @@ pub(crate) struct Catalogue {
     status: Mutex<FeedStatus>,
     first_sync: watch::Sender<bool>,
     listeners: Mutex<HashMap<TenantId, watch::Sender<u64>>>,
-    anyones: watch::Sender<u64>,
 }
 
 /// A [`CatalogChange`] with the work done that needs no lock.
@@ -119,11 +118,6 @@ impl Catalogue {
             listeners.retain(|_, sender| sender.receiver_count() > 0);
         }
         listeners.entry(tenant.clone()).or_default().subscribe()
-    }
-
-    /// Follows changes of any tenant's list.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.anyones.subscribe()
     }
 
     /// Takes over what a write or a lookup of this gateway has just learnt, so that its answer and
@@ -221,9 +215,6 @@ impl Catalogue {
         let snapshot = live.snapshot(&self.current.load(), touched, *synced, generations);
         let snapshot = Arc::new(snapshot);
         self.current.store(Arc::clone(&snapshot));
-        if touched.values().any(|shows| *shows) {
-            self.anyones.send_modify(|changes| *changes += 1);
-        }
         let listeners = self.listeners.lock();
         for tenant in touched
             .iter()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::principal::{Action, authorize};
-use domain::{CallContext, Principal, RawValue};
+use domain::{CallContext, Principal, RawValue, TenantId};
 use tokio::sync::{mpsc, watch};
 
 use crate::gateway::Gateway;
@@ -89,8 +89,8 @@ impl Operations for Gateway {
         Gateway::complete(self, &context, &request)
     }
 
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.catalogue().changes()
+    fn changes(&self, tenant: &TenantId) -> watch::Receiver<u64> {
+        self.subscribe(tenant)
     }
 
     fn features(&self) -> Features {

@@ -135,11 +135,10 @@ async fn listeners_hear_of_what_the_list_shows_only() {
     let catalogue = Catalogue::default();
     let mut ours = catalogue.subscribe(&TenantId::default());
     let mut theirs = catalogue.subscribe(&TenantId::parse("other").unwrap());
-    let anyones = catalogue.changes();
     catalogue
         .apply(vec![upserted("a.a", 1), synced(1)])
         .unwrap();
-    assert!(ours.has_changed().unwrap() && anyones.has_changed().unwrap());
+    assert!(ours.has_changed().unwrap());
     assert!(!theirs.has_changed().unwrap());
     ours.mark_unchanged();
     let before = catalogue.tools(&TenantId::default()).generation;

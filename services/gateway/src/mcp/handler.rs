@@ -374,7 +374,8 @@ impl ServerHandler for Handler {
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let wanted = context.accepted().tools_list_changed == Some(true);
-        let mut changes = self.operations.changes();
+        let origin = self.origin(context.request_context())?;
+        let mut changes = self.operations.changes(&origin.principal.tenant);
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
@@ -404,12 +405,15 @@ impl ServerHandler for Handler {
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        if matches!(self.wire, Wire::Http) || self.tells.swap(true, Ordering::Relaxed) {
+        let Wire::Stdio { principal, .. } = &self.wire else {
+            return;
+        };
+        if self.tells.swap(true, Ordering::Relaxed) {
             return;
         }
         // A client of the older versions is told for as long as it is there; the task that runs
         // this belongs to the connection and ends with it.
-        let mut changes = self.operations.changes();
+        let mut changes = self.operations.changes(&principal.tenant);
         while self.changed(&mut changes).await {
             if context.peer.notify_tool_list_changed().await.is_err() {
                 return;

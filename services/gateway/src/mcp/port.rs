@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::RawValue;
 use domain::call::CallContext;
 use domain::principal::Principal;
+use domain::{RawValue, TenantId};
 use tokio::sync::{mpsc, watch};
 
 use crate::mcp::params::ParamHeader;
@@ -140,8 +140,8 @@ pub trait Operations: Send + Sync + 'static {
         request: CompletionRequest,
     ) -> Result<Vec<String>, ProtocolError>;
 
-    /// A number that grows whenever `tools/list` may have changed for anybody.
-    fn changes(&self) -> watch::Receiver<u64>;
+    /// A number that grows whenever `tools/list` may have changed for this tenant.
+    fn changes(&self, tenant: &TenantId) -> watch::Receiver<u64>;
 
     /// Which parts of MCP the profile has.
     fn features(&self) -> Features;

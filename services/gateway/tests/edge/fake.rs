@@ -1,14 +1,15 @@
 //! A core with a handful of tools, each there to show one behaviour of the edges.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::RawValue;
 use domain::call::CallContext;
 use domain::principal::{Principal, Scope};
 use domain::runner::LogLevel;
+use domain::{RawValue, TenantId};
 use gateway::mcp::{CompletionRequest, Operations, Page, ParamHeader, PromptResult};
 use gateway::operations::{Check, Features, Notification, ProtocolError, ToolCall, ToolResult};
 use parking_lot::Mutex;
@@ -22,7 +23,7 @@ pub(crate) struct Fake {
     /// Calls that began and have neither ended nor been dropped.
     pub(crate) running: Arc<AtomicUsize>,
     pub(crate) last: Mutex<Option<CallContext>>,
-    pub(crate) changes: watch::Sender<u64>,
+    pub(crate) changes: Mutex<HashMap<TenantId, watch::Sender<u64>>>,
     pub(crate) healthy: Mutex<bool>,
     pub(crate) enterprise: Mutex<bool>,
 }
@@ -54,7 +55,7 @@ impl Fake {
             calls: AtomicUsize::new(0),
             running: Arc::default(),
             last: Mutex::new(None),
-            changes: watch::Sender::new(0),
+            changes: Mutex::default(),
             healthy: Mutex::new(true),
             enterprise: Mutex::new(true),
         })
@@ -69,7 +70,13 @@ impl Fake {
     }
 
     pub(crate) fn change(&self) {
-        self.changes.send_modify(|version| *version += 1);
+        self.change_for(&TenantId::default());
+    }
+
+    pub(crate) fn change_for(&self, tenant: &TenantId) {
+        let mut changes = self.changes.lock();
+        let sender = changes.entry(tenant.clone()).or_default();
+        sender.send_modify(|version| *version += 1);
     }
 }
 
@@ -265,8 +272,9 @@ impl Operations for Fake {
         Ok(vec![format!("{}-completed", request.value)])
     }
 
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    fn changes(&self, tenant: &TenantId) -> watch::Receiver<u64> {
+        let mut changes = self.changes.lock();
+        changes.entry(tenant.clone()).or_default().subscribe()
     }
 
     fn features(&self) -> Features {

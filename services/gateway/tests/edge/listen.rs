@@ -1,11 +1,13 @@
 //! `subscriptions/listen`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use domain::TenantId;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::rig::{Answer, Pieces, Rig, modern};
+use super::rig::{Answer, Pieces, Rig, modern, settings};
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
@@ -51,6 +53,24 @@ async fn changes_of_the_catalogue_are_told_after_the_acknowledgement() {
     assert_eq!(last["id"], 7);
     assert_eq!(last["result"]["resultType"], "complete");
     assert_eq!(stream.message().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_of_another_tenants_changes() {
+    let acme = TenantId::parse("acme").unwrap();
+    let mut settings = settings(true);
+    let mut caller = (*settings.anonymous).clone();
+    caller.tenant = acme.clone();
+    settings.anonymous = Arc::new(caller);
+    let rig = Rig::with(settings);
+    let mut stream = listen(&rig, json!({"toolsListChanged": true})).await;
+    stream.message().await.unwrap();
+    rig.fake.change();
+    let told = timeout(Duration::from_secs(60), stream.message()).await;
+    assert!(told.is_err(), "{told:?}");
+    rig.fake.change_for(&acme);
+    let told = stream.message().await.unwrap();
+    assert_eq!(told["method"], "notifications/tools/list_changed");
 }
 
 #[tokio::test(start_paused = true)]
