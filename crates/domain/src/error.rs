@@ -272,7 +272,9 @@ impl fmt::Display for Error {
             write!(out, " (allowed: {limit})")?;
         }
         if let Some(fix) = fix {
-            write!(out, "; {fix}")?;
+            // Some sentences of the Node server, which clients may look for, end with a full stop.
+            let joint = if message.ends_with('.') { " " } else { "; " };
+            write!(out, "{joint}{fix}")?;
         }
         Ok(())
     }

@@ -43,8 +43,9 @@ pub(crate) fn refused(
     request: &RequestId,
     took: Duration,
 ) -> Result<ToolResult, ProtocolError> {
-    let text = sentence(error, request);
-    failure(error, request, &text.clone(), text, took, &[])
+    let sentence = sentence(error, request);
+    let text = with_code(&sentence, error);
+    failure(error, request, &sentence, text, took, &[])
 }
 
 /// The result of a stored or ephemeral tool that ran, or was to run, and failed.
@@ -60,8 +61,9 @@ pub(crate) fn failed(
 ) -> Result<ToolResult, ProtocolError> {
     let sentence = sentence(error, request);
     let text = format!(
-        "Dynamic tool failed: {tool}\n\nDuration: {}ms\n\n{sentence}",
-        took.as_millis()
+        "Dynamic tool failed: {tool}\n\nDuration: {}ms\n\n{}",
+        took.as_millis(),
+        with_code(&sentence, error)
     );
     failure(error, request, &sentence, text, took, logs)
 }
@@ -115,6 +117,11 @@ pub(crate) fn in_meta(
         result.meta.insert(META_ERROR.to_owned(), value);
     }
     Ok(result)
+}
+
+/// The text of a failure: who reads nothing else can look the code up too.
+fn with_code(sentence: &str, error: &Error) -> String {
+    format!("{sentence}\n\nCode: {}", error.code())
 }
 
 /// The sentence for the caller; of an internal error only where to look.
@@ -173,14 +180,12 @@ mod tests {
             .with_fix("shorten it")
             .with_retry_after(Duration::from_millis(30));
         let (text, structured) = shown(&error);
-        assert_eq!(
-            text,
-            "/tool/title: is too long (allowed: 1-120 characters); shorten it"
-        );
+        let sentence = "/tool/title: is too long (allowed: 1-120 characters); shorten it";
+        assert_eq!(text, format!("{sentence}\n\nCode: invalid_argument"));
         assert_eq!(
             structured,
             json!({
-                "ok": false, "error": text, "code": "invalid_argument", "field": "/tool/title",
+                "ok": false, "error": sentence, "code": "invalid_argument", "field": "/tool/title",
                 "limit": "1-120 characters", "fix": "shorten it", "retryAfterMs": 30,
                 "durationMs": 7
             })
@@ -190,7 +195,8 @@ mod tests {
     #[test]
     fn an_internal_error_shows_the_request_and_nothing_else() {
         let (text, structured) = shown(&Error::internal("the database password is hunter2"));
-        assert_eq!(text, "internal error; look up request r-1 in the log");
+        let sentence = "internal error; look up request r-1 in the log";
+        assert_eq!(text, format!("{sentence}\n\nCode: internal"));
         assert!(!structured.to_string().contains("hunter2"));
     }
 

@@ -99,7 +99,7 @@ fn a_failure_has_code_and_message() {
     assert_eq!(shown["isError"], true);
     assert_eq!(
         shown["content"][0]["text"],
-        "Dynamic tool failed: a.tool\n\nDuration: 5ms\n\nit broke"
+        "Dynamic tool failed: a.tool\n\nDuration: 5ms\n\nit broke\n\nCode: tool_failed"
     );
 }
 
