@@ -109,7 +109,7 @@ pub fn assemble(
             .first()
             .cloned()
             .unwrap_or(defaults.default_image),
-        runtime_config: with_missing_parts(&app.view),
+        runtime_config: as_clients_know_it(&app.view),
         code_cache_bytes: defaults.code_cache_bytes,
     };
     let metrics = Arc::clone(&app.metrics);
@@ -122,12 +122,30 @@ pub fn assemble(
     })?)
 }
 
-/// The configuration as a client sees it. The parts that this version has not got are off: it
-/// refuses to start with their keys on, and clients of the Node server look for their sections.
-fn with_missing_parts(view: &Value) -> Value {
+/// The configuration as a client sees it: the keys that are set, and what clients of the Node
+/// server look for. The parts that this version has not got are off: it refuses to start with
+/// their keys on.
+fn as_clients_know_it(view: &Value) -> Value {
     let mut view = view.clone();
+    view["transports"] = match view.get("transport") {
+        Some(_) => json!(["stdio", "http"]),
+        None => json!(["http"]),
+    };
+    // `auto` has come to an end: there is nothing else that it could mean here.
+    view["auth"]["mode"] = json!("none");
+    view["auth"]["jwtConfigured"] = json!(false);
+    view["auth"]["requiredScopes"] = json!([]);
+    view["dynamic"]["adminTokenConfigured"] = view["dynamic"]["adminTokenSet"].clone();
+    for (list, count) in [
+        ("allowedImages", "allowedImagesCount"),
+        ("blockedPackages", "blockedPackagesCount"),
+    ] {
+        let length = view["sandbox"][list].as_array().map_or(0, Vec::len);
+        view["sandbox"][count] = json!(length);
+    }
     view["audit"]["enabled"] = json!(false);
     view["experimental"]["upstreamMcpAttach"] = json!(false);
+    view["experimental"]["absentTools"] = json!(["upstream.mcp.attach", "upstream.mcp.detach"]);
     view
 }
 
