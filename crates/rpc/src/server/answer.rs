@@ -40,11 +40,12 @@ impl Shared {
     where
         F: Future<Output = Result<A>>,
     {
-        let timer = self.timer(method);
+        let mut timer = self.timer(method);
         let (context, span) = context(method, &request).map_err(|error| {
             self.timer(method).stop(Err(error.code()));
             status::from_error(&error)
         })?;
+        timer.span = span.clone();
         let budget = context.budget;
         let outcome = async {
             tokio::time::timeout(budget, work(context, request.into_inner()))
@@ -64,6 +65,7 @@ impl Shared {
             metrics: self.metrics.clone(),
             method,
             start: Instant::now(),
+            span: Span::none(),
         }
     }
 }
@@ -135,8 +137,9 @@ pub(crate) fn check_tenant(context: &CallContext, tenant: &str) -> Result<()> {
     }
 }
 
-/// Measures one request.
+/// Measures one request, and says its end in the log, where its span names it.
 pub(crate) struct Timer {
+    pub(crate) span: Span,
     metrics: Option<Arc<Metrics>>,
     method: &'static Method,
     start: Instant,
@@ -144,15 +147,15 @@ pub(crate) struct Timer {
 
 impl Timer {
     pub(crate) fn stop(self, outcome: std::result::Result<(), ErrorCode>) {
+        let code = status::label(outcome);
+        let took = self.start.elapsed();
+        self.span
+            .in_scope(|| tracing::debug!(code, ?took, "answered"));
         if let Some(metrics) = &self.metrics {
             metrics
                 .grpc_server_duration
-                .with_label_values(&[
-                    self.method.service,
-                    self.method.name,
-                    status::label(outcome),
-                ])
-                .observe(self.start.elapsed().as_secs_f64());
+                .with_label_values(&[self.method.service, self.method.name, code])
+                .observe(took.as_secs_f64());
         }
     }
 }

@@ -31,11 +31,12 @@ impl Service for RunnerService {
         &self,
         request: Request<Streaming<RunRequest>>,
     ) -> Result<Response<Running>, Status> {
-        let timer = self.shared.timer(&method::RUN);
+        let mut timer = self.shared.timer(&method::RUN);
         let (context, span) = match context(&method::RUN, &request) {
             Ok(made) => made,
             Err(error) => return Err(timer.refused(&error)),
         };
+        timer.span = span.clone();
         let deadline = Instant::now() + context.budget;
         let mut requests = request.into_inner();
         let started = self
