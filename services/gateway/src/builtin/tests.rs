@@ -42,6 +42,22 @@ fn profiles_have_what_the_contract_says() {
 }
 
 #[test]
+fn the_listing_of_each_profile_changes_on_purpose_only() {
+    let all = |profile| -> Vec<Value> {
+        let all = BuiltIn::all(profile).unwrap();
+        let parsed = |tool: &BuiltIn| serde_json::from_str(&tool.listing).unwrap();
+        all.iter().map(parsed).collect()
+    };
+    let enterprise = all(Profile::Enterprise);
+    insta::assert_json_snapshot!("tools_list_enterprise", enterprise);
+    // The smaller profile has the same definitions, so that its names say all.
+    let mvp = all(Profile::Mvp);
+    assert!(mvp.iter().all(|tool| enterprise.contains(tool)));
+    let names: Vec<_> = mvp.iter().map(|tool| &tool["name"]).collect();
+    insta::assert_json_snapshot!("tools_list_mvp", names);
+}
+
+#[test]
 fn management_tools_take_the_admin_token_and_are_guarded() {
     for tool in BuiltIn::all(Profile::Enterprise).unwrap() {
         let managing = tool.name().starts_with("dynamic.tool.");
