@@ -1,5 +1,6 @@
 //! JSON Schemas of tools: compiled once per revision, with bounds, and nothing fetched ever.
 
+use jsonschema::error::ValidationErrorKind as Kind;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -46,6 +47,8 @@ pub struct Violation {
     pub rule: String,
     /// A sentence without the value itself, at most 300 characters.
     pub message: String,
+    /// The bound that it breaks, when the keyword is one: `1000 or more`, `at most 120 characters`.
+    pub limit: Option<String>,
 }
 
 impl Schema {
@@ -83,9 +86,16 @@ impl Schema {
             .offline()
             .build(&value)
             .map_err(|error| {
-                let at = error.schema_path().to_string();
+                // What is checked here is the schema, so this is a place in it.
+                let at = error.instance_path().to_string();
                 Error::invalid(format!("{field}{at}"), shorten(&error.masked().to_string()))
-                    .with_fix("external $ref is never fetched; patterns have no look-around")
+                    .with_fix(match error.kind() {
+                        Kind::Referencing(_) => {
+                            "put what $ref names under $defs: nothing is ever fetched"
+                        }
+                        Kind::Format { .. } => "patterns have no look-around",
+                        _ => "keep to the keywords of the dialect",
+                    })
             })?;
         Ok(Self { validator })
     }
@@ -99,8 +109,26 @@ impl Schema {
             path: error.instance_path().to_string(),
             rule: error.kind().keyword().to_owned(),
             message: shorten(&error.masked().to_string()),
+            limit: limit(error.kind()),
         })
     }
+}
+
+fn limit(kind: &Kind) -> Option<String> {
+    Some(match kind {
+        Kind::Minimum { limit } => format!("{limit} or more"),
+        Kind::Maximum { limit } => format!("{limit} or less"),
+        Kind::ExclusiveMinimum { limit } => format!("more than {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("less than {limit}"),
+        Kind::MinLength { limit } => format!("at least {limit} characters"),
+        Kind::MaxLength { limit } => format!("at most {limit} characters"),
+        Kind::MinItems { limit } => format!("at least {limit} items"),
+        Kind::MaxItems { limit } => format!("at most {limit} items"),
+        Kind::MinProperties { limit } => format!("at least {limit} properties"),
+        Kind::MaxProperties { limit } => format!("at most {limit} properties"),
+        Kind::Pattern { pattern } => shorten(pattern),
+        _ => return None,
+    })
 }
 
 fn shorten(text: &str) -> String {
@@ -317,7 +345,37 @@ mod tests {
             ("/a/1", "maxLength")
         );
         assert!(!fault.message.contains("secret"), "{}", fault.message);
-        assert_eq!(schema.check(&json!({})).unwrap_err().rule, "required");
+        assert_eq!(fault.limit.as_deref(), Some("at most 2 characters"));
+        let missing = schema.check(&json!({})).unwrap_err();
+        assert_eq!((missing.rule.as_str(), missing.limit), ("required", None));
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_used_is_refused_where_it_is_wrong() {
+        let refused = |of: Value| {
+            let schema = json!({"type": "object", "properties": {"a": of}});
+            let error = compile(Role::Input, &schema).unwrap_err();
+            (
+                error.field().unwrap().to_owned(),
+                error.fix().unwrap().to_owned(),
+            )
+        };
+        let (field, fix) = refused(json!({"type": "nonsense"}));
+        assert_eq!(field, "inputSchema/properties/a/type");
+        assert!(
+            !fix.contains("$ref") && !fix.contains("look-around"),
+            "{fix}"
+        );
+        assert!(
+            refused(json!({"$ref": "https://example.org/x"}))
+                .1
+                .contains("$ref")
+        );
+        assert!(
+            refused(json!({"pattern": "(?=x)y"}))
+                .1
+                .contains("look-around")
+        );
     }
 
     #[test]

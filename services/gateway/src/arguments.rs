@@ -75,6 +75,7 @@ pub(crate) fn check(schema: &Schema, arguments: &Value) -> Result<()> {
             path,
             rule,
             message,
+            limit,
         } = violation;
         // Of what is missing or too much the pointer names only the place where it was looked for.
         let field = if path.is_empty() {
@@ -82,7 +83,12 @@ pub(crate) fn check(schema: &Schema, arguments: &Value) -> Result<()> {
         } else {
             path
         };
-        Error::new(ErrorCode::InvalidArgument, format!("{message} [{rule}]")).with_field(field)
+        let error =
+            Error::new(ErrorCode::InvalidArgument, format!("{message} [{rule}]")).with_field(field);
+        match limit {
+            Some(limit) => error.with_limit(limit),
+            None => error,
+        }
     })
 }
 
@@ -175,6 +181,7 @@ mod tests {
         let error = refused(serde_json::json!({"a": [5, 1]}));
         assert_eq!(error.field(), Some("/a/1"));
         assert!(error.message().contains("[minimum]"), "{error}");
+        assert_eq!(error.limit(), Some("3 or more"));
         assert!(refused(serde_json::json!({})).to_string().contains("\"a\""));
         assert!(
             refused(serde_json::json!({"a": [], "zz": 1}))
