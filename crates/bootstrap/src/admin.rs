@@ -1,15 +1,21 @@
-//! `/livez`, `/readyz` and `/metrics`: on a listener of their own at registry and executor, merged
-//! into its own router at the gateway. None needs a token.
+//! `/livez`, `/readyz` and `/metrics` on a listener of their own: at registry and executor, and at
+//! the gateway when its metrics have a port of their own. None needs a token.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::extract::Request;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use domain::RequestId;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -30,6 +36,7 @@ const CONNECTION_DEADLINE: Duration = Duration::from_secs(3_600);
 /// Largest headers of a request.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Media type of the Prometheus text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -38,16 +45,36 @@ pub fn routes(health: Health, metrics: Option<Arc<Metrics>>) -> Router {
     let router = Router::new()
         .route("/livez", get(async || livez()))
         .route("/readyz", get(async move || readyz(&health)));
-    match metrics {
+    let router = match metrics {
         Some(metrics) => router.route("/metrics", get(async move || scrape(&metrics))),
         None => router,
+    };
+    router.layer(from_fn(marked))
+}
+
+/// The headers of every answer: the request's id, what browsers may do with it, and that a proxy
+/// must not answer it from its cache.
+async fn marked(request: Request, next: Next) -> Response {
+    let given = request.headers().get(REQUEST_ID);
+    let id = given
+        .and_then(|value| RequestId::accept(value.to_str().ok()?))
+        .unwrap_or_else(RequestId::random);
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(REQUEST_ID, id);
     }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// 200 while the process can answer at all.
 #[must_use]
 pub fn livez() -> Response {
-    fresh((StatusCode::OK, axum::Json(json!({"status": "ok"}))).into_response())
+    (StatusCode::OK, axum::Json(json!({"status": "ok"}))).into_response()
 }
 
 /// 200 when ready; 503 with the failing checks by name when not, and while draining.
@@ -66,7 +93,12 @@ pub fn readyz(health: &Health) -> Response {
         let body = json!({"status": "not ready", "failing": names, "reasons": reasons});
         (StatusCode::SERVICE_UNAVAILABLE, body)
     };
-    fresh((status, axum::Json(body)).into_response())
+    let mut response = (status, axum::Json(body)).into_response();
+    if !readiness.is_ready() {
+        let headers = response.headers_mut();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// All metrics as Prometheus text.
@@ -113,14 +145,6 @@ pub(crate) async fn serve(mut listener: BoundListener, router: Router) -> Result
             }
         }
     }
-}
-
-/// A proxy must not answer these from its cache.
-fn fresh(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 #[cfg(test)]
@@ -176,6 +200,24 @@ mod tests {
             StatusCode::OK,
             "alive while draining"
         );
+    }
+
+    #[tokio::test]
+    async fn every_answer_has_its_id_and_the_security_headers() {
+        let router = routes(Health::new(), Some(metrics()));
+        for path in ["/livez", "/readyz", "/metrics", "/none"] {
+            let request = Request::get(path).header("x-request-id", "r-1");
+            let request = request.body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            let header = |name: &str| response.headers().get(name).map(HeaderValue::as_bytes);
+            assert_eq!(header("x-request-id"), Some(&b"r-1"[..]), "{path}");
+            assert_eq!(header("x-content-type-options"), Some(&b"nosniff"[..]));
+            assert_eq!(header("x-frame-options"), Some(&b"DENY"[..]));
+            assert_eq!(header("referrer-policy"), Some(&b"no-referrer"[..]));
+            assert_eq!(header("cache-control"), Some(&b"no-store"[..]));
+            let later = (path == "/readyz").then_some(&b"1"[..]);
+            assert_eq!(header("retry-after"), later, "not started yet");
+        }
     }
 
     #[tokio::test]

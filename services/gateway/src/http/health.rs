@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -38,10 +38,12 @@ pub(super) async fn readyz(State(edge): State<Arc<Edge>>) -> Response<Body> {
     if failing.is_empty() {
         return answer(StatusCode::OK, &json!({ "status": "ready" }));
     }
-    answer(
-        StatusCode::SERVICE_UNAVAILABLE,
-        &json!({ "status": "not ready", "failing": failing }),
-    )
+    let body = json!({ "status": "not ready", "failing": failing });
+    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, &body);
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// Everything that can be said about the state of the process.

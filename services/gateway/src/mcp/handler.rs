@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::port::{CompletionReference, CompletionRequest, Operations, Page};
+use super::refusal::with_request_id;
 use super::request::Origin;
 use super::version::Version;
 use super::write::LIST_TTL_MS;
@@ -392,16 +393,24 @@ impl ServerHandler for Handler {
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _context: Context,
+        context: Context,
     ) -> Result<CustomResult, ErrorData> {
+        let origin = self.origin(&context)?;
+        let refused = |code: ErrorCode, message: String| {
+            ErrorData::new(
+                code,
+                message,
+                Some(with_request_id(None, &origin.request_id)),
+            )
+        };
         // rmcp hands requests here whose params it cannot read, too.
         if super::request::needs_id(&request.method) {
             let message = format!("the params are not what {} takes", request.method);
-            return Err(ErrorData::invalid_params(message, None));
+            return Err(refused(ErrorCode::INVALID_PARAMS, message));
         }
         let method = super::refusal::echo(&request.method);
         let message = format!("method not found: {method}");
-        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None))
+        Err(refused(ErrorCode::METHOD_NOT_FOUND, message))
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {

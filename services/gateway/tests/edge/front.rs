@@ -146,7 +146,10 @@ async fn probes_and_the_health_page() {
 
     *rig.fake.healthy.lock() = false;
     let ready = rig.answer(get("/readyz")).await;
-    assert_eq!(ready.status, 503);
+    assert_eq!(
+        (ready.status.as_u16(), ready.header("retry-after")),
+        (503, "1")
+    );
     assert_eq!(
         ready.json(),
         json!({"status": "not ready", "failing": ["registry"]})

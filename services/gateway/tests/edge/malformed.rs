@@ -132,9 +132,9 @@ async fn parameters_that_rmcp_cannot_read_are_invalid_not_unknown() {
             }
         }
         let level = json!({"level": "loud"});
-        assert_eq!(
-            rig.legacy("logging/setLevel", level).await.error(),
-            (200, -32602)
-        );
+        let refused = rig.legacy("logging/setLevel", level).await;
+        assert_eq!(refused.error(), (200, -32602));
+        let id = refused.header("x-request-id");
+        assert_eq!(refused.json()["error"]["data"]["requestId"], id);
     }
 }
