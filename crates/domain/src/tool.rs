@@ -121,6 +121,17 @@ pub struct ToolSpec {
     pub required_scopes: BTreeSet<String>,
 }
 
+impl ToolSpec {
+    /// Whether the isolate engine cannot run it: its calls are `policy_denied` there.
+    #[must_use]
+    pub fn needs_docker(&self) -> bool {
+        self.engine == EngineChoice::Docker
+            || self.runtime == Runtime::Python
+            || self.isolation == Isolation::Tool
+            || !self.dependencies.is_empty()
+    }
+}
+
 impl PartialEq for ToolSpec {
     /// Two specs are equal when their JSON is: schemas are compared as text.
     fn eq(&self, other: &Self) -> bool {

@@ -5,12 +5,12 @@ pub(crate) mod entry;
 mod feed;
 pub(crate) mod snapshot;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use domain::{CatalogChange, CatalogVersion, Result, TenantId, ToolName, ToolRecord};
+use domain::{CatalogChange, CatalogVersion, Result, TenantId, ToolName, ToolRecord, ToolSpec};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -77,6 +77,13 @@ impl Catalogue {
     /// A tenant's tool of this name, served or not.
     pub(crate) fn find(&self, tenant: &TenantId, name: &str) -> Option<Arc<Entry>> {
         self.current.load().of(tenant).find(name).map(Arc::clone)
+    }
+
+    /// The names of the tools, of every tenant, that are such.
+    pub(crate) fn names(&self, such: impl Fn(&ToolSpec) -> bool) -> BTreeSet<ToolName> {
+        let snapshot = self.current.load();
+        let found = snapshot.all().filter(|entry| such(&entry.record.spec));
+        found.map(|entry| entry.record.name.clone()).collect()
     }
 
     /// Version and size of the snapshot.

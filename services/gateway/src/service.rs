@@ -10,7 +10,7 @@ use bootstrap::config::{
 use bootstrap::{App, OnFailure, Secret, Socket, StartError};
 use domain::fleet::ExecutorInfo;
 use domain::limits::RunLimits;
-use domain::{Catalog, Runner};
+use domain::{Catalog, Runner, ToolName, ToolSpec};
 use rpc::Endpoint;
 use rpc::client::{CatalogClient, FleetClient, Link, RunnerClient};
 use serde_json::{Value, json};
@@ -202,6 +202,23 @@ pub async fn serve_http(
     let paste = json!({"mcpServers": {"dynamic-mcp": {"type": "http", "url": url}}});
     tracing::info!(%url, "for an MCP client: {paste}");
     Ok(())
+}
+
+/// Most names that one log line holds.
+const NAMED: usize = 20;
+
+/// Says which stored tools the isolate engine will refuse, for whom it is the only engine.
+pub fn name_what_isolate_lacks(gateway: &Gateway) {
+    let refused = gateway.catalogue().names(ToolSpec::needs_docker);
+    if refused.is_empty() {
+        return;
+    }
+    let named: Vec<&str> = refused.iter().take(NAMED).map(ToolName::as_str).collect();
+    tracing::warn!(
+        tools = named.join(", "),
+        count = refused.len(),
+        "stored tools that need the Docker engine: their calls answer policy_denied"
+    );
 }
 
 /// Waits until the catalogue is known, but not for ever.

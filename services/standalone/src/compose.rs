@@ -41,6 +41,8 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
     let gateway =
         gateway::service::assemble(&config.public, &config.policy, catalog, runner, None, &app)?;
     close_after_drain(&app.tasks, registry, executor);
+    gateway::service::first_look(&gateway).await;
+    gateway::service::name_what_isolate_lacks(&gateway);
     let why = config.transport.why;
     if config.transport.stdio {
         tracing::info!(why, "serving one MCP client over stdin and stdout");

@@ -48,6 +48,11 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Every tool of every tenant.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.tenants.values().flat_map(|tools| tools.after(None))
+    }
+
     /// A tenant's tools.
     pub(crate) fn of(&self, tenant: &TenantId) -> Arc<Tools> {
         self.tenants.get(tenant).cloned().unwrap_or_default()
