@@ -8,6 +8,7 @@
 
 mod clients;
 mod concurrency;
+mod contract;
 mod deployment;
 mod faults;
 mod golden;
