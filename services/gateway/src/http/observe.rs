@@ -55,7 +55,7 @@ pub(super) async fn layer(
         .and_then(|value| value.to_str().ok())
         .and_then(RequestId::accept)
         .unwrap_or_else(RequestId::random);
-    let span = tracing::info_span!("request", %method, route, id = request_id.as_str());
+    let span = tracing::info_span!("request", %method, route, request_id = request_id.as_str());
     let incoming = TraceHeaders::from_headers(request.headers());
     if let Some(incoming) = &incoming {
         incoming.continue_in(&span);
@@ -80,7 +80,7 @@ pub(super) async fn layer(
         .await;
     let mut response = answered.unwrap_or_else(|_| {
         // The hook has counted it and written its place to the log already.
-        tracing::error!(request = %request_id, "a request ended in a panic");
+        tracing::error!(request_id = %request_id, "a request ended in a panic");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         let refusal = Refusal::http(status, ErrorCode::Internal, "internal error");
         json_response(status, refusal.body(None, &request_id))
@@ -90,7 +90,7 @@ pub(super) async fn layer(
     }
     let took = received.elapsed();
     tracing::debug!(
-        id = request_id.as_str(),
+        request_id = request_id.as_str(),
         status = response.status().as_u16(),
         ?took,
         "answered"

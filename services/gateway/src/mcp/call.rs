@@ -122,7 +122,7 @@ pub(super) async fn guarded(
     let running = AssertUnwindSafe(operations.call_tool(call, notifications)).catch_unwind();
     running.await.unwrap_or_else(|_| {
         // The hook has counted it and written its place to the log already.
-        tracing::error!(request = %request_id, "a tool call ended in a panic");
+        tracing::error!(request_id = %request_id, "a tool call ended in a panic");
         Err(ProtocolError::internal(&request_id))
     })
 }
@@ -197,7 +197,7 @@ impl Pending {
 
 /// The error of a request that outlived its time.
 pub(crate) fn expired(origin: &Origin) -> ProtocolError {
-    tracing::warn!(request = %origin.request_id, "a request did not end within its time");
+    tracing::warn!(request_id = %origin.request_id, "a request did not end within its time");
     ProtocolError {
         code: super::refusal::code::INTERNAL,
         message: "the request did not end within its time; the tool may have run".to_owned(),

@@ -158,7 +158,7 @@ fn finish(
     if is_json {
         return response;
     }
-    tracing::debug!(request = %origin.request_id, status = %response.status(), "rmcp refused");
+    tracing::debug!(request_id = %origin.request_id, status = %response.status(), "rmcp refused");
     let refusal = Refusal::invalid_params("params are not what the method takes");
     super::endpoint::refuse(id.as_deref(), &refusal, origin)
 }
