@@ -6,6 +6,7 @@
 
 mod logs;
 mod metrics;
+mod plain;
 mod propagation;
 mod reference;
 mod traces;

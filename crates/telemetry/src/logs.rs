@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
+use crate::plain::PlainFields;
 use crate::traces::{self, TraceSettings};
 
 /// How long a stop waits for the last spans to leave.
@@ -108,6 +109,7 @@ pub fn init(logs: &LogSettings, traces: Option<&TraceSettings>) -> Result<Teleme
         LogFormat::Text => fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(logs.colours)
+            .fmt_fields(PlainFields)
             .boxed(),
         LogFormat::Json => fmt::layer()
             .json()
