@@ -28,3 +28,4 @@ pub(crate) use handler::{Handler, Wire};
 pub(crate) use refusal::Refusal;
 pub(crate) use reply::{is_event_stream, json as json_response};
 pub(crate) use request::Origin;
+pub(crate) use scan::readable;

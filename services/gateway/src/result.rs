@@ -10,6 +10,7 @@ use domain::{Error, ErrorCode, RawValue, RequestId};
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::to_raw_value};
 
+use crate::mcp::readable;
 use crate::operations::{ProtocolError, ToolResult};
 use crate::{blocks, error, json_text};
 
@@ -115,6 +116,9 @@ impl Settling<'_> {
         value: Option<Box<RawValue>>,
         printed: &[Printed],
     ) -> Result<Settled, ProtocolError> {
+        if let Some(Err(why)) = value.as_deref().map(readable) {
+            return self.broke(&format!("the tool's result cannot be sent: {why}"), printed);
+        }
         let content = value.as_deref().map_or(Content::Ordinary, content_of);
         match (content, self.output) {
             (Content::Malformed(why), _) => self.broke(
@@ -201,6 +205,9 @@ impl Settling<'_> {
         };
         let mut result = match (fit, structured) {
             (Err(why), Some(structured)) if is_error => {
+                // JSON that no value can hold, such as a number beyond all bounds, is kept as text.
+                let structured = serde_json::from_str(structured.get())
+                    .unwrap_or_else(|_| Value::from(structured.get()));
                 let kept = json!({
                     "code": ErrorCode::ToolFailed, "error": why, "structuredContent": structured,
                 });

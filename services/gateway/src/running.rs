@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use domain::runner::{EngineKind, LogLevel, RunEvent};
-use domain::{Call, CallContext, Error, ErrorCode, Outcome, Runner};
+use domain::{Call, CallContext, Error, ErrorCode, Outcome, RawValue, Runner};
 use futures::StreamExt;
+use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use crate::mcp::readable;
 use crate::operations::Notification;
 
 /// Most notifications of one call. What a tool says beyond it is dropped, so that one call cannot
@@ -101,6 +103,11 @@ fn overdue(budget: Duration) -> Outcome {
     outcome
 }
 
+/// What stands for a message that clients cannot read.
+fn not_shown(why: &str) -> Box<RawValue> {
+    to_raw_value(&format!("(not shown: {why})")).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
 /// Passes on to the client what it asked for.
 pub(crate) struct Listener {
     /// The tool's name.
@@ -118,9 +125,13 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    async fn log(&mut self, level: LogLevel, data: Box<domain::RawValue>, deadline: Instant) {
+    async fn log(&mut self, level: LogLevel, data: Box<RawValue>, deadline: Instant) {
         if self.log_level.is_some_and(|least| level >= least) {
             let logger = self.tool.clone();
+            let data = match readable(&data) {
+                Ok(()) => data,
+                Err(why) => not_shown(why),
+            };
             self.send(
                 Notification::Log {
                     level,

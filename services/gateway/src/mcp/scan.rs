@@ -8,6 +8,12 @@ pub(crate) const MAX_DEPTH: usize = 100;
 /// Most digits, signs and dots of one number.
 pub(crate) const MAX_NUMBER_BYTES: usize = 320;
 
+/// Whether clients can read `json`, which came from a tool: most of their parsers stop at a depth
+/// not much beyond ours, and then lose the whole answer or the connection.
+pub(crate) fn readable(json: &domain::RawValue) -> Result<(), &'static str> {
+    check(json.get())
+}
+
 /// Walks over `text` once. Not a parser: what is no JSON is found by the parser.
 pub(crate) fn check(text: &str) -> Result<(), &'static str> {
     let bytes = text.as_bytes();

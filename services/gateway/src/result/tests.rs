@@ -242,3 +242,37 @@ fn content_of_one_off_code_keeps_the_form_that_the_tool_promises() {
         r#"{"ok":true,"result":[1],"durationMs":5}"#
     );
 }
+
+/// Faults 70 and 71: a result that clients cannot parse is told so, in every form that it can have.
+#[test]
+fn a_result_nested_without_end_is_a_failure_of_the_tool() {
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let content = r#""content":[{"type":"text","text":"x"}]"#;
+    let results = [
+        deep.clone(),
+        format!("{{{content},\"structuredContent\":{{\"d\":{deep}}}}}"),
+        format!("{{{content},\"isError\":true,\"structuredContent\":{{\"d\":{deep}}}}}"),
+    ];
+    for result in &results {
+        for schema in [None, Some(r#"{"type":"object"}"#)] {
+            let (shown, code) = settle(outcome(Some(result)), schema);
+            assert_eq!(code, Some(ErrorCode::ToolFailed));
+            let text = shown["content"][0]["text"].as_str().unwrap();
+            assert!(text.contains("nested deeper than 100 levels"), "{text}");
+        }
+    }
+    let bound = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    assert_eq!(settle(outcome(Some(&bound)), None).1, None);
+}
+
+/// JSON has no bounds for numbers, but what checks and rewrites it does.
+#[test]
+fn a_number_that_no_value_can_hold_is_no_panic() {
+    let result = r#"{"content":[],"isError":true,"structuredContent":{"n":1e999}}"#;
+    let (shown, code) = settle(outcome(Some(result)), Some(r#"{"type":"object"}"#));
+    assert_eq!(code, Some(ErrorCode::ToolFailed));
+    assert_eq!(
+        shown["meta"][error::META_ERROR]["structuredContent"],
+        r#"{"n":1e999}"#
+    );
+}
