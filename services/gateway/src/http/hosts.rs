@@ -99,6 +99,10 @@ impl HostRules {
         let mut hosts = headers.get_all(HOST).iter();
         let given = match (hosts.next(), hosts.next(), uri.authority()) {
             (Some(_), Some(_), _) => return Err(bad("the header Host is there twice")),
+            // Whoever is in front may have gone by the other one.
+            (Some(host), None, Some(authority)) if host != authority.as_str() => {
+                return Err(bad("the header Host and the URI name different hosts"));
+            }
             (Some(host), None, _) => host.to_str().unwrap_or_default(),
             (None, _, Some(authority)) => authority.as_str(),
             (None, _, None) => return Err(bad("the header Host is missing")),
@@ -228,6 +232,25 @@ mod tests {
             status(&rules, &[(HOST, "localhost"), (HOST, "localhost")]),
             400
         );
+    }
+
+    /// A URI with a host, or `:authority` of HTTP/2, beside a `Host` that says something else.
+    #[test]
+    fn the_uri_and_the_header_name_one_host() {
+        let rules = HostRules::new(true, &[], &[]).unwrap();
+        let verdict = |uri: &str, host: Option<&str>| {
+            let mut map = HeaderMap::new();
+            if let Some(host) = host {
+                map.append(HOST, host.parse().unwrap());
+            }
+            let checked = rules.check(&map, &uri.parse().unwrap());
+            checked.map_or_else(|r| r.status.as_u16(), |()| 200)
+        };
+        assert_eq!(verdict("http://localhost/mcp", Some("localhost")), 200);
+        assert_eq!(verdict("http://localhost/mcp", None), 200);
+        assert_eq!(verdict("http://evil.test/mcp", Some("localhost")), 400);
+        assert_eq!(verdict("http://localhost/mcp", Some("evil.test")), 400);
+        assert_eq!(verdict("http://evil.test/mcp", None), 403);
     }
 
     #[test]
