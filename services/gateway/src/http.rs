@@ -9,6 +9,7 @@ mod observe;
 mod security;
 mod serve;
 mod stalls;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use crate::mcp::{Endpoint, McpSettings, Operations, Origin, Refusal, json_response};
+
+use unread::Answers;
 
 pub use hosts::{BadRule, HostRules};
 pub use serve::{ServeSettings, serve};
@@ -158,7 +161,18 @@ async fn mcp(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Response<
         let refusal = StatusCode::INTERNAL_SERVER_ERROR;
         return json_response(refusal, b"{\"error\":{\"code\":\"internal\"}}".to_vec());
     };
-    edge.endpoint.handle(&parts, body, &origin).await
+    let answers = parts.extensions.remove::<Answers>();
+    if answers.as_ref().is_some_and(Answers::is_full) {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let why = "too many answers wait for clients that do not read them; try again in a second";
+        let refusal = Refusal::http(status, ErrorCode::Overloaded, why);
+        return json_response(status, refusal.body(None, &origin.request_id));
+    }
+    let response = edge.endpoint.handle(&parts, body, &origin).await;
+    match answers {
+        Some(answers) => answers.count(response),
+        None => response,
+    }
 }
 
 async fn not_found(request: Request<Body>) -> Response<Body> {

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use super::stalls::{Phase, Stalls};
+use super::unread::{Answers, Unread};
 use crate::mcp::is_event_stream;
 
 /// Bounds on connections.
@@ -32,6 +33,11 @@ pub struct ServeSettings {
     pub idle_timeout: Duration,
     /// How long a client may leave an answer unread.
     pub write_timeout: Duration,
+    /// How long an event stream may be left unread; more than the time between two signs of life.
+    pub stream_timeout: Duration,
+    /// Most bytes of unread answers on all connections together. Beyond it requests are refused
+    /// and clients that do not read are disconnected.
+    pub max_unread_bytes: u64,
 }
 
 impl Default for ServeSettings {
@@ -41,6 +47,8 @@ impl Default for ServeSettings {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(65),
             write_timeout: Duration::from_secs(30),
+            stream_timeout: Duration::from_secs(60),
+            max_unread_bytes: 256 << 20,
         }
     }
 }
@@ -66,6 +74,11 @@ pub async fn serve(
 ) {
     let builder = Arc::new(builder(&settings));
     let permits = Arc::new(Semaphore::new(settings.max_connections));
+    let unread = Unread::new(
+        settings.max_unread_bytes,
+        settings.write_timeout,
+        settings.stream_timeout,
+    );
     let connections = TaskTracker::new();
     let aborted = CancellationToken::new();
     let _abort = aborted.clone().drop_guard();
@@ -97,6 +110,7 @@ pub async fn serve(
             router: router.clone(),
             shutdown: shutdown.clone(),
             stalls: (settings.header_timeout, settings.write_timeout),
+            answers: Answers::new(Arc::clone(&unread)),
             _permit: permit,
         };
         let aborted = aborted.clone();
@@ -150,6 +164,7 @@ struct Connection {
     router: Router,
     shutdown: CancellationToken,
     stalls: (Duration, Duration),
+    answers: Answers,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -163,9 +178,11 @@ impl Connection {
             self.stalls.1,
         ));
         let router = self.router;
+        let answers = self.answers.clone();
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             phase.head_is_complete(request.version());
             request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(answers.clone());
             let mut router = router.clone();
             let phase = phase.clone();
             async move {
@@ -181,11 +198,20 @@ impl Connection {
         });
         let connection = self.builder.serve_connection(io, service);
         tokio::pin!(connection);
+        let until_the_end = async {
+            tokio::select! {
+                ended = &mut connection => ended,
+                () = self.shutdown.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        };
         let ended = tokio::select! {
-            ended = &mut connection => ended,
-            () = self.shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+            ended = until_the_end => ended,
+            () = self.answers.not_taken() => {
+                tracing::debug!(%peer, "a client does not take its answers");
+                return;
             }
         };
         if let Err(error) = ended {

@@ -340,6 +340,49 @@ async fn http_2_is_spoken_to_those_who_begin_with_it() {
     .await;
 }
 
+/// Over HTTP/2 a client can take the heads of many answers and none of the bodies.
+#[tokio::test]
+async fn an_http_2_client_that_does_not_read_loses_its_connection_and_fills_nothing() {
+    local(async {
+        let settings = ServeSettings {
+            write_timeout: Duration::from_secs(2),
+            max_unread_bytes: 100_000,
+            ..ServeSettings::default()
+        };
+        let server = server(settings).await;
+        let stream = hyper_util::rt::TokioIo::new(server.connect().await);
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut deaf, connection) = hyper::client::conn::http2::Builder::new(executor)
+            .initial_stream_window_size(1)
+            .handshake(stream)
+            .await
+            .unwrap();
+        let connection = tokio::task::spawn_local(connection);
+        let mut ask = |bytes: usize| {
+            let arguments = json!({"a": "x".repeat(bytes)});
+            let params = json!({"name": "echo", "arguments": arguments});
+            let mut request = super::rig::modern("tools/call", params);
+            request.headers_mut().remove("host");
+            *request.uri_mut() = format!("http://{}/mcp", server.address).parse().unwrap();
+            deaf.send_request(request)
+        };
+        let small = ask(1_000).await.unwrap();
+        assert_eq!(small.status(), 200);
+        let large = ask(200_000).await.unwrap();
+        assert_eq!(large.status(), 200);
+        let refused = ask(1_000).await.unwrap();
+        assert_eq!(refused.status(), 503);
+        assert_eq!(refused.headers()["retry-after"], "1");
+        drop(timeout(Duration::from_secs(5), connection).await.unwrap());
+        let mut next = server.connect().await;
+        next.write_all(request("", &call("echo")).as_bytes())
+            .await
+            .unwrap();
+        assert!(answer(&mut next).await.contains("200 OK"));
+    })
+    .await;
+}
+
 trait Halves {
     fn into_owned(self) -> (String, String);
 }
