@@ -99,12 +99,18 @@ impl Running {
         }
     }
 
+    /// Largest payload of a frame of this call.
+    fn max_frame(&self) -> usize {
+        usize::try_from(self.job.call.limits.max_output_bytes)
+            .unwrap_or(usize::MAX)
+            .saturating_add(FRAME_SLACK)
+    }
+
     async fn pump(&self, sandbox: &mut Sandbox, output: &mut Output) -> End {
         if sandbox.write(&self.frame).await.is_err() {
             return End::Gone;
         }
-        let limit = usize::try_from(self.job.call.limits.max_output_bytes).unwrap_or(usize::MAX);
-        let limit = limit.saturating_add(FRAME_SLACK);
+        let limit = self.max_frame();
         let mut result = None;
         loop {
             let (kind, payload) = match sandbox.frames.next(&self.nonce, limit).await {
@@ -201,7 +207,7 @@ impl Running {
         };
         let ending = async {
             if sandbox.write(&frame).await.is_ok() {
-                let limit = usize::MAX - wire::FRAME_HEAD;
+                let limit = self.max_frame();
                 while let Ok(Some((kind, _))) = sandbox.frames.next(&self.nonce, limit).await {
                     if kind == FromChild::Spent {
                         break;

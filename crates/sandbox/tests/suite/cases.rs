@@ -35,6 +35,7 @@ macro_rules! conformance {
             f70_odd_values_have_a_defined_end,
             f71_deep_arguments_are_an_answer,
             f72_no_bad_end_is_a_success,
+            f75_replaced_builtins_are_the_codes_own_matter,
             f80_random_numbers_differ_between_calls,
         );
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::error::ErrorCode;
-use domain::runner::Call;
+use domain::runner::{Call, LogLevel};
 use serde_json::{Value, json};
 
 use super::run::*;
@@ -443,4 +443,19 @@ pub(crate) async fn f80_random_numbers_differ_between_calls(engine: &Subject) {
             }
         }
     }
+}
+
+/// Code that replaces what the globals are made of harms itself only: nothing it says is taken for
+/// a sandbox that broke out.
+pub(crate) async fn f75_replaced_builtins_are_the_codes_own_matter(engine: &Subject) {
+    let code = "Number.isFinite = () => true; ctx.progress(Infinity, Infinity); \
+                ctx.progress(1, Infinity); Array.prototype.includes = () => true; \
+                ctx.log('no level', 1); JSON.stringify = () => 'not JSON'; ctx.log('info', 2); \
+                String.prototype.toWellFormed = () => 5; ctx.progress(2, 3, '\\ud800'); \
+                return {a: 1}";
+    let ended = run(engine, code).await;
+    assert_eq!(ended.value(), Some(json!({"a": 1})));
+    let reported: Vec<_> = ended.progress.iter().map(|it| (it.0, it.1)).collect();
+    assert_eq!(reported, [(1.0, None), (2.0, Some(3.0))]);
+    assert_eq!(ended.logs, [(LogLevel::Info, json!(2))]);
 }

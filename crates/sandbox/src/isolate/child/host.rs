@@ -152,10 +152,13 @@ fn output<'js>(object: &Object<'js>, host: &Rc<Host>) -> Result<()> {
     object.set("log", Func::from(log))?;
     let to = Rc::clone(host);
     let progress = move |progress: f64, total: Opt<Option<f64>>, message: Opt<Option<String>>| {
-        // MCP wants it to grow; a report that does not is not one.
-        if progress > to.last_progress.get() {
+        // MCP wants it to grow; a report that does not is not one. The prelude refuses what is not
+        // finite, with words, but by functions that the code can replace.
+        let finite = |number: &f64| number.is_finite();
+        if finite(&progress) && progress > to.last_progress.get() {
             to.last_progress.set(progress);
-            let (total, message) = (total.0.flatten(), message.0.flatten());
+            let total = total.0.flatten().filter(finite);
+            let message = message.0.flatten();
             to.outbox.progress(&wire::Progress {
                 progress,
                 total,
