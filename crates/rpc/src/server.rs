@@ -5,6 +5,7 @@ mod answer;
 mod catalog;
 mod connection;
 mod fleet;
+mod health;
 mod incoming;
 mod policy;
 mod runner;

@@ -13,7 +13,7 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Server as Http;
 use tonic_health::ServingStatus;
-use tonic_health::server::{HealthReporter, health_reporter};
+use tonic_health::server::HealthReporter;
 
 use super::answer::Shared;
 use super::catalog::CatalogService;
@@ -59,7 +59,7 @@ impl Server {
     /// A server that lets in what `verifier` accepts.
     #[must_use]
     pub fn new(verifier: Arc<Verifier>) -> Self {
-        let (health, service) = health_reporter();
+        let (health, service) = super::health::service();
         Self {
             shared: Shared::default(),
             verifier,

@@ -42,3 +42,26 @@ async fn it_says_what_is_served_and_when_that_ends() {
     );
     world.server.stopped().await;
 }
+
+/// Whoever has no identity can make the service hold nothing without bound.
+#[tokio::test]
+async fn those_who_watch_are_bounded_and_do_not_keep_others_from_asking() {
+    let world = World::new(Transport::Tcp).await;
+    let mut client = HealthClient::new(raw::connect(world.address()).await);
+    let mut watching = Vec::new();
+    let refused = loop {
+        match client.watch(of("")).await {
+            Ok(answer) => watching.push(answer.into_inner()),
+            Err(status) => break status,
+        }
+        assert!(watching.len() <= 256, "no bound");
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let answer = client.check(of("")).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+    watching.clear();
+    let freed = async { while client.watch(of("")).await.is_err() {} };
+    within(2, freed).await;
+    let long = client.check(of(&"x".repeat(5_000))).await.unwrap_err();
+    assert_eq!(long.code(), Code::OutOfRange);
+}
