@@ -21,6 +21,10 @@ async fn raw(path: &Path) -> SqliteConnection {
         .unwrap()
 }
 
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
 async fn execute(path: &Path, statement: &'static str) {
     let mut connection = raw(path).await;
     sqlx::raw_sql(statement)
@@ -36,7 +40,6 @@ async fn directory_and_files_are_for_the_owner_alone() {
     let path = directory.path().join("new/deep/registry.db");
     let registry = open(&path, Settings::default()).await;
     registry.create(&admin(), small("one")).await.unwrap();
-    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory.path().join("new")), 0o700);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
@@ -53,9 +56,16 @@ async fn directory_and_files_are_for_the_owner_alone() {
 async fn what_is_not_a_store_is_an_error_that_names_it() {
     let directory = tempfile::tempdir().unwrap();
     let refused = async |file: &str| {
-        let error = SqliteStore::open(&directory.path().join(file))
-            .await
-            .unwrap_err();
+        let path = directory.path().join(file);
+        let as_it_is = || Some((std::fs::read(&path).ok()?, mode(&path)));
+        let before = as_it_is();
+        let error = SqliteStore::open(&path).await.unwrap_err();
+        if matches!(error, OpenError::Foreign { .. }) {
+            assert!(
+                before.is_some() && before == as_it_is(),
+                "{file} was changed"
+            );
+        }
         let named = file.split('/').next().unwrap();
         assert!(error.to_string().contains(named), "{error}");
         error

@@ -52,6 +52,7 @@ pub(super) fn commit_failed(presence: &Presence, error: sqlx::Error) -> Error {
         ErrorCode::Unavailable,
         format!("the {BACKEND} failed while it saved; the change may have been made"),
     )
+    .with_may_have_run(true)
     .with_fix("read the tool before you try again")
     .with_cause(error)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlitePool};
+use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 use tokio::time::Instant;
 
 use super::SqliteStore;
@@ -95,7 +95,7 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, OpenError> {
     let readers = pool(&path, &presence, READERS, "1024", |options| {
         options.pragma("query_only", "ON")
     });
-    bring_up_to_date(&path, &writer).await?;
+    bring_up_to_date(&path, &readers, &writer).await?;
     Ok(SqliteStore {
         path,
         writer,
@@ -143,12 +143,30 @@ fn prepare_file(path: &Path) -> Result<PathBuf, OpenError> {
     if !file.is_file() {
         return Err(unusable(path, io::Error::other("it is not a file")));
     }
-    if file.permissions().mode() & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), "others could read the registry's store; now they cannot");
-        fs::set_permissions(path, Permissions::from_mode(0o600))
-            .map_err(|source| unusable(path, source))?;
-    }
     path.canonicalize().map_err(|source| unusable(path, source))
+}
+
+/// Takes the rights of others away, from a file that is known to be ours.
+fn close_to_others(path: &Path) -> Result<(), OpenError> {
+    for side in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(side);
+        let file = PathBuf::from(file);
+        let tighten = || match fs::metadata(&file) {
+            Err(error) if !side.is_empty() && error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(found) if found.permissions().mode() & 0o077 == 0 => Ok(()),
+            Ok(_) => {
+                tracing::warn!(path = %file.display(), "others could read the registry's store; now they cannot");
+                fs::set_permissions(&file, Permissions::from_mode(0o600))
+            }
+        };
+        tighten().map_err(|source| OpenError::Unusable {
+            path: file.clone(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 fn pool(
@@ -185,10 +203,22 @@ fn pool(
 
 /// Several processes may start at once on a new file; switching to WAL cannot wait for a lock, so
 /// the first steps are tried again.
-async fn bring_up_to_date(path: &Path, writer: &SqlitePool) -> Result<(), OpenError> {
+async fn bring_up_to_date(
+    path: &Path,
+    readers: &SqlitePool,
+    writer: &SqlitePool,
+) -> Result<(), OpenError> {
     let deadline = Instant::now() + BUSY;
+    let steps = async || {
+        // By a connection that changes nothing: the writer's own would turn a foreign file to WAL.
+        let mut reader = readers.acquire().await.map_err(|e| classify(path, e))?;
+        check_owner(path, &mut reader).await?;
+        drop(reader);
+        close_to_others(path)?;
+        migrate(path, writer).await
+    };
     loop {
-        match migrate(path, writer).await {
+        match steps().await {
             Err(OpenError::Failed { source, .. })
                 if primary_code(&source) == Some(SQLITE_BUSY) && Instant::now() < deadline =>
             {
@@ -199,16 +229,15 @@ async fn bring_up_to_date(path: &Path, writer: &SqlitePool) -> Result<(), OpenEr
     }
 }
 
-/// Checks whose file it is and makes the tables, in one transaction.
-async fn migrate(path: &Path, writer: &SqlitePool) -> Result<(), OpenError> {
+/// Refuses a file of somebody else's.
+async fn check_owner(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
     let failed = |source| classify(path, source);
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let owner: i64 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
     if owner != APPLICATION_ID && (owner != 0 || tables > 0) {
@@ -216,6 +245,14 @@ async fn migrate(path: &Path, writer: &SqlitePool) -> Result<(), OpenError> {
             path: path.to_owned(),
         });
     }
+    Ok(())
+}
+
+/// Checks whose file it is and makes the tables, in one transaction.
+async fn migrate(path: &Path, writer: &SqlitePool) -> Result<(), OpenError> {
+    let failed = |source| classify(path, source);
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    check_owner(path, &mut transaction).await?;
     // `run` wants a connection of its own; this is what it calls with one.
     match MIGRATIONS.run_direct(None, &mut *transaction, false).await {
         Ok(()) => transaction.commit().await.map_err(failed),
