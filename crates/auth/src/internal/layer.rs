@@ -17,6 +17,9 @@ use super::{Caller, Replayed, Verifier};
 /// How long a caller may take to send its first message.
 const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 
+/// How much of a refused path is logged, in bytes; a path is ASCII.
+const MAX_SHOWN_PATH: usize = 128;
+
 /// What a path asks of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -108,7 +111,9 @@ where
                 Ok(()) => inner.call(request).await,
                 Err(error) => {
                     let path = request.uri().path();
-                    tracing::warn!(%path, code = %error.code(), reason = %error, "request refused");
+                    // Whoever is refused decides how long a path is, and how often it is logged.
+                    let shown = path.get(..MAX_SHOWN_PATH).unwrap_or(path);
+                    tracing::warn!(path = %shown, code = %error.code(), reason = %error, "request refused");
                     Ok(policy.refuse(path, &error))
                 }
             }
