@@ -124,7 +124,7 @@ impl EngineKind {
 }
 
 /// What comes back from a call, in order. `Accepted` is first, `Finished` is last; an error before
-/// `Accepted` is the `Err` of [`Runner::run`], and then nothing has run.
+/// `Accepted` is the `Err` of [`Runner::run`].
 #[derive(Debug, Clone)]
 pub enum RunEvent {
     /// The call has a slot and will run: from here on it is never retried elsewhere.
@@ -232,7 +232,9 @@ pub trait Runner: Send + Sync {
     /// Starts the call and returns once it is accepted.
     ///
     /// # Errors
-    /// An error means that nothing has run: `overloaded`, `unavailable`, `policy_denied` (this
-    /// engine cannot run such a tool), `permission_denied`, `invalid_argument`.
+    /// Nothing has run: `overloaded`, `unavailable`, `policy_denied` (this engine cannot run such a
+    /// tool), `permission_denied`, `invalid_argument`. Only an `unavailable` that says
+    /// [`may_have_run`](crate::Error::may_have_run) leaves it open: the link broke after the call
+    /// was sent and before it was accepted. It must not be run a second time.
     async fn run(&self, context: &CallContext, call: Call) -> Result<RunStream>;
 }
