@@ -85,22 +85,10 @@ impl Link {
         method: &'static Method,
         message: impl Message,
     ) -> Result<A> {
-        let limit = context.budget.min(ANSWER_WITHIN);
-        let request = self.request(context, method, &message, limit)?;
-        let mut grpc = self.grpc(method);
-        let path = PathAndQuery::from_static(method.path);
-        let answer = async {
-            grpc.ready()
-                .await
-                .map_err(|reason| self.unreachable(reason))?;
-            grpc.unary(request, path, Signed::<A>::default())
-                .await
-                .map_err(|status| status::to_error(status, self.backend(), method))
+        let send = |mut grpc: Grpc<Channel>, request, path| async move {
+            grpc.unary(request, path, Signed::<A>::default()).await
         };
-        match tokio::time::timeout(limit + GRACE, answer).await {
-            Ok(answer) => Ok(answer?.into_inner()),
-            Err(_) => Err(self.no_answer(context, method)),
-        }
+        self.answered(context, method, message, send).await
     }
 
     /// Starts a method that answers with a stream, and waits for its beginning.
@@ -110,15 +98,32 @@ impl Link {
         method: &'static Method,
         message: impl Message,
     ) -> Result<Streaming<A>> {
+        let send = |mut grpc: Grpc<Channel>, request, path| async move {
+            grpc.server_streaming(request, path, Signed::<A>::default())
+                .await
+        };
+        self.answered(context, method, message, send).await
+    }
+
+    /// Sends one signed message and waits for the answer, or the beginning of one, within its time.
+    async fn answered<T, F>(
+        &self,
+        context: &CallContext,
+        method: &'static Method,
+        message: impl Message,
+        send: impl FnOnce(Grpc<Channel>, Request<Bytes>, PathAndQuery) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<tonic::Response<T>, tonic::Status>>,
+    {
         let limit = context.budget.min(ANSWER_WITHIN);
         let request = self.request(context, method, &message, limit)?;
         let mut grpc = self.grpc(method);
-        let path = PathAndQuery::from_static(method.path);
         let answer = async {
             grpc.ready()
                 .await
                 .map_err(|reason| self.unreachable(reason))?;
-            grpc.server_streaming(request, path, Signed::<A>::default())
+            send(grpc, request, PathAndQuery::from_static(method.path))
                 .await
                 .map_err(|status| status::to_error(status, self.backend(), method))
         };
