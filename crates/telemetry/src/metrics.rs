@@ -59,6 +59,17 @@ metrics! {
         pub http_auth_success: IntCounter = "dynamic_mcp_http_auth_success_total";
         /// Requests refused for a missing or invalid credential.
         pub http_auth_denied: IntCounter = "dynamic_mcp_http_auth_denied_total";
+        /// Decisions about credentials by method (`none`, `jwt`, `admin_token`) and by `accepted` or
+        /// the reason of the refusal, for example `expired`.
+        pub auth_decisions: IntCounterVec = "mcp_auth_decisions_total" ["method", "decision"];
+        /// Time to decide about a token, by `cached` (seen before) or `verified`.
+        pub auth_duration: HistogramVec = "mcp_auth_duration_seconds" ["source"];
+        /// Fetches of the issuer's keys by outcome: `ok`, or why there are no new keys.
+        pub jwks_fetches: IntCounterVec = "mcp_jwks_fetches_total" ["outcome"];
+        /// Keys of the issuer that can be used now.
+        pub jwks_keys: IntGauge = "mcp_jwks_keys";
+        /// Seconds since the issuer's keys were last fetched.
+        pub jwks_age: Gauge = "mcp_jwks_age_seconds";
 
         /// Duration of HTTP requests by HTTP method, route pattern and status code; for an event
         /// stream until its end.
@@ -83,6 +94,17 @@ metrics! {
         pub pool_misses: IntCounterVec = "mcp_sandbox_pool_misses_total" ["engine"];
         /// Time to create and start a sandbox, by engine.
         pub sandbox_create_duration: HistogramVec = "mcp_sandbox_create_duration_seconds" ["engine"];
+        /// Sandboxes of other lives of this product that were found and removed, by reason: `start`,
+        /// `expired`, `orphan`.
+        pub sandbox_swept: IntCounterVec = "mcp_sandbox_swept_total" ["reason"];
+        /// Whether the Docker daemon answered the last time it was asked: 1 or 0.
+        pub docker_up: IntGauge = "mcp_docker_up";
+        /// Duration of requests to the Docker API by operation and by `ok` or the kind of failure.
+        pub docker_request_duration: HistogramVec = "mcp_docker_request_duration_seconds" ["operation", "outcome"];
+        /// Duration of image pulls, by `ok` or `failed`.
+        pub image_pull_duration: HistogramVec = "mcp_docker_image_pull_duration_seconds" ["outcome"];
+        /// Allowed images that are not on the Docker daemon.
+        pub images_missing: IntGauge = "mcp_docker_images_missing";
         /// Calls that this executor runs now.
         pub executor_in_flight: IntGauge = "mcp_executor_in_flight";
         /// Calls that this executor runs at once at most.
@@ -90,6 +112,12 @@ metrics! {
 
         /// Duration of the registry's store operations, by operation.
         pub registry_query_duration: HistogramVec = "mcp_registry_query_duration_seconds" ["query"];
+        /// Connections of the registry's store to its database, by state: `used` or `idle`.
+        pub store_connections: IntGaugeVec = "mcp_registry_store_connections" ["state"];
+        /// How the registry learned that its database changed, by kind: `notify` (told at once), `poll`
+        /// (found by looking, no word of it had come), `reconnect` (looked for after the listening
+        /// connection was lost).
+        pub store_notifications: IntCounterVec = "mcp_registry_store_notifications_total" ["kind"];
         /// Stored tools that the registry could not read and left out of a change feed, counted each
         /// time that a follower comes to one; the log names them.
         pub registry_unreadable_records: IntCounter = "mcp_registry_unreadable_records_total";
@@ -97,6 +125,9 @@ metrics! {
         pub catalogue_version: IntGauge = "mcp_catalogue_version";
         /// Seconds since a gateway's snapshot was last known to be current.
         pub catalogue_age: Gauge = "mcp_catalogue_age_seconds";
+        /// Time from a change of a tool, by the registry's clock, until it was in a gateway's snapshot,
+        /// by that gateway's clock. What a gateway reads at its start is not counted.
+        pub catalogue_lag: Histogram = "mcp_catalogue_feed_lag_seconds";
         /// Tools in a gateway's snapshot.
         pub catalogue_tools: IntGauge = "mcp_catalogue_tools";
 
