@@ -4,6 +4,7 @@
 //! an [`Execution`]. Dropping the execution stops the code and destroys its sandbox. The engine
 //! that needs nothing but the kernel is [`isolate`].
 
+pub mod docker;
 mod engine;
 mod execution;
 pub mod isolate;
