@@ -91,6 +91,9 @@ pub async fn open(
     policy: &PolicyConfig,
     app: &App,
 ) -> Result<Executor, StartError> {
+    if engine.engine == EngineChoice::Docker {
+        return Err("MCP_EXECUTION_ENGINE=docker: this build has no Docker engine yet".into());
+    }
     let settings = IsolateSettings {
         pool_size: engine.pool_size,
         memory_bytes: engine.memory_limit.0,
@@ -102,7 +105,7 @@ pub async fn open(
         engine = "isolate",
         why = match engine.engine {
             EngineChoice::Auto => "MCP_EXECUTION_ENGINE=auto, and this version has no other engine",
-            EngineChoice::Isolate | EngineChoice::Node => "MCP_EXECUTION_ENGINE names it",
+            _ => "MCP_EXECUTION_ENGINE names it",
         },
         "tools run in QuickJS sandboxes without Node's modules, dependencies and network"
     );

@@ -2,7 +2,7 @@
 
 use super::key::Key;
 use super::key::{Kind, flags_of};
-use super::later::{LATER, ODD_FLAGS};
+use super::later::LATER;
 use super::nearest::{flags, nearest};
 use super::problem::Problem;
 use super::sections::keys;
@@ -56,9 +56,6 @@ fn meaning(flag: &str) -> Option<Meaning> {
 
 /// The later key that a flag names.
 pub(crate) fn later_of_flag(flag: &str) -> Option<&'static str> {
-    if let Some((_, name)) = ODD_FLAGS.iter().find(|(odd, _)| *odd == flag) {
-        return Some(name);
-    }
     LATER
         .iter()
         .find(|later| flags_of(later.name).iter().any(|f| f == flag))

@@ -1,6 +1,8 @@
 //! Contradictions between keys. Each check runs on what could be read, so that all mistakes are
 //! listed together.
 
+mod parts;
+
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -11,6 +13,8 @@ use super::sections::{
 };
 use super::settings::Settings;
 use crate::address::{ListenAddress, is_loopback};
+
+pub(super) use parts::{audit, database, docker, tokens};
 
 /// What a request may take beyond the longest tool.
 const REQUEST_MARGIN: Duration = Duration::from_secs(10);
@@ -29,20 +33,19 @@ pub(super) fn exposure(
     let (Some(http), Some(auth)) = (http, auth) else {
         return;
     };
-    if is_loopback(&http.host) || auth.allow_anonymous {
+    let proven = auth.decided() == AuthMode::Jwt;
+    if is_loopback(&http.host) || auth.allow_anonymous || proven {
         return;
     }
-    let mode = match auth.mode {
-        AuthMode::Auto | AuthMode::None => auth.mode,
-    };
+    let mode = auth.mode;
     settings.refuse(
         "MCP_HOST",
         format!(
             "is not a loopback address, and with MCP_AUTH_MODE={mode} everyone who reaches it could \
              run code here"
         ),
-        "set MCP_HOST=127.0.0.1, or MCP_AUTH_ALLOW_ANONYMOUS=true to serve everyone \
-         (authentication comes with a later version)",
+        "set MCP_AUTH_MODE=jwt with MCP_AUTH_JWKS_URL, MCP_AUTH_ISSUER and MCP_AUTH_AUDIENCE, or \
+         MCP_HOST=127.0.0.1, or MCP_AUTH_ALLOW_ANONYMOUS=true to serve everyone",
     );
 }
 
@@ -77,13 +80,27 @@ pub(super) fn paths(settings: &mut Settings, http: Option<&HttpConfig>) {
     }
 }
 
-pub(super) fn admin_token(settings: &mut Settings, access: Option<&AccessConfig>) {
+/// `exposed`: profile enterprise over HTTP, where token callers alone do not make an administrator.
+pub(super) fn admin_token(
+    settings: &mut Settings,
+    access: Option<&AccessConfig>,
+    auth: Option<&AuthConfig>,
+    exposed: bool,
+) {
     let Some(access) = access else { return };
+    let by_default = exposed && auth.is_some_and(|auth| auth.decided() == AuthMode::Jwt);
+    let required = access.require_token.unwrap_or(by_default);
+    settings.derived("MCP_REQUIRE_ADMIN_TOKEN", Json::from(required));
     match &access.token {
-        None if access.require_token => settings.refuse(
+        None if required => settings.refuse(
             "MCP_REQUIRE_ADMIN_TOKEN",
-            "needs MCP_ADMIN_TOKEN, which is not set",
-            "set MCP_ADMIN_TOKEN or MCP_ADMIN_TOKEN_FILE, or unset MCP_REQUIRE_ADMIN_TOKEN",
+            if access.require_token.is_some() {
+                "needs MCP_ADMIN_TOKEN, which is not set"
+            } else {
+                "is on for profile enterprise over HTTP with tokens, and needs MCP_ADMIN_TOKEN, \
+                 which is not set"
+            },
+            "set MCP_ADMIN_TOKEN or MCP_ADMIN_TOKEN_FILE, or MCP_REQUIRE_ADMIN_TOKEN=false",
         ),
         Some(token)
             if EXAMPLE_TOKENS

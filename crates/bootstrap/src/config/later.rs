@@ -69,11 +69,8 @@ const fn unused(name: &'static str, services: Services, part: &'static str) -> L
 
 const ADDRESSES: &str = "address rules";
 const TLS: &str = "TLS at the gateway";
-const POSTGRES: &str = "the Postgres store";
-const DOCKER: &str = "the Docker engine";
+const DEPENDENCIES: &str = "dependencies of tools";
 const SESSIONS: &str = "sandbox sessions";
-const TOKENS: &str = "authentication by token";
-const AUDIT: &str = "the audit log";
 const FEDERATION: &str = "upstream federation";
 const MTLS: &str = "TLS between services";
 
@@ -82,27 +79,6 @@ pub(crate) const LATER: &[Later] = &[
     refused("MCP_HTTP_TRUSTED_PROXIES", Services::PUBLIC, ADDRESSES),
     refused("MCP_HTTP_TLS_CERT", Services::PUBLIC, TLS),
     refused("MCP_HTTP_TLS_KEY", Services::PUBLIC, TLS),
-    refused("MCP_DYNAMIC_PG_URL", Services::CATALOG, POSTGRES),
-    unused("MCP_DYNAMIC_PG_SCHEMA", Services::CATALOG, POSTGRES),
-    unused(
-        "MCP_DYNAMIC_PG_INIT_MAX_ATTEMPTS",
-        Services::CATALOG,
-        POSTGRES,
-    ),
-    unused(
-        "MCP_DYNAMIC_PG_INIT_BACKOFF_MS",
-        Services::CATALOG,
-        POSTGRES,
-    ),
-    unused(
-        "MCP_DYNAMIC_PG_MAX_CONNECTIONS",
-        Services::CATALOG,
-        POSTGRES,
-    ),
-    unused("MCP_SANDBOX_DOCKER_BIN", Services::SANDBOX, DOCKER),
-    unused("DOCKER_HOST", Services::SANDBOX, DOCKER),
-    unused("DOCKER_TLS_VERIFY", Services::SANDBOX, DOCKER),
-    unused("DOCKER_CERT_PATH", Services::SANDBOX, DOCKER),
     unused(
         "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS",
         Services::SANDBOX,
@@ -115,28 +91,13 @@ pub(crate) const LATER: &[Later] = &[
         Services::SANDBOX,
         SESSIONS,
     ),
-    refused("MCP_SANDBOX_RUNTIME", Services::SANDBOX, DOCKER),
-    refused("MCP_SANDBOX_EXTRA_CA_CERTS", Services::SANDBOX, DOCKER),
-    refused("MCP_SANDBOX_NPM_REGISTRY", Services::SANDBOX, DOCKER),
-    refused("MCP_SANDBOX_PIP_INDEX", Services::SANDBOX, DOCKER),
-    refused("MCP_AUTH_JWKS_URL", Services::PUBLIC, TOKENS),
-    refused("MCP_AUTH_ISSUER", Services::PUBLIC, TOKENS),
-    refused("MCP_AUTH_AUDIENCE", Services::PUBLIC, TOKENS),
-    refused("MCP_AUTH_REQUIRED_SCOPES", Services::PUBLIC, TOKENS),
-    refused("MCP_AUTH_PUBLIC_KEY", Services::PUBLIC, TOKENS),
-    refused("MCP_AUTH_TENANT_CLAIM", Services::PUBLIC, TOKENS),
-    unless("MCP_AUDIT_ENABLED", "false", Services::PUBLIC, AUDIT),
-    Later {
-        name: "MCP_AUDIT_FILE",
-        aliases: &["AUDIT_LOG_FILE"],
-        services: Services::PUBLIC,
-        effect: Effect::Refused,
-        part: AUDIT,
-    },
-    unused("MCP_AUDIT_MAX_EVENT_BYTES", Services::PUBLIC, AUDIT),
-    unused("MCP_AUDIT_MAX_FILE_BYTES", Services::PUBLIC, AUDIT),
-    unused("MCP_AUDIT_MAX_FILES", Services::PUBLIC, AUDIT),
-    refused("MCP_AUDIT_ON_FAILURE", Services::PUBLIC, AUDIT),
+    refused(
+        "MCP_SANDBOX_EXTRA_CA_CERTS",
+        Services::SANDBOX,
+        DEPENDENCIES,
+    ),
+    refused("MCP_SANDBOX_NPM_REGISTRY", Services::SANDBOX, DEPENDENCIES),
+    refused("MCP_SANDBOX_PIP_INDEX", Services::SANDBOX, DEPENDENCIES),
     unless(
         "MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH",
         "false",
@@ -159,9 +120,6 @@ pub(crate) const LATER: &[Later] = &[
     refused("MCP_INTERNAL_TLS_CERT", Services::SPLIT, MTLS),
     refused("MCP_INTERNAL_TLS_KEY", Services::SPLIT, MTLS),
 ];
-
-/// Flags of the Node server whose name does not follow from the variable.
-pub(crate) const ODD_FLAGS: &[(&str, &str)] = &[("docker-bin", "MCP_SANDBOX_DOCKER_BIN")];
 
 /// Sections of a configuration file that a later version brings, with the part that reads them.
 pub(crate) const LATER_SECTIONS: &[(&str, &str)] = &[

@@ -1,6 +1,7 @@
 //! The sections of the configuration: the table itself.
 
 mod access;
+mod audit;
 mod catalog;
 mod engine;
 mod http;
@@ -8,8 +9,9 @@ mod internal;
 mod process;
 
 pub use access::{AccessConfig, AuthConfig, AuthMode, GuardConfig};
-pub use catalog::{Backend, CatalogConfig};
-pub use engine::{EngineChoice, EngineConfig, PolicyConfig};
+pub use audit::{AuditConfig, AuditOnFailure};
+pub use catalog::{Backend, CatalogConfig, PostgresConfig, SynchronousCommit};
+pub use engine::{DockerConfig, EngineChoice, EngineConfig, PolicyConfig};
 pub use http::{
     HttpConfig, Profile, ProfileConfig, Transport, TransportConfig, Wiring, WiringConfig,
 };
@@ -30,9 +32,12 @@ pub const TABLE: &[(&str, &[Key])] = &[
     ("HTTP", HttpConfig::KEYS),
     ("Authentication", AuthConfig::KEYS),
     ("Administration", AccessConfig::KEYS),
+    ("Audit log", AuditConfig::KEYS),
     ("Tools", CatalogConfig::KEYS),
+    ("Postgres", PostgresConfig::KEYS),
     ("Sandbox policy", PolicyConfig::KEYS),
     ("Execution engine", EngineConfig::KEYS),
+    ("Docker", DockerConfig::KEYS),
     ("Guard", GuardConfig::KEYS),
     ("Logs", LogConfig::KEYS),
     ("Metrics and traces", TelemetryConfig::KEYS),

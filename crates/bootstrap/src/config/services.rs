@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::checks;
 use super::key::Service;
 use super::sections::{
-    AccessConfig, AuthConfig, CatalogConfig, EngineConfig, FileConfig, GuardConfig, HttpConfig,
-    LogConfig, PolicyConfig, Profile, ProfileConfig, ShutdownConfig, TelemetryConfig, Transport,
-    TransportConfig, Wiring, WiringConfig,
+    AccessConfig, AuditConfig, AuthConfig, CatalogConfig, DockerConfig, EngineConfig, FileConfig,
+    GuardConfig, HttpConfig, LogConfig, PolicyConfig, PostgresConfig, Profile, ProfileConfig,
+    ShutdownConfig, TelemetryConfig, Transport, TransportConfig, Wiring, WiringConfig,
 };
 use super::settings::Settings;
 use crate::address::ListenAddress;
@@ -82,6 +82,8 @@ pub struct PublicConfig {
     pub access: AccessConfig,
     /// The guard.
     pub guard: GuardConfig,
+    /// The audit log.
+    pub audit: AuditConfig,
 }
 
 impl PublicConfig {
@@ -95,11 +97,18 @@ impl PublicConfig {
         let auth = AuthConfig::read(settings);
         let access = AccessConfig::read(settings);
         let guard = GuardConfig::read(settings);
+        let audit = AuditConfig::read(settings);
+        checks::tokens(settings, auth.as_ref());
         if over_http {
             checks::exposure(settings, http.as_ref(), auth.as_ref());
         }
         checks::paths(settings, http.as_ref());
-        checks::admin_token(settings, access.as_ref());
+        let enterprise = profile
+            .as_ref()
+            .is_some_and(|read| read.profile == Profile::Enterprise);
+        let exposed = enterprise && over_http;
+        checks::admin_token(settings, access.as_ref(), auth.as_ref(), exposed);
+        checks::audit(settings, audit.as_ref(), enterprise);
         let request_timeout = checks::request_timeout(settings, http.as_ref(), policy);
         Some(Self {
             profile: profile?.profile,
@@ -108,7 +117,16 @@ impl PublicConfig {
             auth: auth?,
             access: access?,
             guard: guard?,
+            audit: audit?,
         })
+    }
+
+    /// Whether calls and changes are recorded: as configured, else for profile enterprise.
+    #[must_use]
+    pub fn audit_enabled(&self) -> bool {
+        self.audit
+            .enabled
+            .unwrap_or(self.profile == Profile::Enterprise)
     }
 
     fn address(&self) -> ListenAddress {
@@ -172,10 +190,14 @@ pub struct StandaloneConfig {
     pub public: PublicConfig,
     /// Where tools are kept.
     pub catalog: CatalogConfig,
+    /// The database of backend `postgres`.
+    pub postgres: PostgresConfig,
     /// What a tool may ask for.
     pub policy: PolicyConfig,
     /// What runs it.
     pub engine: EngineConfig,
+    /// The daemon of the Docker engine.
+    pub docker: DockerConfig,
 }
 
 /// Name of the MCP endpoint's listener.
@@ -198,15 +220,21 @@ impl ServiceConfig for StandaloneConfig {
         let over_http = transport.is_some_and(|decided| !decided.stdio);
         let public = PublicConfig::read(settings, policy.as_ref(), over_http);
         let catalog = CatalogConfig::read(settings);
+        let postgres = PostgresConfig::read(settings);
+        checks::database(settings, catalog.as_ref(), postgres.as_ref());
         let engine = EngineConfig::read(settings);
+        let docker = DockerConfig::read(settings);
+        checks::docker(settings, docker.as_ref());
         Some(Self {
             process: process?,
             transport: transport?,
             wiring: wiring?.wiring,
             public: public?,
             catalog: catalog?,
+            postgres: postgres?,
             policy: policy?,
             engine: engine?,
+            docker: docker?,
         })
     }
 

@@ -5,19 +5,21 @@ use std::time::Duration;
 use crate::config::choice::choice;
 use crate::config::key::{Key, Kind};
 use crate::config::section::section;
+use crate::config::value::Pem;
 use crate::secret::Secret;
 use crate::units::DurationUnit;
 
 choice! {
     /// How callers prove who they are.
     pub enum AuthMode {
-        /// What fits the address: nothing on loopback.
+        /// What fits: tokens where their keys are configured, else nothing on loopback.
         Auto = "auto",
         /// Nobody is asked.
         None = "none",
+        /// Access tokens (JWT) of an identity provider.
+        Jwt = "jwt",
     }
     later {
-        "jwt" => "tokens come with a later one",
         "apikey" => "API keys come with a later one",
         "jwt+apikey" => "tokens and API keys come with a later one",
     }
@@ -26,13 +28,45 @@ choice! {
 section! {
     /// Authentication of callers.
     pub struct AuthConfig for PUBLIC {
-        /// How callers prove who they are. `auto` asks nobody on a loopback address and refuses to
-        /// start on any other.
+        /// How callers prove who they are. `auto` means `jwt` where MCP_AUTH_JWKS_URL or
+        /// MCP_AUTH_PUBLIC_KEY is set; else it asks nobody on a loopback address and refuses to start
+        /// on any other.
         pub mode: AuthMode = Key::kept("MCP_AUTH_MODE", "auth.mode")
             .kind(Kind::Choice(AuthMode::CHOICES)).default("auto");
         /// Serves everyone who can reach an address that is not loopback, without authentication.
         pub allow_anonymous: bool = Key::added("MCP_AUTH_ALLOW_ANONYMOUS", "auth.allowAnonymous")
             .kind(Kind::Bool).default("false");
+        /// URL of the identity provider's keys (JSON Web Key Set): https, or http on a loopback
+        /// address.
+        pub jwks_url: Option<String> = Key::kept("MCP_AUTH_JWKS_URL", "auth.jwksUrl");
+        /// Public key of the identity provider, instead of a URL: PEM, RSA of at least 2,048 bits,
+        /// P-256, P-384 or Ed25519.
+        pub public_key: Option<Pem> = Key::added("MCP_AUTH_PUBLIC_KEY", "auth.publicKey")
+            .kind(Kind::Pem).or_file();
+        /// The `iss` that a token must have, exactly.
+        pub issuer: Option<String> = Key::kept("MCP_AUTH_ISSUER", "auth.issuer");
+        /// The `aud` that a token must have, or hold in its list.
+        pub audience: Option<String> = Key::kept("MCP_AUTH_AUDIENCE", "auth.audience");
+        /// Scopes that every token must hold, besides those that a request needs.
+        pub required_scopes: Vec<String> =
+            Key::kept("MCP_AUTH_REQUIRED_SCOPES", "auth.requiredScopes").kind(Kind::List);
+        /// The claim that names the caller's tenant; without it everybody is in `default`.
+        pub tenant_claim: Option<String> = Key::added("MCP_AUTH_TENANT_CLAIM", "auth.tenantClaim");
+        /// Public URL of the MCP endpoint, as RFC 9728 metadata names it to clients.
+        pub resource: Option<String> = Key::added("MCP_AUTH_RESOURCE", "auth.resource")
+            .default_note("built from the request's Host");
+    }
+}
+
+impl AuthConfig {
+    /// How callers prove who they are, with `auto` decided.
+    #[must_use]
+    pub fn decided(&self) -> AuthMode {
+        match self.mode {
+            AuthMode::Auto if self.jwks_url.is_some() || self.public_key.is_some() => AuthMode::Jwt,
+            AuthMode::Auto => AuthMode::None,
+            mode => mode,
+        }
     }
 }
 
@@ -40,8 +74,9 @@ section! {
     /// The admin token.
     pub struct AccessConfig for PUBLIC {
         /// Refuses to start without MCP_ADMIN_TOKEN.
-        pub require_token: bool = Key::kept("MCP_REQUIRE_ADMIN_TOKEN", "dynamic.requireAdminToken")
-            .kind(Kind::Bool).default("false");
+        pub require_token: Option<bool> =
+            Key::kept("MCP_REQUIRE_ADMIN_TOKEN", "dynamic.requireAdminToken")
+            .kind(Kind::Bool).default_note("true for profile enterprise over HTTP with jwt, else false");
         /// When set, every management tool needs it: in the header `x-mcp-admin-token` or as the
         /// argument `adminToken`.
         pub token: Option<Secret> = Key::kept("MCP_ADMIN_TOKEN", "dynamic.adminToken").secret();

@@ -1,5 +1,6 @@
 //! What code may use and what runs it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::choice::choice;
@@ -10,15 +11,14 @@ use crate::units::{ByteSize, DurationUnit};
 choice! {
     /// What runs the code of a tool.
     pub enum EngineChoice {
-        /// The best one that works here, which in this version is the isolate engine.
+        /// Docker where a daemon answers and an allowed image is there or can be pulled, else isolate.
         Auto = "auto",
+        /// Containers on a Docker daemon.
+        Docker = "docker",
         /// QuickJS in a locked-down child process.
         Isolate = "isolate",
         /// The Node server's word for an engine without Docker; means `isolate`.
         Node = "node",
-    }
-    later {
-        "docker" => "the Docker engine comes with a later one; use `auto` or `isolate`",
     }
 }
 
@@ -47,7 +47,8 @@ section! {
 section! {
     /// The engine and the limits of one sandbox.
     pub struct EngineConfig for SANDBOX {
-        /// What runs the code of a tool. `node` is accepted for `isolate`.
+        /// What runs the code of a tool. `auto` takes Docker where a daemon answers and an allowed image
+        /// is there or can be pulled, else isolate, and says which. `node` is accepted for `isolate`.
         pub engine: EngineChoice = Key::kept("MCP_EXECUTION_ENGINE", "sandbox.executionEngine")
             .kind(Kind::Choice(EngineChoice::CHOICES)).default("auto");
         /// Starts the isolate engine although this machine cannot build one of its walls.
@@ -89,5 +90,25 @@ impl EngineConfig {
     pub fn cpu_millis(&self) -> u32 {
         // Within the range of the key this neither loses nor overflows.
         (self.cpu_limit * 1_000.0).round() as u32
+    }
+}
+
+section! {
+    /// The Docker daemon that runs containers.
+    pub struct DockerConfig for SANDBOX {
+        /// Where the daemon is: `unix:///path` or `tcp://host:port`.
+        pub host: Option<String> = Key::kept("DOCKER_HOST", "docker.host")
+            .default_note("unix:///var/run/docker.sock");
+        /// Set to anything, the daemon is spoken to over TLS and its certificate is verified.
+        pub tls_verify: Option<String> = Key::kept("DOCKER_TLS_VERIFY", "docker.tlsVerify");
+        /// Folder with `ca.pem`, `cert.pem` and `key.pem` for TLS.
+        pub cert_path: Option<PathBuf> = Key::kept("DOCKER_CERT_PATH", "docker.certPath")
+            .kind(Kind::Path);
+        /// The daemon's runtime for containers, for example `runsc`.
+        pub runtime: Option<String> = Key::added("MCP_SANDBOX_RUNTIME", "sandbox.runtime")
+            .default_note("the daemon's default");
+        /// Accepted and not used: the Docker API is spoken directly, without a program.
+        pub docker_bin: Option<String> = Key::kept("MCP_SANDBOX_DOCKER_BIN", "sandbox.dockerBin")
+            .flag("docker-bin");
     }
 }

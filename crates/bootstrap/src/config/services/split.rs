@@ -6,8 +6,9 @@ use crate::address::ListenAddress;
 use crate::config::checks;
 use crate::config::key::Service;
 use crate::config::sections::{
-    AdminConfig, CatalogConfig, EngineConfig, ExecutorServerConfig, FleetConfig, InternalConfig,
-    PolicyConfig, RegistryClientConfig, RegistryServerConfig, SigningConfig, VerifyConfig,
+    AdminConfig, CatalogConfig, DockerConfig, EngineConfig, ExecutorServerConfig, FleetConfig,
+    InternalConfig, PolicyConfig, PostgresConfig, RegistryClientConfig, RegistryServerConfig,
+    SigningConfig, VerifyConfig,
 };
 use crate::config::settings::Settings;
 use crate::environment::Environment;
@@ -85,6 +86,8 @@ pub struct RegistryConfig {
     pub admin: ListenAddress,
     /// Where tools are kept.
     pub catalog: CatalogConfig,
+    /// The database of backend `postgres`.
+    pub postgres: PostgresConfig,
     /// What a tool may ask for.
     pub policy: PolicyConfig,
     /// The keys whose signatures are accepted; always set.
@@ -100,6 +103,8 @@ impl ServiceConfig for RegistryConfig {
         let server = RegistryServerConfig::read(settings);
         let admin = AdminConfig::read(settings).map(|admin| admin_address(settings, admin, 9464));
         let catalog = CatalogConfig::read(settings);
+        let postgres = PostgresConfig::read(settings);
+        checks::database(settings, catalog.as_ref(), postgres.as_ref());
         let policy = PolicyConfig::read(settings);
         let verify = VerifyConfig::read(settings);
         let insecure = InternalConfig::read(settings).map(|internal| internal.insecure);
@@ -112,6 +117,7 @@ impl ServiceConfig for RegistryConfig {
             listen: listen?,
             admin: admin?,
             catalog: catalog?,
+            postgres: postgres?,
             policy: policy?,
             verify: verify?,
         })
@@ -148,6 +154,8 @@ pub struct ExecutorConfig {
     pub policy: PolicyConfig,
     /// What runs it.
     pub engine: EngineConfig,
+    /// The daemon of the Docker engine.
+    pub docker: DockerConfig,
     /// The key that signs the calls by which it joins; without one it does not join.
     pub signing: SigningConfig,
     /// The keys whose signatures are accepted; always set.
@@ -165,6 +173,8 @@ impl ServiceConfig for ExecutorConfig {
         let registry = RegistryClientConfig::read(settings);
         let policy = PolicyConfig::read(settings);
         let engine = EngineConfig::read(settings);
+        let docker = DockerConfig::read(settings);
+        checks::docker(settings, docker.as_ref());
         let signing = SigningConfig::read(settings);
         let verify = VerifyConfig::read(settings);
         let insecure = InternalConfig::read(settings).map(|internal| internal.insecure);
@@ -180,6 +190,7 @@ impl ServiceConfig for ExecutorConfig {
             registry: registry?,
             policy: policy?,
             engine: engine?,
+            docker: docker?,
             signing: signing?,
             verify: verify?,
         })

@@ -76,15 +76,11 @@ fn a_platforms_port_variable_only_warns_where_it_means_nothing() {
 #[test]
 fn keys_of_later_versions_are_never_silently_ignored() {
     let text = start(
-        "--auth-jwks-url https://i/keys",
+        "--http-allowed-ips 10.0.0.0/8",
         &[
-            ("MCP_DYNAMIC_BACKEND", "postgres"),
-            ("MCP_DYNAMIC_PG_URL_FILE", "/run/pg"),
-            ("MCP_EXECUTION_ENGINE", "docker"),
-            ("MCP_AUTH_MODE", "jwt"),
-            ("MCP_AUDIT_ENABLED", "true"),
-            ("AUDIT_LOG_FILE", "a.log"),
+            ("MCP_AUTH_MODE", "apikey"),
             ("MCP_SANDBOX_SESSION_NETWORK", "bridge"),
+            ("MCP_SANDBOX_NPM_REGISTRY", "https://canary@npm"),
             ("MCP_HTTP_TLS_CERT", "cert.pem"),
             ("REDIS_URL", "redis://:canary@r"),
             ("LOG_FILE", "x.log"),
@@ -99,12 +95,11 @@ fn keys_of_later_versions_are_never_silently_ignored() {
 #[test]
 fn harmless_keys_of_later_versions_start_with_a_warning_or_nothing() {
     let loaded = start(
-        "--docker-bin docker",
+        "--sandbox-max-sessions 20",
         &[
-            ("MCP_AUDIT_ENABLED", "false"),
             ("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH", "FALSE"),
-            ("MCP_DYNAMIC_PG_SCHEMA", "dynamic_mcp"),
-            ("DOCKER_HOST", "tcp://d:1"),
+            ("MCP_SANDBOX_SESSION_NETWORK", "none"),
+            ("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH_MAX", "8"),
             ("REDIS_URL", ""),
         ],
     )
@@ -316,4 +311,50 @@ fn a_broken_dotenv_is_an_error() {
         .file(".env", "oops")
         .refused::<StandaloneConfig>();
     assert!(text.contains(".env: cannot be read: line 1"), "{text}");
+}
+
+#[test]
+fn parts_that_contradict_each_other_do_not_start() {
+    let text = start(
+        "--dynamic-pg-schema Pg_Catalog",
+        &[
+            ("MCP_DYNAMIC_PG_URL", "mysql://user:canary@db/x"),
+            ("MCP_DYNAMIC_BACKEND", "postgres"),
+            ("DOCKER_HOST", "ssh://me@far"),
+            ("MCP_AUTH_MODE", "jwt"),
+            ("MCP_AUTH_JWKS_URL", "http://issuer.example/keys"),
+            ("MCP_AUTH_RESOURCE", "ftp://mcp.example/#x"),
+            ("MCP_PROFILE", "enterprise"),
+            ("MCP_TRANSPORT", "http"),
+        ],
+    )
+    .refused::<StandaloneConfig>();
+    assert!(!text.contains("canary"), "{text}");
+    insta::assert_snapshot!(text);
+    for (name, value) in [
+        ("MCP_DYNAMIC_BACKEND", "postgres"),
+        ("MCP_DYNAMIC_PG_URL", "postgres://user:canary@db/x"),
+        ("MCP_AUTH_MODE", "jwt"),
+        ("MCP_AUTH_ISSUER", ""),
+    ] {
+        let loaded = start("", &[(name, value)]).load::<StandaloneConfig>();
+        assert_eq!(loaded.is_err(), !value.is_empty(), "{name}={value}");
+    }
+}
+
+#[test]
+fn tokens_are_asked_for_where_their_keys_are_named() {
+    let tokens = [
+        ("MCP_AUTH_JWKS_URL", "https://issuer.example/keys"),
+        ("MCP_AUTH_ISSUER", "https://issuer.example/"),
+        ("MCP_AUTH_AUDIENCE", "dynamic-mcp"),
+    ];
+    let mut variables = tokens.to_vec();
+    variables.push(("MCP_HOST", "0.0.0.0"));
+    variables.push(("MCP_TRANSPORT", "http"));
+    let loaded = start("", &variables).standalone();
+    assert_eq!(loaded.config.public.auth.decided(), AuthMode::Jwt);
+    variables.push(("MCP_AUTH_MODE", "none"));
+    let text = start("", &variables).refused::<StandaloneConfig>();
+    assert!(text.contains("MCP_HOST"), "{text}");
 }

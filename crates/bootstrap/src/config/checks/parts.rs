@@ -1,0 +1,155 @@
+//! Contradictions between the keys of the database, the Docker daemon, the identity provider and
+//! the audit log.
+
+use serde_json::Value as Json;
+use url::Url;
+
+use crate::address::is_loopback;
+use crate::config::sections::{
+    AuditConfig, AuthConfig, AuthMode, Backend, CatalogConfig, DockerConfig, PostgresConfig,
+};
+use crate::config::settings::Settings;
+
+/// Postgres truncates longer names without a word.
+const LONGEST_SCHEMA: usize = 63;
+
+pub(crate) fn database(
+    settings: &mut Settings,
+    catalog: Option<&CatalogConfig>,
+    postgres: Option<&PostgresConfig>,
+) {
+    let (Some(catalog), Some(postgres)) = (catalog, postgres) else {
+        return;
+    };
+    let schema = postgres.schema.as_str();
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let named = schema.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && schema.chars().all(plain)
+        && schema.len() <= LONGEST_SCHEMA;
+    if !named || schema.starts_with("pg_") || schema == "information_schema" {
+        settings.refuse(
+            "MCP_DYNAMIC_PG_SCHEMA",
+            "is not 1-63 lower-case letters, digits and `_` that start with a letter or `_` and not \
+             with `pg_`",
+            "set it to a name like dynamic_mcp",
+        );
+    }
+    match (&postgres.url, catalog.backend) {
+        (None, Backend::Postgres) => settings.refuse(
+            "MCP_DYNAMIC_BACKEND",
+            "needs MCP_DYNAMIC_PG_URL, which is not set",
+            "set MCP_DYNAMIC_PG_URL or MCP_DYNAMIC_PG_URL_FILE to \
+             postgres://user:password@host:5432/database",
+        ),
+        (Some(url), Backend::Postgres) => {
+            let known = |url: &Url| {
+                matches!(url.scheme(), "postgres" | "postgresql") && url.path().len() > 1
+            };
+            if !Url::parse(url.expose()).is_ok_and(|url| known(&url)) {
+                settings.refuse(
+                    "MCP_DYNAMIC_PG_URL",
+                    "is not the URL of a Postgres database",
+                    "set it to postgres://user:password@host:5432/database",
+                );
+            }
+        }
+        (Some(_), Backend::Sqlite | Backend::File) => settings.refuse(
+            "MCP_DYNAMIC_PG_URL",
+            format!(
+                "is set, but with MCP_DYNAMIC_BACKEND={} no Postgres is used",
+                catalog.backend
+            ),
+            "set MCP_DYNAMIC_BACKEND=postgres, or unset MCP_DYNAMIC_PG_URL",
+        ),
+        (None, Backend::Sqlite | Backend::File) => {}
+    }
+}
+
+pub(crate) fn docker(settings: &mut Settings, docker: Option<&DockerConfig>) {
+    let Some(docker) = docker else { return };
+    let Some(host) = docker.host.as_deref() else {
+        return;
+    };
+    let known = ["unix://", "tcp://", "http://", "https://"];
+    if !known.iter().any(|scheme| host.starts_with(scheme)) {
+        settings.refuse(
+            "DOCKER_HOST",
+            "is not the address of a Docker daemon that can be used here",
+            "set it to unix:///path or tcp://host:port (with DOCKER_TLS_VERIFY=1 for TLS)",
+        );
+    }
+}
+
+pub(crate) fn tokens(settings: &mut Settings, auth: Option<&AuthConfig>) {
+    let Some(auth) = auth else { return };
+    if auth.decided() != AuthMode::Jwt {
+        if auth.jwks_url.is_some() || auth.public_key.is_some() {
+            settings.warnings.push(format!(
+                "MCP_AUTH_MODE={}: the keys of the identity provider are not used, and nobody is \
+                 asked for a token",
+                auth.mode
+            ));
+        }
+        return;
+    }
+    match (&auth.jwks_url, &auth.public_key) {
+        (None, None) => settings.refuse(
+            "MCP_AUTH_MODE",
+            "needs the keys of an identity provider, and none are named",
+            "set MCP_AUTH_JWKS_URL, or MCP_AUTH_PUBLIC_KEY",
+        ),
+        (Some(_), Some(_)) => settings.refuse(
+            "MCP_AUTH_PUBLIC_KEY",
+            "is set beside MCP_AUTH_JWKS_URL",
+            "keep one of them",
+        ),
+        (Some(url), None) => jwks_url(settings, url),
+        (None, Some(_)) => {}
+    }
+    for (name, value) in [
+        ("MCP_AUTH_ISSUER", &auth.issuer),
+        ("MCP_AUTH_AUDIENCE", &auth.audience),
+    ] {
+        if value.is_none() {
+            settings.refuse(
+                name,
+                "must be set: without it tokens made for others would be accepted here",
+                format!("set {name} to what the tokens of your identity provider hold"),
+            );
+        }
+    }
+    if let Some(resource) = &auth.resource {
+        let usable = Url::parse(resource).is_ok_and(|url| {
+            matches!(url.scheme(), "https" | "http") && url.has_host() && url.fragment().is_none()
+        });
+        if !usable {
+            settings.refuse(
+                "MCP_AUTH_RESOURCE",
+                "is not an http(s) URL without a fragment",
+                "set it to the URL by which clients reach the MCP endpoint",
+            );
+        }
+    }
+}
+
+/// Keys that come over plain HTTP can be replaced on the way, and with them every token.
+fn jwks_url(settings: &mut Settings, url: &str) {
+    let safe = Url::parse(url).is_ok_and(|url| match (url.scheme(), url.host_str()) {
+        ("https", Some(_)) => true,
+        ("http", Some(host)) => is_loopback(host.trim_matches(['[', ']'])),
+        _ => false,
+    });
+    if !safe {
+        settings.refuse(
+            "MCP_AUTH_JWKS_URL",
+            "is not an https URL (http is for loopback addresses only)",
+            "set it to the jwks_uri of your identity provider",
+        );
+    }
+}
+
+pub(crate) fn audit(settings: &mut Settings, audit: Option<&AuditConfig>, enterprise: bool) {
+    let Some(audit) = audit else { return };
+    let enabled = audit.enabled.unwrap_or(enterprise);
+    settings.derived("MCP_AUDIT_ENABLED", Json::from(enabled));
+}
