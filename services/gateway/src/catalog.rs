@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use domain::{CatalogChange, CatalogVersion, Result, TenantId, ToolName, ToolRecord, ToolSpec};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -164,19 +165,22 @@ impl Catalogue {
         }
     }
 
-    /// Takes a batch of the feed over.
+    /// Takes a batch of the feed over. Gives back when those of its changes were made that the
+    /// snapshot followed as they came, not as a part of a whole catalogue.
     ///
     /// # Errors
     /// `internal` as [`Entry::new`].
-    fn apply(&self, changes: Vec<CatalogChange>) -> Result<()> {
+    fn apply(&self, changes: Vec<CatalogChange>) -> Result<Vec<Timestamp>> {
         let steps = changes
             .into_iter()
             .map(prepare)
             .collect::<Result<Vec<_>>>()?;
         let mut touched = Touched::new();
         let mut synced = false;
+        let mut followed = Vec::new();
         let mut writer = self.writer.lock();
         for step in steps {
+            let following = writer.staging.is_none() && writer.synced > CatalogVersion::default();
             let Writer { live, staging, .. } = &mut *writer;
             let mut unseen = Touched::new();
             let (books, seen) = match staging {
@@ -185,7 +189,12 @@ impl Catalogue {
             };
             match step {
                 Step::Reset => writer.staging = Some(Books::default()),
-                Step::Put(entry) => books.put(&entry, seen),
+                Step::Put(entry) => {
+                    if following {
+                        followed.push(entry.record.updated_at);
+                    }
+                    books.put(&entry, seen);
+                }
                 Step::Remove(tenant, name, version) => {
                     books.remove(&tenant, &name, version, seen);
                 }
@@ -209,7 +218,7 @@ impl Catalogue {
             self.status.lock().last_sync = Some(Instant::now());
             self.first_sync.send_replace(true);
         }
-        Ok(())
+        Ok(followed)
     }
 
     fn publish(&self, writer: &mut Writer, touched: &Touched) {

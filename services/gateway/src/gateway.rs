@@ -74,7 +74,11 @@ impl Gateway {
         let catalogue = Arc::new(Catalogue::default());
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        tasks.spawn(Arc::clone(&catalogue).follow(Arc::clone(&catalog), stop.clone()));
+        tasks.spawn(Arc::clone(&catalogue).follow(
+            Arc::clone(&catalog),
+            Arc::clone(&metrics),
+            stop.clone(),
+        ));
         let seen = Arc::downgrade(&catalogue);
         metrics.on_scrape(move |metrics| {
             if let Some(catalogue) = seen.upgrade() {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use domain::{CallContext, Catalog, Error, Result};
 use futures::StreamExt;
+use jiff::Timestamp;
+use telemetry::Metrics;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +29,7 @@ impl Catalogue {
     pub(crate) async fn follow(
         self: Arc<Self>,
         catalog: Arc<dyn Catalog>,
+        metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) {
         let mut pause = PAUSES.0;
@@ -35,7 +38,7 @@ impl Catalogue {
             let before = self.status().last_sync;
             let broken = tokio::select! {
                 () = stop.cancelled() => return,
-                broken = self.follow_once(&*catalog) => broken,
+                broken = self.follow_once(&*catalog, &metrics) => broken,
             };
             self.status.lock().connected = false;
             let synced = self.status().last_sync != before;
@@ -56,14 +59,14 @@ impl Catalogue {
         }
     }
 
-    async fn follow_once(&self, catalog: &dyn Catalog) -> Error {
-        match self.follow_to_the_end(catalog).await {
+    async fn follow_once(&self, catalog: &dyn Catalog, metrics: &Metrics) -> Error {
+        match self.follow_to_the_end(catalog, metrics).await {
             Ok(()) => Error::unavailable("registry"),
             Err(error) => error,
         }
     }
 
-    async fn follow_to_the_end(&self, catalog: &dyn Catalog) -> Result<()> {
+    async fn follow_to_the_end(&self, catalog: &dyn Catalog, metrics: &Metrics) -> Result<()> {
         let since = {
             let mut writer = self.writer.lock();
             // Half of a whole catalogue is of no use: the next feed starts from what was complete.
@@ -85,7 +88,12 @@ impl Catalogue {
                     Err(error) => end = Some(error),
                 }
             }
-            self.apply(changes)?;
+            let now = Timestamp::now();
+            for made_at in self.apply(changes)? {
+                // Clocks of two machines differ: a change from the future came at once.
+                let lag = now.duration_since(made_at).as_secs_f64();
+                metrics.catalogue_lag.observe(lag.max(0.0));
+            }
             match end {
                 Some(error) => return Err(error),
                 None => self.status.lock().connected = true,

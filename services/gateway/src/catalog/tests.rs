@@ -293,8 +293,17 @@ async fn a_feed_that_breaks_or_falls_silent_is_opened_again_from_where_it_was() 
     let catalogue = Arc::new(Catalogue::default());
     assert!(catalogue.is_stale() && !catalogue.has_synced());
     let stop = CancellationToken::new();
-    let following =
-        Arc::clone(&catalogue).follow(Arc::clone(&registry) as Arc<dyn Catalog>, stop.clone());
+    let build = telemetry::BuildInfo {
+        service: "gateway",
+        version: "0",
+        commit: "unknown",
+    };
+    let metrics = Arc::new(telemetry::Metrics::new(build).unwrap());
+    let following = Arc::clone(&catalogue).follow(
+        Arc::clone(&registry) as Arc<dyn Catalog>,
+        Arc::clone(&metrics),
+        stop.clone(),
+    );
     let mut following = Box::pin(following);
     tokio::select! {
         () = &mut following => panic!("it goes on for ever"),
@@ -307,6 +316,11 @@ async fn a_feed_that_breaks_or_falls_silent_is_opened_again_from_where_it_was() 
     );
     assert_eq!(held(&catalogue), pairs(&[("d.d", 1)]));
     assert!(catalogue.has_synced());
+    let lags = metrics.catalogue_lag.get_sample_count();
+    assert_eq!(
+        lags, 2,
+        "`b.b` each time it came; whole catalogues have no lag"
+    );
     // The last feed says nothing at all.
     tokio::select! {
         () = &mut following => panic!("it goes on for ever"),
