@@ -1,5 +1,6 @@
 //! What accompanies every call from hop to hop.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ pub struct CallContext {
     pub budget: Duration,
     /// The trace to go on with.
     pub trace: TraceContext,
+    /// The address that the request came from, for the audit log; `None` for a local pipe, and
+    /// behind the gateway.
+    pub source: Option<IpAddr>,
 }
 
 impl CallContext {
@@ -52,6 +56,7 @@ impl CallContext {
             principal,
             budget,
             trace: TraceContext::default(),
+            source: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! [`authorize`](principal::authorize) function, the closed list of [`ErrorCode`]s and the two
 //! ports that carry every call: [`Catalog`] (what is this tool?) and [`Runner`] (run it).
 
+pub mod audit;
 pub mod call;
 pub mod catalog;
 pub mod dependency;

@@ -120,6 +120,7 @@ pub(crate) fn context<Q>(method: &Method, request: &Request<Q>) -> Result<(CallC
             traceparent: Some(trace.traceparent().to_owned()),
             tracestate: trace.tracestate().map(str::to_owned),
         }),
+        source: None,
     };
     Ok((context, span))
 }

@@ -39,6 +39,7 @@ impl Origin {
                 .saturating_duration_since(Instant::now())
                 .max(MIN_BUDGET),
             trace: self.trace.clone(),
+            source: None,
         }
     }
 }
