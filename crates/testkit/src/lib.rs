@@ -9,8 +9,10 @@ mod runner;
 
 pub mod conformance;
 pub mod http;
+pub mod issuer;
 pub mod keys;
 pub mod mcp;
+pub mod postgres;
 pub mod process;
 pub use build::{call, context, draft, outcome, raw, spec};
 pub use catalog::FakeCatalog;
