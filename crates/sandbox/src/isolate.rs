@@ -11,7 +11,6 @@ mod probe;
 mod spawn;
 mod usage;
 mod verdict;
-mod wire;
 
 use std::borrow::Cow;
 use std::io;
@@ -34,7 +33,7 @@ use self::call::Running;
 use self::child::Wall;
 use self::pool::Pool;
 use self::spawn::Spawner;
-use self::wire::JobHead;
+use crate::wire::{self, JobHead};
 use crate::{Engine, EngineStatus, Execution, Job, WallStatus, execution};
 
 /// How an isolate engine is set up.

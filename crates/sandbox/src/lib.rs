@@ -8,6 +8,9 @@ pub mod docker;
 mod engine;
 mod execution;
 pub mod isolate;
+mod output;
+mod verdict;
+mod wire;
 
 pub use engine::{Engine, EngineStatus, Job, Slot, WallStatus};
 pub use execution::{Execution, ExecutionSink, execution};

@@ -19,7 +19,7 @@ use self::outbox::{Outbox, read_frame};
 pub(super) use self::prelude::compile as compile_prelude;
 pub(super) use self::walls::Wall;
 use self::walls::Walls;
-use super::wire::{FromChild, Ready, Spent, ToChild, decode_job};
+use crate::wire::{FromChild, Ready, Spent, ToChild, decode_job};
 
 /// First argument of a child.
 pub(super) const CHILD_ARGUMENT: &str = "--isolate-child";

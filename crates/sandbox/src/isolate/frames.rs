@@ -5,7 +5,7 @@ use std::io;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::wire::{FRAME_HEAD, FromChild, NO_CALL, Nonce};
+use crate::wire::{FRAME_HEAD, FromChild, NO_CALL, Nonce};
 
 /// What is read at once, in bytes.
 const CHUNK: usize = 16_384;
@@ -73,7 +73,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::head_from_child;
+    use crate::wire::head_from_child;
     use super::*;
 
     const NONCE: Nonce = [7; 16];

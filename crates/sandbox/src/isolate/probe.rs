@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::child::Wall;
 use super::spawn::Spawner;
-use super::wire::{Finding, FromChild, NO_CALL};
+use crate::wire::{Finding, FromChild, NO_CALL};
 use crate::WallStatus;
 
 /// How long the probe may take.

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::child::{CHILD_ARGUMENT, Wall};
 use super::frames::Frames;
-use super::wire::{self, FromChild, NO_CALL, Ready, ToChild};
+use crate::wire::{self, FromChild, NO_CALL, Ready, ToChild};
 
 /// Starts that may wait for the thread.
 const QUEUE: usize = 256;

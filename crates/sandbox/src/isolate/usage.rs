@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::wire::Spent;
+use crate::wire::Spent;
 
 /// Ticks of a second in `/proc/<pid>/stat`: 100 on every Linux that Rust supports.
 const MICROS_OF_A_TICK: u64 = 10_000;

@@ -1,44 +1,17 @@
 //! What the end of a child means for the caller.
 
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
 
 use domain::error::ErrorCode;
 use domain::runner::Failure;
 use nix::sys::signal::Signal;
 
 use super::spawn::Ended;
-use super::wire::{Cause, Thrown};
+use crate::verdict::failure;
 
 /// What Rust's runtime writes before it aborts because memory was refused. Code in a sandbox cannot
 /// write there.
 const REFUSED_MEMORY: &str = "memory allocation of ";
-
-pub(super) fn failure(code: ErrorCode, message: impl Into<String>) -> Failure {
-    Failure {
-        code,
-        message: message.into(),
-        may_have_run: false,
-    }
-}
-
-/// The code's own failure, as the child reported it.
-pub(super) fn of_thrown(thrown: Thrown) -> Failure {
-    let code = match thrown.cause {
-        Cause::Threw => ErrorCode::ToolFailed,
-        Cause::OutOfMemory => ErrorCode::OutOfMemory,
-        Cause::TooLarge => ErrorCode::OutputTooLarge,
-    };
-    failure(code, thrown.message)
-}
-
-pub(super) fn of_deadline(timeout: Duration) -> Failure {
-    let millis = timeout.as_millis();
-    failure(
-        ErrorCode::Timeout,
-        format!("the code ran longer than its {millis} ms and was stopped"),
-    )
-}
 
 /// A child that ended without a report.
 pub(super) fn of_end(ended: &Ended, memory_bytes: u64, cpu_seconds: u64) -> Failure {

@@ -15,7 +15,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
 use super::outbox::Outbox;
 use super::walls::{MEMORY_OVERHEAD, OPEN_FILES, Wall, Walls};
-use crate::isolate::wire::{Finding, FromChild};
+use crate::wire::{Finding, FromChild};
 
 type Attempt<'a> = (&'static str, Box<dyn Fn() -> Result<String, String> + 'a>);
 

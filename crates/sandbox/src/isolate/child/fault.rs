@@ -3,7 +3,8 @@
 use rquickjs::{Ctx, Error, Object, Runtime, Value};
 
 use super::guest::{FILE_NAME, HEAD};
-use crate::isolate::wire::Cause;
+use crate::output::well_formed;
+use crate::wire::Cause;
 
 /// Longest error text, in bytes.
 const MAX_MESSAGE: usize = 8_192;
@@ -247,64 +248,10 @@ pub(super) fn encode<'js>(
     Ok(Some(json))
 }
 
-/// JSON whose escapes name no lone surrogate. `JSON.stringify` writes pairs as they are and escapes
-/// lone ones, which most readers of JSON refuse.
-pub(super) fn well_formed(json: String) -> String {
-    if !json.contains("\\ud") {
-        return json;
-    }
-    let mut out = String::with_capacity(json.len());
-    let mut rest = json.as_str();
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        let escape = &rest[at..];
-        let surrogate = escape.starts_with("\\ud")
-            && escape
-                .as_bytes()
-                .get(3)
-                .is_some_and(|digit| b"89abcdef".contains(digit));
-        let (text, length) = if surrogate {
-            ("\\ufffd", 6)
-        } else {
-            (&escape[..2.min(escape.len())], 2)
-        };
-        out.push_str(text);
-        rest = escape.get(length..).unwrap_or_default();
-    }
-    out.push_str(rest);
-    out
-}
-
 fn clip(mut text: String, bytes: usize) -> String {
     if text.len() > bytes {
         text.truncate(text.floor_char_boundary(bytes));
         text.push_str("...");
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lone_surrogates_are_replaced_and_nothing_else() {
-        let same = [
-            r#""a\\ud800""#,
-            r#""\ud7ff""#,
-            r#"{"\"":"\n"}"#,
-            "\"\u{1f600}\"",
-        ];
-        for json in same {
-            assert_eq!(well_formed(json.to_owned()), json);
-        }
-        assert_eq!(
-            well_formed(r#""x\ud800y\\\udfff""#.to_owned()),
-            r#""x\ufffdy\\\ufffd""#
-        );
-        assert_eq!(
-            well_formed(r#"["\ud83d","\\"]"#.to_owned()),
-            r#"["\ufffd","\\"]"#
-        );
-    }
 }

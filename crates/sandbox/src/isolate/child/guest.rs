@@ -10,7 +10,7 @@ use super::fault::{self, Fault};
 use super::host::{self, Host};
 use super::outbox::{Outbox, read_frame, wait_for_frame};
 use super::prelude;
-use crate::isolate::wire::{FromChild, JobHead, Thrown, ToChild};
+use crate::wire::{FromChild, JobHead, Thrown, ToChild};
 
 /// Stack that JavaScript may use, in bytes; beyond it a RangeError is thrown.
 const STACK_BYTES: usize = 4 << 20;

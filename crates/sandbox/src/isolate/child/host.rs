@@ -9,10 +9,11 @@ use rquickjs::prelude::{Func, Opt};
 use rquickjs::{Ctx, Exception, Object, Persistent, Promise, Result, TypedArray, Value};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::fault::{self, Fault, well_formed};
+use super::fault::{self, Fault};
 use super::outbox::Outbox;
 use super::timers::Timers;
-use crate::isolate::wire;
+use crate::output::well_formed;
+use crate::wire;
 
 /// Most rejections without a handler that are kept; more than one is a failure anyway.
 const MAX_REJECTIONS: usize = 64;

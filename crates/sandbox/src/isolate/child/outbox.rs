@@ -7,7 +7,7 @@ use domain::runner::LogLevel;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::stdio::{stdin, stdout};
 
-use crate::isolate::wire::{self, FromChild, JobHead, Nonce, ToChild};
+use crate::wire::{self, FromChild, JobHead, Nonce, ToChild};
 
 /// Most lines, log messages and progress reports of one call. Each costs more than its text.
 const MAX_MESSAGES: u32 = 10_000;

@@ -1,0 +1,101 @@
+// --- ctx ---
+
+const finite = (name, value) => {
+  if (typeof value !== 'number' || !isFinite(value)) {
+    throw new TypeErrorOf(`ctx.progress: ${name} must be a finite number`);
+  }
+  return value;
+};
+
+const makeContext = (head, controller) => freeze({
+  tool: freeze({ name: head.tool, revision: head.revision }),
+  requestId: head.requestId,
+  deadline: now() + head.leftMs,
+  clientCapabilities: head.clientCapabilities,
+  signal: controller.signal,
+  log(level, data) {
+    const at = typeof level === 'string' ? levelOf[level] : undefined;
+    if (at === undefined) throw new TypeErrorOf(`ctx.log: the level must be one of ${LEVEL_NAMES}`);
+    const json = stringify(data);
+    if (json === undefined) throw new TypeErrorOf('ctx.log: the data must be JSON');
+    if (at >= leastLevel) {
+      const bytes = bytesOf(json);
+      if (admit(bytes.length)) send(LOG, bytes, at);
+    }
+    return resolved();
+  },
+  progress(progress, total, message) {
+    finite('progress', progress);
+    const of = total === undefined || total === null ? null : finite('total', total);
+    const word = message === undefined || message === null ? null : stringify(wellFormed(`${message}`));
+    // MCP wants it to grow; a report that does not is not one.
+    if (wantsProgress && progress > lastProgress) {
+      lastProgress = progress;
+      const bytes = bytesOf(`{"progress":${progress},"total":${of},"message":${word}}`);
+      if (admit(bytes.length)) send(PROGRESS, bytes);
+    }
+    return resolved();
+  },
+});
+
+// --- Running the code ---
+
+const OPENING = '(async function run(args, ctx) {';
+
+const compile = (code) => {
+  const script = new Script(`${OPENING}${code}\n})`, {
+    filename: 'tool.js',
+    // Columns of the first line are the author's too.
+    columnOffset: -OPENING.length,
+    importModuleDynamically: loader ?? ((name) => import(name)),
+  });
+  return runHere(script);
+};
+
+// V8 tells the place of a syntax error by an arrow above the stack.
+const syntaxError = (error) => {
+  const stack = property(error, 'stack') ?? '';
+  let place = slice(stack, 0, indexOf(stack, '\n'));
+  const lines = stack.split('\n', 4);
+  if (lines[2] !== undefined && lines[2].includes('^')) {
+    let column = lines[2].indexOf('^') + 1;
+    if (place === 'tool.js:1' && lines[1].startsWith(OPENING)) column -= OPENING.length;
+    place += `:${column}`;
+  }
+  const message = `${property(error, 'message')}${place.startsWith('tool.js:') ? ` (${place})` : ''}`;
+  fail(clip(message), clip(`SyntaxError: ${message}`));
+};
+
+const drive = async (head, args, code) => {
+  const controller = new AbortControllerOf();
+  cancel = () => abort(controller, new DOMExceptionOf('The call was cancelled', 'AbortError'));
+  callSignal = controller.signal;
+  const context = makeContext(head, controller);
+  let run;
+  try {
+    run = compile(code);
+  } catch (error) {
+    return syntaxError(error);
+  }
+  let value;
+  try {
+    value = await run(args, context);
+  } catch (error) {
+    return failWith(error);
+  }
+  // What nobody caught in this turn is known after it.
+  await new PromiseOf((done) => { later(done); });
+  return finish(value, head.maxOutputBytes);
+};
+
+let cancel = () => {};
+let callSignal;
+const dependants = () => {
+  for (const symbol of Object.getOwnPropertySymbols(callSignal)) {
+    if (symbol.description === 'kDependantSignals') return callSignal[symbol]?.size > 0;
+  }
+  return false;
+};
+const waitsForSignal = () =>
+  getEventListeners(callSignal, 'abort').length > 0 || callSignal.onabort !== null || dependants();
+

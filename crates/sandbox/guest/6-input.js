@@ -1,0 +1,119 @@
+// --- The input: one call, then perhaps that it is cancelled ---
+
+const input = new net.Socket({ fd: 0, readable: true, writable: false });
+let chunks = [], held = 0, wanted = 5, working = false;
+
+const received = (kind, payload) => {
+  if (kind === TO_CANCEL && working) return cancel();
+  // Anything else than one call: not the engine.
+  if (kind !== TO_JOB || working) return exit(71);
+  return work(payload);
+};
+
+const take = () => {
+  while (held >= wanted) {
+    const all = chunks.length === 1 ? chunks[0] : concat(chunks);
+    chunks = [all];
+    const length = readU32(all, 0);
+    if (length < 1 || length > LARGEST_FRAME) return exit(71);
+    wanted = 4 + length;
+    if (held < wanted) return undefined;
+    const payload = view(all, 5, wanted);
+    const rest = view(all, wanted);
+    chunks = rest.length > 0 ? [rest] : [];
+    held = rest.length;
+    wanted = 5;
+    received(all[4], payload);
+  }
+  return undefined;
+};
+input.on('data', (chunk) => {
+  push(chunks, chunk);
+  held += chunk.length;
+  take();
+});
+// The engine is gone: so is the reason to be.
+input.on('end', () => exit(0));
+input.on('error', () => exit(0));
+
+const deadMan = startTimer(() => exit(0), options.maxAgeMs);
+
+const work = (payload) => {
+  const headLength = readU32(payload, 0);
+  const head = parse(utf8(payload, 4, 4 + headLength));
+  const argsLength = readU32(payload, 4 + headLength);
+  const codeAt = 8 + headLength + argsLength;
+  const args = parse(utf8(payload, 8 + headLength, codeAt));
+  const code = utf8(payload, codeAt);
+  nonce = apply(bufferFrom, BufferOf, [head.nonce, 'hex']);
+  bytesLeft = head.maxOutputBytes;
+  messagesLeft = MAX_MESSAGES;
+  leastLevel = head.logLevel === null ? Infinity : levelOf[head.logLevel];
+  wantsProgress = head.wantsProgress;
+  lastProgress = -Infinity;
+  working = true;
+  stopTimer(deadMan);
+  send(STARTED, allocUnsafe(0));
+  input.unref();
+  unref(startTimer(() => exit(0), head.leftMs + options.marginMs));
+  cpuBefore = cpuMicros();
+  killsBefore = kills();
+  drive(head, args, code);
+};
+
+// --- Ends that are none of the code's own returning ---
+
+const on = (name, handler) => process.on(name, handler);
+on('uncaughtException', (error) => { if (working) failWith(error); else exit(72); });
+on('unhandledRejection', (reason) => { if (working) failWith(reason); else exit(72); });
+on('beforeExit', () => {
+  if (ended) return;
+  let waits = false;
+  try { waits = waitsForSignal(); } catch { /* then it does not */ }
+  if (waits) { input.ref(); return; }
+  fail('the promise that the code returned can never settle: nothing that it waits for is left');
+});
+on('exit', (code) => {
+  if (working) fail(`the code ended its own process (exit code ${typeof code === 'number' ? code : 0}) before it returned`);
+});
+
+// --- The globals as the code finds them, then one call for practice, then the real one ---
+
+for (const name of ['require', 'module', 'exports', '__filename', '__dirname', ...builtinModules]) {
+  if (name !== 'console' && name !== 'process') delete globalThis[name];
+}
+const define = (name, value) =>
+  Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
+define('crypto', webcrypto);
+define('require', createRequire(`${process.cwd()}/tool.js`));
+process.argv = ['node'];
+process.execArgv = [];
+delete process._eval;
+for (const name of Object.keys(process.env)) {
+  if (!options.env.includes(name)) delete process.env[name];
+}
+
+const practise = async () => {
+  const head = {
+    nonce: '00'.repeat(16), tool: 'x', revision: null, requestId: 'x', leftMs: 1000,
+    maxOutputBytes: 65536, logLevel: null, wantsProgress: false, clientCapabilities: null,
+  };
+  bytesLeft = head.maxOutputBytes;
+  messagesLeft = 10;
+  parse(stringify(head));
+  await drive(head, {}, 'console.log("%s", 1, {a: [2]}); await import("os"); return {a: [1, "é", null]}');
+  // Node warns of the loader when it is used first.
+  await new PromiseOf((done) => { later(done); });
+  concat([frame(VALUE, bytesOf('1')), frame(SPENT, bytesOf(spent()))]);
+  describe(new Error('x'));
+  readU32(bytesOf('four'), 0);
+  // Node puts it back once a script that was given by argument is through.
+  delete globalThis.module;
+  ended = false;
+  truncated = false;
+  cancel = () => {};
+  silent = false;
+  send(READY, allocUnsafe(0));
+};
+practise().catch(() => exit(73));
+})();
