@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::key::Service;
 use super::sections::{
-    AccessConfig, AuthConfig, AuthMode, FleetConfig, HttpConfig, LogConfig, PolicyConfig,
-    RegistryClientConfig, SigningConfig, TelemetryConfig, VerifyConfig,
+    AccessConfig, Admission, AuthConfig, AuthMode, FleetConfig, HttpConfig, LogConfig,
+    PolicyConfig, RegistryClientConfig, SigningConfig, TelemetryConfig, VerifyConfig,
 };
 use super::settings::Settings;
 use crate::address::{ListenAddress, is_loopback};
@@ -25,19 +26,25 @@ const EXAMPLE_TOKENS: &[&str] = &["change-me", "changeme"];
 /// Paths of the public port that are taken.
 const FIXED_PATHS: &[&str] = &["/", "/livez", "/readyz", "/metrics"];
 
-pub(super) fn exposure(
+/// How callers are let in. `None` together with a recorded problem: an address that others reach,
+/// and nothing that tells them apart.
+pub(super) fn admission(
     settings: &mut Settings,
+    service: Service,
     http: Option<&HttpConfig>,
     auth: Option<&AuthConfig>,
-) {
-    let (Some(http), Some(auth)) = (http, auth) else {
-        return;
-    };
-    let proven = auth.decided() == AuthMode::Jwt;
-    if is_loopback(&http.host) || auth.allow_anonymous || proven {
-        return;
+) -> Option<Admission> {
+    let (http, auth) = (http?, auth?);
+    if auth.decided() == AuthMode::Jwt {
+        return Some(Admission::Tokens);
+    }
+    if is_loopback(&http.host) || auth.allow_anonymous {
+        return Some(Admission::Everyone);
     }
     let mode = auth.mode;
+    if mode == AuthMode::Auto && service == Service::Standalone {
+        return Some(Admission::FirstKey);
+    }
     settings.refuse(
         "MCP_HOST",
         format!(
@@ -47,6 +54,7 @@ pub(super) fn exposure(
         "set MCP_AUTH_MODE=jwt with MCP_AUTH_JWKS_URL, MCP_AUTH_ISSUER and MCP_AUTH_AUDIENCE, or \
          MCP_HOST=127.0.0.1, or MCP_AUTH_ALLOW_ANONYMOUS=true to serve everyone",
     );
+    None
 }
 
 pub(super) fn paths(settings: &mut Settings, http: Option<&HttpConfig>) {

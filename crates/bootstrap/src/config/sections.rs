@@ -8,7 +8,7 @@ mod http;
 mod internal;
 mod process;
 
-pub use access::{AccessConfig, AuthConfig, AuthMode, GuardConfig};
+pub use access::{AccessConfig, Admission, AuthConfig, AuthMode, GuardConfig};
 pub use audit::{AuditConfig, AuditOnFailure};
 pub use catalog::{Backend, CatalogConfig, PostgresConfig, SynchronousCommit};
 pub use engine::{DockerConfig, EngineChoice, EngineConfig, PolicyConfig};

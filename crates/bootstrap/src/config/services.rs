@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::checks;
 use super::key::Service;
 use super::sections::{
-    AccessConfig, AuditConfig, AuthConfig, CatalogConfig, DockerConfig, EngineConfig, FileConfig,
-    GuardConfig, HttpConfig, LogConfig, PolicyConfig, PostgresConfig, Profile, ProfileConfig,
-    ShutdownConfig, TelemetryConfig, Transport, TransportConfig, Wiring, WiringConfig,
+    AccessConfig, Admission, AuditConfig, AuthConfig, CatalogConfig, DockerConfig, EngineConfig,
+    FileConfig, GuardConfig, HttpConfig, LogConfig, PolicyConfig, PostgresConfig, Profile,
+    ProfileConfig, ShutdownConfig, TelemetryConfig, Transport, TransportConfig, Wiring,
+    WiringConfig,
 };
 use super::settings::Settings;
 use crate::address::ListenAddress;
@@ -78,6 +79,8 @@ pub struct PublicConfig {
     pub request_timeout: Duration,
     /// Authentication.
     pub auth: AuthConfig,
+    /// How callers are let in; over stdio whoever started the program.
+    pub admission: Admission,
     /// The admin token.
     pub access: AccessConfig,
     /// The guard.
@@ -89,6 +92,7 @@ pub struct PublicConfig {
 impl PublicConfig {
     fn read(
         settings: &mut Settings,
+        service: Service,
         policy: Option<&PolicyConfig>,
         over_http: bool,
     ) -> Option<Self> {
@@ -99,9 +103,11 @@ impl PublicConfig {
         let guard = GuardConfig::read(settings);
         let audit = AuditConfig::read(settings);
         checks::tokens(settings, auth.as_ref());
-        if over_http {
-            checks::exposure(settings, http.as_ref(), auth.as_ref());
-        }
+        let admission = if over_http {
+            checks::admission(settings, service, http.as_ref(), auth.as_ref())
+        } else {
+            Some(Admission::Everyone)
+        };
         checks::paths(settings, http.as_ref());
         let enterprise = profile
             .as_ref()
@@ -115,6 +121,7 @@ impl PublicConfig {
             http: http?,
             request_timeout: request_timeout?,
             auth: auth?,
+            admission: admission?,
             access: access?,
             guard: guard?,
             audit: audit?,
@@ -218,7 +225,7 @@ impl ServiceConfig for StandaloneConfig {
         let wiring = WiringConfig::read(settings);
         let policy = PolicyConfig::read(settings);
         let over_http = transport.is_some_and(|decided| !decided.stdio);
-        let public = PublicConfig::read(settings, policy.as_ref(), over_http);
+        let public = PublicConfig::read(settings, Self::SERVICE, policy.as_ref(), over_http);
         let catalog = CatalogConfig::read(settings);
         let postgres = PostgresConfig::read(settings);
         checks::database(settings, catalog.as_ref(), postgres.as_ref());

@@ -25,12 +25,25 @@ choice! {
     }
 }
 
+/// How callers are let in: [`AuthMode`] with `auto` decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Nobody is asked.
+    Everyone,
+    /// By a token of the identity provider.
+    Tokens,
+    /// By the API key that `dynamic-mcp` makes at its first start on an address that is not
+    /// loopback.
+    FirstKey,
+}
+
 section! {
     /// Authentication of callers.
     pub struct AuthConfig for PUBLIC {
         /// How callers prove who they are. `auto` means `jwt` where MCP_AUTH_JWKS_URL or
-        /// MCP_AUTH_PUBLIC_KEY is set; else it asks nobody on a loopback address and refuses to start
-        /// on any other.
+        /// MCP_AUTH_PUBLIC_KEY is set. Else it asks nobody on a loopback address; on any other
+        /// dynamic-mcp makes an API key at its first start and shows it once, and the gateway refuses
+        /// to start.
         pub mode: AuthMode = Key::kept("MCP_AUTH_MODE", "auth.mode")
             .kind(Kind::Choice(AuthMode::CHOICES)).default("auto");
         /// Serves everyone who can reach an address that is not loopback, without authentication.

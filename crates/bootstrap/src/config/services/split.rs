@@ -37,7 +37,7 @@ impl ServiceConfig for GatewayConfig {
         let settings = &mut *settings.0;
         let process = process(settings);
         let policy = PolicyConfig::read(settings);
-        let public = PublicConfig::read(settings, policy.as_ref(), true);
+        let public = PublicConfig::read(settings, Self::SERVICE, policy.as_ref(), true);
         let registry = RegistryClientConfig::read(settings);
         let fleet = FleetConfig::read(settings);
         let signing = SigningConfig::read(settings);

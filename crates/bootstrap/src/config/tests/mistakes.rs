@@ -182,19 +182,27 @@ fn secrets_have_rules_of_their_own() {
 fn anonymous_access_from_outside_must_be_asked_for() {
     for mode in ["auto", "none"] {
         let open = format!("--host 0.0.0.0 --auth-mode {mode}");
-        let text = start(&open, &[]).refused::<StandaloneConfig>();
-        assert!(text.contains("MCP_AUTH_ALLOW_ANONYMOUS=true"), "{text}");
+        if mode == "none" {
+            let text = start(&open, &[]).refused::<StandaloneConfig>();
+            assert!(text.contains("MCP_AUTH_ALLOW_ANONYMOUS=true"), "{text}");
+        } else {
+            let loaded = start(&open, &[]).standalone();
+            assert_eq!(loaded.config.public.admission, Admission::FirstKey);
+        }
         assert!(
             start(&open, GATEWAY)
                 .refused::<GatewayConfig>()
                 .contains("MCP_HOST")
         );
-        start(&format!("{open} --auth-allow-anonymous"), &[]).standalone();
+        let asked = start(&format!("{open} --auth-allow-anonymous"), &[]).standalone();
+        assert_eq!(asked.config.public.admission, Admission::Everyone);
         // Over stdio nobody can connect.
-        start(&format!("{open} --transport stdio"), &[]).standalone();
+        let piped = start(&format!("{open} --transport stdio"), &[]).standalone();
+        assert_eq!(piped.config.public.admission, Admission::Everyone);
     }
     for host in ["localhost", "::1", "127.0.0.2"] {
-        start(&format!("--host {host}"), &[]).standalone();
+        let here = start(&format!("--host {host}"), &[]).standalone();
+        assert_eq!(here.config.public.admission, Admission::Everyone);
     }
 }
 
