@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
-use bootstrap::config::{StandaloneConfig, Wiring};
+use bootstrap::config::{Admission, StandaloneConfig, Wiring};
 use bootstrap::{App, StartError, StopReason, Tasks};
 use domain::{Catalog, Runner};
 use gateway::Gateway;
@@ -19,6 +19,9 @@ use telemetry::Metrics;
 /// # Errors
 /// The store cannot be opened, the engine does not start, or a setting cannot be used.
 pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), StartError> {
+    if config.public.admission == Admission::FirstKey {
+        return Err("MCP_HOST is not a loopback address: API keys are not served yet".into());
+    }
     let (registry, executor) = tokio::try_join!(
         Box::pin(registry::service::open(
             &config.catalog,
