@@ -1,9 +1,11 @@
 //! Credentials to principals.
 //!
+//! [`token`] is the identity of outside callers: access tokens of one configured issuer.
 //! [`internal`] is the identity that our services show each other: a short-lived signed token for
 //! each request. [`AdminToken`] is the shared secret of the Node server's management tools.
 
 mod admin_token;
 pub mod internal;
+pub mod token;
 
 pub use admin_token::AdminToken;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("telemetry", &["domain"]),
-    ("auth", &["domain"]),
+    ("auth", &["domain", "telemetry"]),
     ("rpc", &["auth", "domain", "telemetry"]),
     ("bootstrap", &["domain", "telemetry"]),
     ("sandbox", &["domain", "telemetry"]),
