@@ -52,6 +52,8 @@ pub struct Tasks {
 #[derive(Debug, Default)]
 struct Inner {
     tracker: TaskTracker,
+    /// Those that have work left when all others have ended.
+    last: TaskTracker,
     gates: Gates,
     stopping: CancellationToken,
     closing: CancellationToken,
@@ -76,7 +78,7 @@ impl Tasks {
     ) {
         let closing = self.inner.closing.clone();
         let until_closing = async move { closing.run_until_cancelled_owned(task).await };
-        self.launch(name, on_failure, async move {
+        self.launch(&self.inner.tracker, name, on_failure, async move {
             match until_closing.await {
                 Some(Err(why)) => Some(Err(why.to_string())),
                 Some(Ok(())) => Some(Ok(())),
@@ -97,25 +99,49 @@ impl Tasks {
         let stopping = self.inner.stopping.clone();
         let server = server(stopping.clone());
         let guard = self.gate(name).enter();
-        self.launch(name, OnFailure::Essential, async move {
-            let ended = server.await.map_err(|why| why.to_string());
-            drop(guard);
-            // A server that was told to stop has ended as it should.
-            if ended.is_ok() && stopping.is_cancelled() {
-                None
-            } else {
-                Some(ended)
-            }
-        });
+        self.launch(
+            &self.inner.tracker,
+            name,
+            OnFailure::Essential,
+            async move {
+                let ended = server.await.map_err(|why| why.to_string());
+                drop(guard);
+                // A server that was told to stop has ended as it should.
+                if ended.is_ok() && stopping.is_cancelled() {
+                    None
+                } else {
+                    Some(ended)
+                }
+            },
+        );
     }
 
     /// Runs one piece of work to its end, also through a drain, which waits for it.
     pub fn finish(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let guard = self.gate(name).enter();
-        self.launch(name, OnFailure::Log, async move {
+        self.launch(&self.inner.tracker, name, OnFailure::Log, async move {
             work.await;
             drop(guard);
             None
+        });
+    }
+
+    /// Runs a background task that has work left when all else is done, such as a log that is to
+    /// hold what the last calls did. The token tells it to end, after the drain, however that went;
+    /// it is waited for a little.
+    pub fn last<E: fmt::Display, F>(
+        &self,
+        name: &'static str,
+        on_failure: OnFailure,
+        task: impl FnOnce(CancellationToken) -> F,
+    ) where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        let closing = self.inner.closing.clone();
+        let task = task(closing.clone());
+        self.launch(&self.inner.last, name, on_failure, async move {
+            let ended = task.await.map_err(|why| why.to_string());
+            (ended.is_err() || !closing.is_cancelled()).then_some(ended)
         });
     }
 
@@ -171,6 +197,10 @@ impl Tasks {
         }
         inner.closing.cancel();
         inner.tracker.close();
+        inner.last.close();
+        if timeout(CLOSING_DEADLINE, inner.last.wait()).await.is_err() {
+            tracing::warn!("what a background task had left to do was not done in time");
+        }
         if holders.is_empty()
             && timeout(CLOSING_DEADLINE, inner.tracker.wait())
                 .await
@@ -187,6 +217,7 @@ impl Tasks {
     /// The one spawn of this project. `None` means ended as it should.
     fn launch(
         &self,
+        tracker: &TaskTracker,
         name: &'static str,
         on_failure: OnFailure,
         task: impl Future<Output = Option<Result<(), String>>> + Send + 'static,
@@ -208,7 +239,7 @@ impl Tasks {
             }
         };
         // The handle is not needed: the tracker waits, and the task reports for itself.
-        drop(self.inner.tracker.spawn(watched));
+        drop(tracker.spawn(watched));
     }
 }
 

@@ -86,6 +86,21 @@ metrics! {
         /// Calls refused by the tool guard, by kind: `rate` or `concurrency`.
         pub guard_rejections: IntCounterVec = "mcp_guard_rejections_total" ["kind"];
 
+        /// Audit records that wait to be written, places kept for the ends of running calls included.
+        pub audit_queue_depth: IntGauge = "mcp_audit_queue_depth";
+        /// Audit records that were written.
+        pub audit_written: IntCounter = "mcp_audit_records_written_total";
+        /// Audit records that were lost: the queue was full.
+        pub audit_lost: IntCounter = "mcp_audit_records_lost_total";
+        /// Calls and operations refused because they could not be recorded, by reason: `queue_full` or
+        /// `failing`.
+        pub audit_rejections: IntCounterVec = "mcp_audit_rejections_total" ["reason"];
+        /// Attempts to write the audit log that have failed.
+        pub audit_failures: IntCounter = "mcp_audit_write_failures_total";
+        /// Time to write waiting audit records, and to bring them onto the disk where somebody waits for
+        /// that.
+        pub audit_write_duration: Histogram = "mcp_audit_write_duration_seconds";
+
         /// Sandboxes that are ready and waiting, by engine.
         pub pool_size: IntGaugeVec = "mcp_sandbox_pool_size" ["engine"];
         /// Executions that found a waiting sandbox, by engine.

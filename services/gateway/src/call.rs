@@ -11,6 +11,7 @@ use domain::{Call, Error, ErrorCode, ToolName};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use crate::audit::call::CallAudit;
 use crate::builtin::{BuiltIn, Invocation, Kind, ephemeral};
 use crate::catalog::entry::Entry;
 use crate::gateway::Gateway;
@@ -52,7 +53,8 @@ impl From<Error> for Refusal {
 }
 
 impl Gateway {
-    /// Answers a `tools/call`: resolve, authorise, check the arguments, admit, run, settle.
+    /// Answers a `tools/call`: resolve, authorise, check the arguments, admit, record the begin,
+    /// run, settle, record the end.
     ///
     /// Notifications go out while it runs; when nobody takes them any more the call goes on, until
     /// this future is dropped: that stops the tool.
@@ -67,7 +69,9 @@ impl Gateway {
     ) -> Result<ToolResult, ProtocolError> {
         let mut record = CallRecord::begin(&call, self.metrics());
         let request = call.context.request_id.clone();
-        let settled = match self.answer(call, notify, &mut record).await {
+        let deadline = record.started() + call.context.budget;
+        let settled = self.answer(call, notify, &mut record, deadline).await;
+        let settled = match record.recorded(settled, deadline).await {
             Err(Refusal::Tool(refusal)) => error::refused(&refusal, &request, record.took())
                 .map(|result| (result, Some(refusal.code()))),
             Err(Refusal::Protocol(error)) => Err(error),
@@ -81,8 +85,8 @@ impl Gateway {
         mut call: ToolCall,
         notify: mpsc::Sender<Notification>,
         record: &mut CallRecord,
+        deadline: Instant,
     ) -> Result<Settled, Refusal> {
-        let deadline = record.started() + call.context.budget;
         let request = call.context.request_id.clone();
         let target = self.resolve(&call, deadline).await?;
         record.resolved(match &target {
@@ -91,6 +95,7 @@ impl Gateway {
         });
         match target {
             Target::BuiltIn(tool) => {
+                record.audited(CallAudit::of_built_in(self.audit(), &call.context, tool));
                 let text = arguments::object(call.arguments.as_deref())?;
                 let text = if tool.is_management() {
                     let (text, token) = admin::take_token(text)?;
@@ -105,6 +110,9 @@ impl Gateway {
                 };
                 authorize(&call.context.principal, tool.action())?;
                 let value = arguments::parse(&text)?;
+                if tool.is_management() {
+                    record.asked(&value);
+                }
                 arguments::check(tool.schema(), &value)?;
                 let tenant = &call.context.principal.tenant;
                 let permit = tool
@@ -124,10 +132,12 @@ impl Gateway {
                         value: &value,
                         deadline,
                     };
-                    let answer = tool.run(&invocation).await;
-                    answer
-                        .and_then(|answer| answer.into_result())
-                        .map_err(Refusal::from)
+                    match record.acts(deadline).await {
+                        Ok(()) => tool.run(&invocation).await,
+                        Err(unrecorded) => Err(unrecorded),
+                    }
+                    .and_then(|answer| answer.into_result())
+                    .map_err(Refusal::from)
                 };
                 if let (Some(permit), false) = (&permit, matches!(settled, Ok((_, None)))) {
                     permit.failed();
@@ -158,11 +168,19 @@ impl Gateway {
         record: &mut CallRecord,
     ) -> Result<Settled, Refusal> {
         let spec = &entry.record.spec;
+        record.audited(CallAudit::of_stored(
+            self.audit(),
+            &call.context,
+            &call.name,
+        ));
         authorize(
             &call.context.principal,
             Action::UseTool(&spec.required_scopes),
         )
-        .map_err(|_| error::unknown_tool(&call.name))?;
+        .map_err(|_| {
+            record.hidden();
+            error::unknown_tool(&call.name)
+        })?;
         let text = arguments::object(call.arguments.as_deref())?;
         let args = match &spec.input_schema {
             None => arguments::args_property(text)?,
@@ -307,6 +325,7 @@ impl Gateway {
             reached: None,
             sent: 0,
         };
+        record.runs(&run)?;
         let ran = running::run(self.runner(), &call.context, run, deadline, listener).await;
         let settling = Settling {
             tool: &call.name,

@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, AdminToken};
+use crate::audit::AuditLog;
 use crate::builtin::BuiltIn;
 use crate::catalog::Catalogue;
 use crate::catalog::entry::Entry;
@@ -38,6 +39,7 @@ struct Inner {
     runner: Arc<dyn Runner>,
     placement: Option<Arc<Placement>>,
     metrics: Arc<Metrics>,
+    audit: AuditLog,
     catalogue: Arc<Catalogue>,
     codes: CodeCache,
     schemas: Schemas,
@@ -64,6 +66,7 @@ impl Gateway {
             runner,
             placement,
             metrics,
+            audit,
         } = parts;
         let built_ins = BuiltIn::all(settings.profile)?;
         let built_in_at = built_ins
@@ -107,6 +110,7 @@ impl Gateway {
             runner,
             placement,
             metrics,
+            audit,
             catalogue,
             built_ins,
             built_in_at,
@@ -195,6 +199,12 @@ impl Gateway {
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.inner.metrics
+    }
+
+    /// The audit log; one that is off records nothing.
+    #[must_use]
+    pub fn audit(&self) -> &AuditLog {
+        &self.inner.audit
     }
 
     pub(crate) fn catalogue(&self) -> &Catalogue {

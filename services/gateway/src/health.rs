@@ -55,6 +55,7 @@ impl Gateway {
             needed: false,
             detail: object(json!({"codeEntries": entries, "codeBytes": bytes})),
         });
+        checks.extend(self.audit().health());
         checks
     }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod arguments;
+pub mod audit;
 mod blocks;
 mod builtin;
 mod call;

@@ -1,13 +1,17 @@
-//! What is kept of each call: one metric and one log line, also when it is cancelled.
+//! What is kept of each call: one metric, one log line and, where the audit log is on, its records;
+//! also when it is cancelled.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::runner::EngineKind;
-use domain::{ErrorCode, RequestId, Revision, TenantId};
+use domain::{Call, ErrorCode, RequestId, Result as DomainResult, Revision, TenantId};
+use serde_json::{Value, json};
 use telemetry::Metrics;
 use tokio::time::Instant;
 
+use crate::audit::call::CallAudit;
+use crate::call::Refusal;
 use crate::operations::{ProtocolError, ToolCall, ToolResult};
 use crate::result::Settled;
 
@@ -26,6 +30,10 @@ pub(crate) struct CallRecord {
     outcome: &'static str,
     request: RequestId,
     tenant: TenantId,
+    /// `None` for what is not audited.
+    audit: Option<Box<CallAudit>>,
+    /// Whether the tool is there but not for this caller.
+    hidden: bool,
 }
 
 impl CallRecord {
@@ -40,6 +48,8 @@ impl CallRecord {
             outcome: CANCELLED,
             request: call.context.request_id.clone(),
             tenant: call.context.principal.tenant.clone(),
+            audit: None,
+            hidden: false,
         }
     }
 
@@ -60,6 +70,81 @@ impl CallRecord {
     /// An engine ran it.
     pub(crate) fn ran_on(&mut self, engine: EngineKind) {
         self.engine = Some(engine);
+        if let Some(audit) = &mut self.audit {
+            audit.found("engine", json!(engine));
+        }
+    }
+
+    /// What is recorded of it in the audit log, if anything is.
+    pub(crate) fn audited(&mut self, audit: Option<Box<CallAudit>>) {
+        self.audit = audit;
+    }
+
+    /// The arguments of a management tool, before they are checked.
+    pub(crate) fn asked(&mut self, arguments: &Value) {
+        if let Some(audit) = &mut self.audit {
+            audit.asked(arguments);
+        }
+    }
+
+    /// The tool is not for this caller, who is told that there is none.
+    pub(crate) fn hidden(&mut self) {
+        self.hidden = true;
+    }
+
+    /// An execution begins.
+    ///
+    /// # Errors
+    /// `unavailable` when that cannot be recorded: it must not run.
+    pub(crate) fn runs(&mut self, call: &Call) -> DomainResult<()> {
+        match &mut self.audit {
+            Some(audit) => {
+                audit.runs(call);
+                audit.begin()
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A built-in begins. Waits until the record of a privileged one is on the disk.
+    ///
+    /// # Errors
+    /// `unavailable` when that cannot be recorded: it must not be done.
+    pub(crate) async fn acts(&mut self, deadline: Instant) -> DomainResult<()> {
+        match &mut self.audit {
+            Some(audit) if audit.is_privileged() => audit.begin_on_disk(deadline).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Records the end, and of a privileged operation waits until that is on the disk.
+    ///
+    /// # Errors
+    /// What it was given; `unavailable` when the end of a privileged operation cannot be recorded.
+    pub(crate) async fn recorded(
+        &mut self,
+        settled: Result<Settled, Refusal>,
+        deadline: Instant,
+    ) -> Result<Settled, Refusal> {
+        let Some(mut audit) = self.audit.take() else {
+            return settled;
+        };
+        let code = match &settled {
+            Ok((_, code)) => *code,
+            Err(Refusal::Tool(error)) => Some(error.code()),
+            Err(Refusal::Protocol(_)) if self.hidden => Some(ErrorCode::PermissionDenied),
+            Err(Refusal::Protocol(error)) => Some(meaning(error)),
+        };
+        let took = self.took();
+        if !audit.is_privileged() {
+            audit.end(code, took);
+            return settled;
+        }
+        if let Some(revision) = settled.as_ref().ok().and_then(|(result, _)| made(result)) {
+            audit.found("revision", json!(revision));
+        }
+        audit.end_on_disk(code, took, deadline).await?;
+        settled
     }
 
     /// Notes the end and hands the answer on.
@@ -74,11 +159,33 @@ impl CallRecord {
             Ok((_, None)) => "ok",
             Ok((_, Some(code))) => code.as_str(),
             Err(error) if error.code == -32602 && !self.known => "unknown_tool",
-            Err(error) if error.code == -32602 => ErrorCode::InvalidArgument.as_str(),
-            Err(_) => ErrorCode::Internal.as_str(),
+            Err(error) => meaning(error).as_str(),
         };
         settled.map(|(result, _)| result)
     }
+}
+
+/// The code that says what a failure of the request itself means.
+fn meaning(error: &ProtocolError) -> ErrorCode {
+    match error.code {
+        -32602 => ErrorCode::InvalidArgument,
+        _ => ErrorCode::Internal,
+    }
+}
+
+/// The revision that a management tool has made.
+fn made(result: &ToolResult) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Made {
+        tool: Numbered,
+    }
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        revision: u64,
+    }
+    let content = result.structured_content.as_deref()?;
+    let made: Made = serde_json::from_str(content.get()).ok()?;
+    Some(made.tool.revision)
 }
 
 /// A name that stands for nothing can be any text; in the log it stays on its line.
@@ -93,6 +200,10 @@ fn printable(c: char) -> char {
 impl Drop for CallRecord {
     fn drop(&mut self) {
         let took = self.started.elapsed();
+        if let Some(audit) = self.audit.take() {
+            // Nobody has given it an end: its future was dropped.
+            audit.end(Some(ErrorCode::Cancelled), took);
+        }
         if self.known {
             self.metrics
                 .record_tool(&self.metrics.tool_label(&self.tool), self.outcome);

@@ -16,6 +16,7 @@ use rpc::client::{CatalogClient, FleetClient, Link, RunnerClient};
 use serde_json::{Value, json};
 
 use crate::Gateway;
+use crate::audit;
 use crate::fleet;
 use crate::http::{HostRules, HttpSettings, Lifecycle, ServeSettings, anonymous, router, serve};
 use crate::mcp::McpSettings;
@@ -73,7 +74,7 @@ pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
 /// Puts the core together from its configuration and its two ports.
 ///
 /// # Errors
-/// A built-in's definition is broken.
+/// The audit log cannot be opened, or a built-in's definition is broken.
 pub fn assemble(
     public: &PublicConfig,
     policy: &PolicyConfig,
@@ -83,6 +84,7 @@ pub fn assemble(
     app: &App,
 ) -> Result<Gateway, StartError> {
     let defaults = Settings::default();
+    let audit = audit::service::start(public, app)?;
     let settings = Settings {
         version: bootstrap::VERSION,
         profile: match public.profile {
@@ -109,7 +111,7 @@ pub fn assemble(
             .first()
             .cloned()
             .unwrap_or(defaults.default_image),
-        runtime_config: as_clients_know_it(&app.view),
+        runtime_config: as_clients_know_it(&app.view, audit.is_on()),
         code_cache_bytes: defaults.code_cache_bytes,
     };
     let metrics = Arc::clone(&app.metrics);
@@ -119,13 +121,14 @@ pub fn assemble(
         runner,
         placement,
         metrics,
+        audit,
     })?)
 }
 
 /// The configuration as a client sees it: the keys that are set, and what clients of the Node
 /// server look for. The parts that this version has not got are off: it refuses to start with
 /// their keys on.
-fn as_clients_know_it(view: &Value) -> Value {
+fn as_clients_know_it(view: &Value, audited: bool) -> Value {
     let mut view = view.clone();
     view["transports"] = match view.get("transport") {
         Some(_) => json!(["stdio", "http"]),
@@ -143,7 +146,7 @@ fn as_clients_know_it(view: &Value) -> Value {
         let length = view["sandbox"][list].as_array().map_or(0, Vec::len);
         view["sandbox"][count] = json!(length);
     }
-    view["audit"]["enabled"] = json!(false);
+    view["audit"]["enabled"] = json!(audited);
     view["experimental"]["upstreamMcpAttach"] = json!(false);
     view["experimental"]["absentTools"] = json!(["upstream.mcp.attach", "upstream.mcp.detach"]);
     view

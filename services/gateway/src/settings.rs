@@ -9,6 +9,7 @@ use domain::{Catalog, Runner};
 use secrecy::SecretString;
 use telemetry::Metrics;
 
+use crate::audit::AuditLog;
 use crate::placement::Placement;
 
 /// Which built-ins there are (contract section 3).
@@ -99,4 +100,6 @@ pub struct Parts {
     pub placement: Option<Arc<Placement>>,
     /// Where calls are counted.
     pub metrics: Arc<Metrics>,
+    /// Where calls and changes are recorded.
+    pub audit: AuditLog,
 }

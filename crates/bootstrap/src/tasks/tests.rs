@@ -133,3 +133,33 @@ async fn the_first_reason_to_stop_is_kept() {
     tasks.request_stop(StopReason::Failed("later".to_owned()));
     assert_eq!(tasks.stop_wanted().await.to_string(), "the client has gone");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_last_tasks_are_waited_for_however_the_drain_went() {
+    for cut_off in [false, true] {
+        let tasks = Tasks::new();
+        let held = cut_off.then(|| tasks.gate("tool calls").enter());
+        let flushed = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&flushed);
+        tasks.last("log", OnFailure::Essential, |closing| async move {
+            closing.cancelled().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            seen.store(true, Ordering::SeqCst);
+            Ok::<(), Infallible>(())
+        });
+        let left = tasks.drain(GRACE).await;
+        assert_eq!(left.is_empty(), !cut_off);
+        assert!(flushed.load(Ordering::SeqCst), "cut off: {cut_off}");
+        drop(held);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_task_that_ends_early_is_a_failure() {
+    let tasks = Tasks::new();
+    tasks.last("log", OnFailure::Essential, |_| async {
+        Ok::<(), Infallible>(())
+    });
+    let reason = tasks.stop_wanted().await;
+    assert_eq!(reason, StopReason::Failed("log: it ended".to_owned()));
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::{CallContext, Catalog, Principal, RequestId, Scope};
 use gateway::Gateway;
+use gateway::audit::AuditLog;
 use gateway::operations::{Notification, ProtocolError, ToolCall, ToolResult};
 use gateway::settings::{Parts, Profile, Settings};
 use serde_json::{Value, json};
@@ -58,6 +59,7 @@ pub(crate) fn gateway(
         runner,
         placement: None,
         metrics: Arc::clone(&metrics),
+        audit: AuditLog::default(),
     };
     (Gateway::new(parts).unwrap(), metrics)
 }

@@ -1,0 +1,352 @@
+//! The audit log: one file of JSON lines per process, written by one task behind a bounded queue.
+//!
+//! Who records something holds an [`AuditLog`]. Where the log is off that is an empty value and
+//! costs nothing. [`call`] says what is recorded of a call, [`file`] how lines get onto the disk and
+//! what becomes of a file that is full or was left torn, [`task`] what happens when the disk fails.
+
+pub(crate) mod call;
+mod file;
+pub(crate) mod service;
+mod task;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use domain::audit::{Record, Writer};
+use domain::{Error, ErrorCode, Result};
+use parking_lot::Mutex;
+use serde_json::json;
+use telemetry::Metrics;
+use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::operations::Check;
+
+pub use self::file::OpenError;
+pub use self::task::AuditTask;
+
+/// Records that may wait for the disk. Each is a few hundred bytes; those of changes, which hold a
+/// definition, are few.
+const QUEUE: usize = 8_192;
+/// Longest wait of a privileged operation for the disk.
+const ON_DISK_WITHIN: Duration = Duration::from_secs(10);
+/// When to come back after a refusal: the disk is tried again more often than that.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What becomes of calls that cannot be recorded. Privileged operations are refused in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They are refused.
+    Deny,
+    /// They run; the records that are lost are counted, and the log says how many.
+    Allow,
+}
+
+/// Settings of the log, checked by whoever made them.
+#[derive(Debug, Clone)]
+pub struct AuditSettings {
+    /// The file. Its directory is made.
+    pub file: PathBuf,
+    /// Longest line, in bytes; at least 1,000.
+    pub max_event_bytes: usize,
+    /// Size at which a new file is begun, in bytes.
+    pub max_file_bytes: u64,
+    /// Files that are kept besides the current one: `.1` is the newest of them.
+    pub max_files: u32,
+    /// What becomes of calls that cannot be recorded.
+    pub on_failure: OnFailure,
+    /// Version of the release, which every line names.
+    pub version: &'static str,
+}
+
+/// A way to the audit log. Cheap to clone; [`AuditLog::default`] is a log that is off.
+#[derive(Clone, Default)]
+pub struct AuditLog {
+    shared: Option<Arc<Shared>>,
+}
+
+/// What the handles and the task have in common.
+struct Shared {
+    queue: mpsc::Sender<Queued>,
+    on_failure: OnFailure,
+    metrics: Arc<Metrics>,
+    /// Whether the last attempt to write has failed.
+    failing: AtomicBool,
+    /// Why, and since when.
+    trouble: Mutex<Option<Trouble>>,
+    /// Records that were lost since the log last said so.
+    lost: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Trouble {
+    why: String,
+    since: Instant,
+}
+
+/// A record on its way to the disk.
+struct Queued {
+    record: Record,
+    /// Told once the record is on the disk for good, or that this attempt has failed.
+    on_disk: Option<oneshot::Sender<bool>>,
+}
+
+impl Queued {
+    /// Tells whoever waits for the disk.
+    fn tell(&mut self, on_disk: bool) {
+        if let Some(told) = self.on_disk.take()
+            && told.send(on_disk).is_err()
+        {
+            tracing::debug!("nobody waits for an audit record any more");
+        }
+    }
+}
+
+/// The place in the queue that is kept for the record of an end, so that what was begun can always
+/// be closed. `None` inside: the call goes on without records.
+pub(crate) struct Place {
+    shared: Arc<Shared>,
+    permit: Option<OwnedPermit<Queued>>,
+}
+
+impl AuditLog {
+    /// Opens the file and makes the log. The task has to be run: [`AuditTask::run`].
+    ///
+    /// # Errors
+    /// [`OpenError`] when the file cannot be used.
+    pub fn open(
+        settings: AuditSettings,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, AuditTask), OpenError> {
+        let lines = Writer {
+            service: "dynamic-mcp",
+            version: settings.version,
+            max_bytes: settings.max_event_bytes,
+        };
+        let (file, found) = file::LogFile::open(
+            settings.file.clone(),
+            settings.max_file_bytes,
+            settings.max_files,
+            lines,
+        )?;
+        let (queue, records) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared {
+            queue,
+            on_failure: settings.on_failure,
+            metrics,
+            failing: AtomicBool::new(false),
+            trouble: Mutex::new(None),
+            lost: AtomicU64::new(0),
+        });
+        let seen = Arc::downgrade(&shared);
+        shared.metrics.on_scrape(move |metrics| {
+            let depth = seen.upgrade().map_or(0, |shared| shared.depth());
+            metrics
+                .audit_queue_depth
+                .set(i64::try_from(depth).unwrap_or(i64::MAX));
+        });
+        let task = AuditTask::new(Arc::clone(&shared), records, file, &settings, found);
+        let log = Self {
+            shared: Some(shared),
+        };
+        Ok((log, task))
+    }
+
+    /// Whether anything is recorded.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Takes a record of something that has happened. Never waits: while the queue is half full the
+    /// record is lost, which is counted, so that callers without a credential cannot take the places
+    /// of those with one.
+    pub fn record(&self, record: Record) {
+        let Some(shared) = &self.shared else { return };
+        let queued = Queued {
+            record,
+            on_disk: None,
+        };
+        if shared.queue.capacity() < QUEUE / 2 || shared.queue.try_send(queued).is_err() {
+            shared.lose(1);
+        }
+    }
+
+    /// Takes the record of a beginning and keeps a place for that of its end. `None` when the log is
+    /// off.
+    ///
+    /// # Errors
+    /// `unavailable` when the log cannot take it and the configuration says `deny`.
+    fn begin(&self, record: Record) -> Result<Option<Place>> {
+        let Some(shared) = &self.shared else {
+            return Ok(None);
+        };
+        let strict = shared.on_failure == OnFailure::Deny;
+        let permit = match shared.places(strict)? {
+            Some((now, later)) => {
+                drop(now.send(Queued {
+                    record,
+                    on_disk: None,
+                }));
+                Some(later)
+            }
+            None => None,
+        };
+        Ok(Some(Place {
+            shared: Arc::clone(shared),
+            permit,
+        }))
+    }
+
+    /// As [`AuditLog::begin`] for a privileged operation, whatever the configuration says: the
+    /// receiver tells when the record is on the disk.
+    ///
+    /// # Errors
+    /// `unavailable` when the log cannot take it.
+    fn begin_privileged(&self, record: Record) -> Result<Option<(Place, oneshot::Receiver<bool>)>> {
+        let Some(shared) = &self.shared else {
+            return Ok(None);
+        };
+        let Some((now, later)) = shared.places(true)? else {
+            return Ok(None);
+        };
+        let (told, on_disk) = oneshot::channel();
+        drop(now.send(Queued {
+            record,
+            on_disk: Some(told),
+        }));
+        let place = Place {
+            shared: Arc::clone(shared),
+            permit: Some(later),
+        };
+        Ok(Some((place, on_disk)))
+    }
+
+    /// Takes a record and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// `unavailable` when it is not.
+    async fn record_on_disk(&self, record: Record, deadline: Instant) -> Result<()> {
+        let Some(shared) = &self.shared else {
+            return Ok(());
+        };
+        if shared.failing.load(Ordering::Acquire) {
+            return Err(shared.refuse("failing"));
+        }
+        let (told, on_disk) = oneshot::channel();
+        let queued = Queued {
+            record,
+            on_disk: Some(told),
+        };
+        if shared.queue.try_send(queued).is_err() {
+            return Err(shared.refuse("queue_full"));
+        }
+        shared.wait(on_disk, deadline).await
+    }
+
+    /// What the health page says of the log; `None` when it is off.
+    pub(crate) fn health(&self) -> Option<Check> {
+        let shared = self.shared.as_ref()?;
+        let trouble = shared.trouble.lock().clone();
+        let mut detail = serde_json::Map::new();
+        detail.insert("queued".to_owned(), json!(shared.depth()));
+        if let Some(Trouble { why, since }) = &trouble {
+            detail.insert("failure".to_owned(), json!(why));
+            let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            detail.insert("failingMs".to_owned(), json!(ms));
+        }
+        Some(Check {
+            name: "audit",
+            healthy: trouble.is_none(),
+            // Where calls are refused for it, another replica should get them.
+            needed: shared.on_failure == OnFailure::Deny,
+            detail,
+        })
+    }
+}
+
+impl Shared {
+    /// Two places in the queue; `None` when there are none and the call may go on without.
+    fn places(
+        self: &Arc<Self>,
+        strict: bool,
+    ) -> Result<Option<(OwnedPermit<Queued>, OwnedPermit<Queued>)>> {
+        if strict && self.failing.load(Ordering::Acquire) {
+            return Err(self.refuse("failing"));
+        }
+        let place = || self.queue.clone().try_reserve_owned().ok();
+        match (place(), place()) {
+            (Some(now), Some(later)) => Ok(Some((now, later))),
+            _ if strict => Err(self.refuse("queue_full")),
+            _ => {
+                self.lose(2);
+                Ok(None)
+            }
+        }
+    }
+
+    fn lose(&self, records: u64) {
+        self.lost.fetch_add(records, Ordering::AcqRel);
+        self.metrics.audit_lost.inc_by(records);
+    }
+
+    fn depth(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// The answer to what is refused because it cannot be recorded.
+    fn refuse(&self, reason: &'static str) -> Error {
+        self.metrics
+            .audit_rejections
+            .with_label_values(&[reason])
+            .inc();
+        let message = match reason {
+            "queue_full" => "the audit log cannot keep up; nothing was done",
+            _ => "the audit log cannot be written now; nothing was done",
+        };
+        Error::new(ErrorCode::Unavailable, message)
+            .with_retry_after(RETRY_AFTER)
+            .with_fix("try again later; the health page says what is wrong with it")
+    }
+
+    async fn wait(&self, on_disk: oneshot::Receiver<bool>, deadline: Instant) -> Result<()> {
+        let deadline = deadline.min(Instant::now() + ON_DISK_WITHIN);
+        match timeout_at(deadline, on_disk).await {
+            Ok(Ok(true)) => Ok(()),
+            _ => Err(self.refuse("failing")),
+        }
+    }
+}
+
+impl Place {
+    /// Puts the record of the end into its place.
+    fn end(self, record: Record) {
+        if let Some(permit) = self.permit {
+            drop(permit.send(Queued {
+                record,
+                on_disk: None,
+            }));
+        }
+    }
+
+    /// As [`Place::end`], and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// `unavailable` when it is not.
+    async fn end_on_disk(self, record: Record, deadline: Instant) -> Result<()> {
+        let (told, on_disk) = oneshot::channel();
+        if let Some(permit) = self.permit {
+            drop(permit.send(Queued {
+                record,
+                on_disk: Some(told),
+            }));
+        }
+        self.shared.wait(on_disk, deadline).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

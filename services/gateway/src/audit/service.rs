@@ -1,0 +1,44 @@
+//! The audit log as a part of the process.
+
+use std::sync::Arc;
+
+use bootstrap::config::{AuditConfig, AuditOnFailure, Profile, PublicConfig};
+use bootstrap::{App, OnFailure as TaskFailure, StartError};
+
+use super::{AuditLog, AuditSettings, OnFailure};
+
+/// Opens the log and starts its task, where the configuration or the profile wants one.
+///
+/// # Errors
+/// The file cannot be used.
+pub(crate) fn start(public: &PublicConfig, app: &App) -> Result<AuditLog, StartError> {
+    let AuditConfig {
+        enabled,
+        file,
+        max_event,
+        max_file,
+        max_files,
+        on_failure,
+    } = &public.audit;
+    if !enabled.unwrap_or(public.profile == Profile::Enterprise) {
+        return Ok(AuditLog::default());
+    }
+    let settings = AuditSettings {
+        file: file.clone(),
+        max_event_bytes: usize::try_from(max_event.0)?,
+        max_file_bytes: max_file.0,
+        max_files: *max_files,
+        on_failure: match on_failure {
+            AuditOnFailure::Deny => OnFailure::Deny,
+            AuditOnFailure::Allow => OnFailure::Allow,
+        },
+        version: bootstrap::VERSION,
+    };
+    let (log, task) = AuditLog::open(settings, Arc::clone(&app.metrics))?;
+    tracing::info!(file = %file.display(), "calls and changes are recorded in the audit log");
+    app.tasks
+        .last("audit log", TaskFailure::Essential, |closing| {
+            task.run(closing)
+        });
+    Ok(log)
+}
