@@ -1,1 +1,233 @@
-//! (in the making)
+//! The hardened profile: how every container is made. Pure: from typed settings to the body of the
+//! create request, and nothing that a caller says gets into it. Each line has a reason in the design
+//! notes; the golden tests compare all of it, as sent and as the daemon reports it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum,
+    HostConfigLogConfig, Mount, MountTmpfsOptions, MountType, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum,
+};
+
+use super::images::ImageId;
+use super::reaper::Labels;
+use super::seccomp;
+
+/// Who runs in it, whatever the image says. By number: a name would be looked up in the image.
+const USER: u32 = 65_532;
+/// Where the code may write, and where it starts.
+pub(crate) const WORKSPACE: &str = "/workspace";
+/// Processes and threads; node alone has about a dozen threads.
+const PIDS: i64 = 64;
+/// Largest size of each writable place; it counts as memory of the container.
+const TMPFS_BYTES: u64 = 64 << 20;
+/// Files in each writable place.
+const TMPFS_INODES: u32 = 8_192;
+/// `/dev/shm`, which stays writable under a read-only root.
+const SHM_BYTES: i64 = 4 << 20;
+/// Length of the scheduler's period, in microseconds.
+const CPU_PERIOD: i64 = 100_000;
+/// Weight against other containers, whose default is 1024.
+const CPU_SHARES: i64 = 128;
+/// Among the first that the kernel ends when the machine has no memory left.
+const OOM_SCORE: i64 = 900;
+
+/// How one container is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Profile {
+    /// Its image, by ID.
+    pub(crate) image: ImageId,
+    /// The daemon's runtime, for example `runsc`; its default one if none is named.
+    pub(crate) runtime: Option<String>,
+    /// All the memory that it has, in bytes: there is no swap, and files count.
+    pub(crate) memory_bytes: u64,
+    /// CPU, in thousandths of a core.
+    pub(crate) cpu_millis: u32,
+}
+
+impl Profile {
+    /// The variables that it sets, as `NAME=value`.
+    pub(crate) fn env(&self) -> Vec<String> {
+        let cores = self.cpu_millis.div_ceil(1_000).clamp(1, 64);
+        let mut env = vec![
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            format!("HOME={WORKSPACE}"),
+            "TMPDIR=/tmp".to_owned(),
+            "LANG=C.UTF-8".to_owned(),
+            "TZ=UTC".to_owned(),
+            // Slow file work must not keep everything else from its turn.
+            format!("UV_THREADPOOL_SIZE={}", cores.clamp(2, 16)),
+        ];
+        // Numeric libraries start a thread for each core of the machine unless told otherwise.
+        let threads = [
+            "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "NUMEXPR_NUM_THREADS",
+            "VECLIB_MAXIMUM_THREADS",
+            "RAYON_NUM_THREADS",
+            "GOMAXPROCS",
+        ];
+        env.extend(threads.map(|name| format!("{name}={cores}")));
+        env
+    }
+
+    /// The body of the create request: `command` runs, and no entrypoint of the image.
+    pub(crate) fn body(&self, command: Vec<String>, labels: &Labels) -> ContainerCreateBody {
+        let facts = self.image.facts();
+        let mut env = self.env();
+        // A name without a value takes the image's variable away (NODE_OPTIONS, LD_PRELOAD, ...).
+        let ours = |name: &String| env.iter().any(|it| it.split('=').next() == Some(name));
+        let theirs: Vec<String> = facts.env.iter().filter(|it| !ours(it)).cloned().collect();
+        env.extend(theirs);
+        ContainerCreateBody {
+            hostname: Some("sandbox".to_owned()),
+            domainname: Some(String::new()),
+            user: Some(format!("{USER}:{USER}")),
+            attach_stdin: Some(true),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            tty: Some(false),
+            open_stdin: Some(true),
+            // When our connection ends, so does its stdin: the agent then ends itself.
+            stdin_once: Some(true),
+            env: Some(env),
+            entrypoint: Some(command),
+            cmd: Some(Vec::new()),
+            healthcheck: Some(HealthConfig {
+                test: Some(vec!["NONE".to_owned()]),
+                ..HealthConfig::default()
+            }),
+            image: Some(self.image.as_str().to_owned()),
+            working_dir: Some(WORKSPACE.to_owned()),
+            network_disabled: Some(true),
+            labels: Some(labels.map()),
+            stop_signal: Some("SIGKILL".to_owned()),
+            stop_timeout: Some(1),
+            host_config: Some(self.host(&facts.volumes)),
+            ..ContainerCreateBody::default()
+        }
+    }
+
+    fn host(&self, volumes: &[String]) -> HostConfig {
+        let memory = signed(self.memory_bytes);
+        HostConfig {
+            // Who it is on the machine
+            privileged: Some(false),
+            cap_add: Some(Vec::new()),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            security_opt: Some(vec![
+                "no-new-privileges:true".to_owned(),
+                format!("seccomp={}", seccomp::profile()),
+            ]),
+            group_add: Some(Vec::new()),
+            runtime: self.runtime.clone(),
+            init: Some(true),
+            // What it sees
+            network_mode: Some("none".to_owned()),
+            dns: Some(vec!["127.0.0.1".to_owned()]),
+            dns_options: Some(Vec::new()),
+            dns_search: Some(vec![".".to_owned()]),
+            extra_hosts: Some(Vec::new()),
+            links: Some(Vec::new()),
+            port_bindings: Some(HashMap::new()),
+            publish_all_ports: Some(false),
+            ipc_mode: Some("private".to_owned()),
+            cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+            pid_mode: Some(String::new()),
+            uts_mode: Some(String::new()),
+            userns_mode: Some(String::new()),
+            devices: Some(Vec::new()),
+            device_cgroup_rules: Some(Vec::new()),
+            device_requests: Some(Vec::new()),
+            // Where it writes
+            readonly_rootfs: Some(true),
+            tmpfs: Some(self.tmpfs().into_iter().collect()),
+            shm_size: Some(SHM_BYTES),
+            binds: Some(Vec::new()),
+            mounts: Some(closed_volumes(volumes)),
+            volumes_from: Some(Vec::new()),
+            storage_opt: Some(HashMap::new()),
+            log_config: Some(HostConfigLogConfig {
+                typ: Some("none".to_owned()),
+                config: Some(HashMap::new()),
+            }),
+            // How much it gets
+            memory: Some(memory),
+            memory_swap: Some(memory),
+            memory_reservation: Some(memory / 2),
+            oom_kill_disable: Some(false),
+            oom_score_adj: Some(OOM_SCORE),
+            cpu_period: Some(CPU_PERIOD),
+            cpu_quota: Some((i64::from(self.cpu_millis) * CPU_PERIOD / 1_000).max(1_000)),
+            cpu_shares: Some(CPU_SHARES),
+            pids_limit: Some(PIDS),
+            ulimits: Some(ulimits()),
+            // How long it stays
+            auto_remove: Some(false),
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::NO),
+                maximum_retry_count: Some(0),
+            }),
+            ..HostConfig::default()
+        }
+    }
+
+    /// The places that it can write to. Owned by its user: a tmpfs is root's otherwise.
+    fn tmpfs(&self) -> BTreeMap<String, String> {
+        let size = TMPFS_BYTES.min(self.memory_bytes / 2);
+        let options = format!(
+            "rw,nosuid,nodev,size={size},nr_inodes={TMPFS_INODES},mode=0700,uid={USER},gid={USER}"
+        );
+        [
+            ("/tmp".to_owned(), format!("{options},noexec")),
+            // Native modules are mapped as code from here.
+            (WORKSPACE.to_owned(), format!("{options},exec")),
+        ]
+        .into()
+    }
+}
+
+/// An image's volumes would be writable directories on the daemon's disk, without any limit: each
+/// gets an empty place instead, of one page, that cannot be written to.
+fn closed_volumes(paths: &[String]) -> Vec<Mount> {
+    let ours = |path: &&String| !matches!(path.trim_end_matches('/'), "/tmp" | WORKSPACE);
+    let closed = |path: &String| Mount {
+        target: Some(path.clone()),
+        typ: Some(MountType::TMPFS),
+        read_only: Some(true),
+        tmpfs_options: Some(MountTmpfsOptions {
+            size_bytes: Some(4_096),
+            mode: Some(0o555),
+            ..MountTmpfsOptions::default()
+        }),
+        ..Mount::default()
+    };
+    let mut mounts: Vec<Mount> = paths.iter().filter(ours).map(closed).collect();
+    mounts.sort_by(|a, b| a.target.cmp(&b.target));
+    mounts
+}
+
+/// No limit of processes (they are counted by user, whose number all sandboxes share; there is
+/// `pids_limit`) and none of address space (compilers of JavaScript reserve a lot).
+fn ulimits() -> Vec<ResourcesUlimits> {
+    let limit = |(name, most): (&str, i64)| ResourcesUlimits {
+        name: Some(name.to_owned()),
+        soft: Some(most),
+        hard: Some(most),
+    };
+    [
+        ("core", 0),
+        ("fsize", signed(TMPFS_BYTES)),
+        ("memlock", 0),
+        ("msgqueue", 0),
+        ("nofile", 256),
+    ]
+    .map(limit)
+    .into()
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
