@@ -32,7 +32,7 @@ section! {
         /// Size at which a new file is begun.
         pub max_file: ByteSize = Key::kept("MCP_AUDIT_MAX_FILE_BYTES", "audit.maxFileBytes")
             .kind(Kind::Size(10_000, 1_000_000_000)).default("10000000");
-        /// Files that are kept, the current one included.
+        /// Full files that are kept besides the current one: `.1` is the newest.
         pub max_files: u32 = Key::kept("MCP_AUDIT_MAX_FILES", "audit.maxFiles")
             .kind(Kind::Integer(1, 100)).default("5");
         /// What happens to calls while records cannot be written.
