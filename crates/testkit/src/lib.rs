@@ -1,5 +1,6 @@
 //! Fakes and builders for tests: ports in memory, identities, and a link that can be broken.
 
+pub mod audit;
 mod build;
 mod catalog;
 mod fleet;
