@@ -75,6 +75,7 @@ const accounts = {
   cpu: open('/sys/fs/cgroup/cpuacct/cpuacct.usage', '/sys/fs/cgroup/cpu,cpuacct/cpuacct.usage', '/sys/fs/cgroup/cpu.stat'),
   peak: open('/sys/fs/cgroup/memory/memory.max_usage_in_bytes', '/sys/fs/cgroup/memory.peak'),
   kills: open('/sys/fs/cgroup/memory/memory.oom_control', '/sys/fs/cgroup/memory.events'),
+  pids: open('/sys/fs/cgroup/pids/pids.events', '/sys/fs/cgroup/pids.events'),
 };
 const scratch = Buffer.alloc(1024);
 const account = (fd, name) => {
@@ -95,7 +96,8 @@ const account = (fd, name) => {
 };
 const isNanos = account(accounts.cpu, 'usage_usec ') < 0;
 const cpuMicros = () => isNanos ? account(accounts.cpu) / 1000 : account(accounts.cpu, 'usage_usec ');
-const kills = () => account(accounts.kills, 'oom_kill ');
+const kills = () => max(0, account(accounts.kills, 'oom_kill '));
+const pidsRefused = () => max(0, account(accounts.pids, 'max '));
 const resourceUsage = process.resourceUsage.bind(process);
 const spent = () => {
   const own = resourceUsage();
@@ -104,9 +106,9 @@ const spent = () => {
   let cpu = cpuMicros() - cpuBefore;
   if (!(cpu >= 0 && cpuBefore >= 0)) cpu = own.userCPUTime + own.systemCPUTime;
   return `{"cpu_micros":${round(cpu)},"peak_bytes":${peak > 0 ? peak : own.maxRSS * 1024},` +
-    `"truncated":${truncated},"oom_kills":${max(0, kills() - killsBefore)}}`;
+    `"truncated":${truncated},"oom_kills":${kills()},"pids_refused":${pidsRefused()}}`;
 };
-let cpuBefore = -1, killsBefore = 0;
+let cpuBefore = -1;
 
 // --- The end of the call ---
 

@@ -57,7 +57,6 @@ const work = (payload) => {
   input.unref();
   unref(startTimer(() => exit(0), head.leftMs + options.marginMs));
   cpuBefore = cpuMicros();
-  killsBefore = kills();
   drive(head, args, code);
 };
 

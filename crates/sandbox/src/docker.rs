@@ -1,5 +1,9 @@
 //! The engine `docker`: one container for each call, from a pool of containers that wait with the
 //! guest agent attached. Any image with `node` works; nothing is baked in.
+//!
+//! On the path of a call there is one framed write and framed reads on a stream that is open
+//! already; containers are made and destroyed beside it. What the code finds there and which walls
+//! there are is told in `docs/docker-engine.md`.
 
 mod call;
 mod daemon;
@@ -9,5 +13,305 @@ mod images;
 mod pool;
 mod profile;
 mod reaper;
+mod sandbox;
 mod seccomp;
+mod text;
 mod verdict;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::error::{Error, ErrorCode, Result};
+use domain::limits::DEFAULT_IMAGE;
+use domain::runner::{Call, EngineKind, Usage};
+use domain::tool::{Isolation, Runtime};
+use telemetry::Metrics;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::daemon::DockerSettings;
+
+use self::call::Running;
+use self::daemon::Daemon;
+use self::images::ImageId;
+use self::pool::{Key, Pool};
+use self::reaper::Reaper;
+use self::sandbox::Maker;
+use self::verdict::Limits;
+use crate::{Engine, EngineStatus, Execution, Job, WallStatus, execution};
+
+/// How often the pool is compared with what it should be: a container that died or whose image
+/// moved is noticed by then, if no call notices it before.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+
+/// How long containers may take to be removed at the end.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// How a Docker engine is set up.
+#[derive(Debug, Clone)]
+pub struct DockerEngineSettings {
+    /// Where the daemon is.
+    pub docker: DockerSettings,
+    /// The name of this executor, the same after a restart: what it left behind is found by it.
+    pub owner: String,
+    /// The runtime of the containers, for example `runsc`; the daemon's own when there is none.
+    pub runtime: Option<String>,
+    /// Containers that wait for calls, for each image.
+    pub pool_size: usize,
+    /// Containers that are made at the same time.
+    pub creating: usize,
+    /// Memory of a container, in bytes: the executor's ceiling.
+    pub memory_bytes: u64,
+    /// CPU of a container, in thousandths of a core: the executor's ceiling.
+    pub cpu_millis: u32,
+    /// The longest that a call may run.
+    pub max_timeout: Duration,
+    /// Images that tools may use; all when it is empty.
+    pub allowed_images: Vec<String>,
+}
+
+impl Default for DockerEngineSettings {
+    fn default() -> Self {
+        Self {
+            docker: DockerSettings::default(),
+            owner: "executor".to_owned(),
+            runtime: None,
+            pool_size: 2,
+            creating: 2,
+            memory_bytes: 512 << 20,
+            cpu_millis: 1_000,
+            max_timeout: Duration::from_secs(120),
+            allowed_images: vec![DEFAULT_IMAGE.to_owned()],
+        }
+    }
+}
+
+/// The engine. See the module.
+pub struct DockerEngine {
+    daemon: Daemon,
+    images: Images,
+    reaper: Reaper,
+    pool: Pool<Maker>,
+    walls: Vec<WallStatus>,
+    running: Arc<AtomicUsize>,
+    calls: TaskTracker,
+    closed: CancellationToken,
+}
+
+impl DockerEngine {
+    /// Starts the engine: finds the daemon, removes what an earlier life left there, and begins to
+    /// see to the images and the pool in the background.
+    ///
+    /// # Errors
+    /// `unavailable` with the daemon's address and the reason; `invalid_argument` about a setting.
+    pub async fn launch(settings: DockerEngineSettings, metrics: Arc<Metrics>) -> Result<Self> {
+        let daemon = Daemon::connect(&settings.docker, Arc::clone(&metrics)).await?;
+        let reaper = Reaper::launch(daemon.clone(), settings.owner, Arc::clone(&metrics));
+        let images = Images::launch(&daemon, &settings.allowed_images).await;
+        let maker = Maker {
+            daemon: daemon.clone(),
+            reaper: reaper.clone(),
+            runtime: settings.runtime,
+            max_call: settings.max_timeout,
+            metrics,
+        };
+        let pool = Pool::new(maker, settings.pool_size, settings.creating);
+        let calls = TaskTracker::new();
+        let closed = CancellationToken::new();
+        let (kept, ceiling) = (
+            settings.allowed_images,
+            (settings.memory_bytes, settings.cpu_millis),
+        );
+        calls.spawn(tend(
+            pool.clone(),
+            images.clone(),
+            kept,
+            ceiling,
+            closed.clone(),
+        ));
+        Ok(Self {
+            daemon,
+            images,
+            reaper,
+            pool,
+            walls: Vec::new(),
+            running: Arc::default(),
+            calls,
+            closed,
+        })
+    }
+}
+
+/// Keeps the pool as it should be until the engine is closed.
+async fn tend(
+    pool: Pool<Maker>,
+    images: Images,
+    mut names: Vec<String>,
+    (memory_bytes, cpu_millis): (u64, u32),
+    closed: CancellationToken,
+) {
+    if names.is_empty() {
+        names.push(DEFAULT_IMAGE.to_owned());
+    }
+    loop {
+        let ids = names.iter().filter_map(|name| images.resolve(name).ok());
+        let keys: Vec<Key> = ids
+            .map(|image| Key {
+                image,
+                memory_bytes,
+                cpu_millis,
+            })
+            .collect();
+        pool.keep(&keys);
+        tokio::select! {
+            () = tokio::time::sleep(TEND_EVERY) => {}
+            () = closed.cancelled() => return,
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Docker
+    }
+
+    fn supports(&self, call: &Call) -> Result<()> {
+        let lacks = |what: &str| {
+            let message = format!("this version's Docker engine has no {what} yet");
+            Err(Error::new(ErrorCode::PolicyDenied, message)
+                .with_fix("change the tool, or wait for a version that brings it"))
+        };
+        match call {
+            Call {
+                runtime: Runtime::Python,
+                ..
+            } => lacks("Python"),
+            Call {
+                isolation: Isolation::Tool,
+                ..
+            } => lacks("sandboxes that outlive a call"),
+            Call { dependencies, .. } if !dependencies.is_empty() => lacks("dependencies"),
+            _ => self.images.resolve(&call.image).map(drop),
+        }
+    }
+
+    async fn start(&self, job: Job) -> Result<Execution> {
+        self.supports(&job.call)?;
+        guest::check(&job.call)?;
+        let limits = job.call.limits;
+        // Time and output are bounded here and by the agent; memory and CPU by the container, so
+        // that a call with less of them than others gets one of its own.
+        let key = Key {
+            image: self.images.resolve(&job.call.image)?,
+            memory_bytes: limits.memory_bytes,
+            cpu_millis: limits.cpu_millis,
+        };
+        let asked = Instant::now();
+        let (sandbox, warm) = match timeout_at(job.deadline, self.pool.take(&key)).await {
+            Ok(taken) => taken?,
+            Err(_) => {
+                let message = "no sandbox was free within the time of the call; nothing has run";
+                return Err(Error::new(ErrorCode::Timeout, message));
+            }
+        };
+        let usage = Usage {
+            checkout: asked.elapsed(),
+            warm,
+            ..Usage::default()
+        };
+        let nonce = *uuid::Uuid::new_v4().as_bytes();
+        let frame = guest::encode(&job, &nonce)?;
+        let (execution, sink) = execution();
+        let running = Running {
+            job,
+            frame,
+            nonce,
+            usage,
+            sink,
+            limits: Limits {
+                memory_bytes: key.memory_bytes,
+                pids: profile::PIDS,
+            },
+            key,
+            pool: self.pool.clone(),
+            daemon: self.daemon.clone(),
+        };
+        let count = InFlight::new(&self.running);
+        self.calls.spawn(async move {
+            running.drive(sandbox).await;
+            drop(count);
+        });
+        Ok(execution)
+    }
+
+    fn status(&self) -> EngineStatus {
+        EngineStatus {
+            kind: EngineKind::Docker,
+            pool_size: self.pool.size(),
+            pool_idle: self.pool.idle(),
+            running: self.running.load(Ordering::Relaxed),
+            walls: self.walls.clone(),
+        }
+    }
+
+    async fn shutdown(&self) {
+        self.closed.cancel();
+        self.pool.close().await;
+        self.calls.close();
+        self.calls.wait().await;
+        self.reaper.shutdown(Instant::now() + SHUTDOWN).await;
+    }
+}
+
+impl fmt::Debug for DockerEngine {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("DockerEngine")
+            .field("daemon", &self.daemon)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Counts a running container for as long as it lives.
+struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// TEMPORARY until images.rs has it.
+#[derive(Clone)]
+struct Images(Arc<std::collections::HashMap<String, ImageId>>);
+
+impl Images {
+    async fn launch(daemon: &Daemon, names: &[String]) -> Self {
+        let mut all = std::collections::HashMap::new();
+        for name in names {
+            if let Ok(Some(facts)) = daemon.image(name).await {
+                all.insert(name.clone(), ImageId::from(facts));
+            }
+        }
+        Self(Arc::new(all))
+    }
+
+    fn resolve(&self, name: &str) -> Result<ImageId> {
+        self.0
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Error::unavailable("image"))
+    }
+}

@@ -31,6 +31,8 @@ pub(crate) struct Output {
     pub(crate) printed: Vec<Printed>,
     /// What the guest says that it used, or what was read from outside.
     pub(crate) spent: Option<Spent>,
+    /// Whether something was left out on this side.
+    pub(crate) truncated: bool,
     bytes: u64,
     messages: u32,
 }
@@ -49,6 +51,18 @@ impl Output {
         if !self.count(payload.len().saturating_sub(1), max_bytes) {
             return Err(broken("more output than the call's bound"));
         }
+        self.event(kind, payload)
+    }
+
+    /// The same without counting.
+    ///
+    /// # Errors
+    /// What the message breaks: the sandbox is not to be believed.
+    pub(crate) fn event(
+        &mut self,
+        kind: FromChild,
+        payload: &Bytes,
+    ) -> io::Result<Option<RunEvent>> {
         if kind == FromChild::Progress {
             let Progress {
                 progress,
@@ -107,7 +121,7 @@ impl Output {
         Outcome {
             result,
             printed: self.printed,
-            truncated: spent.truncated || cut,
+            truncated: self.truncated || spent.truncated || cut,
             usage,
         }
     }

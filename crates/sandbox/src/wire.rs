@@ -1,5 +1,5 @@
-//! The frames between the engine and its child: a length, a kind, and from the child the nonce of
-//! the call. Both sides bound what they accept before they allocate.
+//! The frames between an engine and what runs in its sandbox: a length, a kind, and from the child
+//! the nonce of the call. Both sides bound what they accept before they allocate.
 //!
 //! ```text
 //! to the child:   u32 length | u8 kind |            payload      (length counts kind and payload)
@@ -144,6 +144,12 @@ pub(crate) struct Spent {
     pub(crate) peak_bytes: u64,
     /// Whether printed text or messages were dropped.
     pub(crate) truncated: bool,
+    /// Processes of the sandbox that the kernel killed for want of memory, where that is known.
+    #[serde(default)]
+    pub(crate) oom_kills: u64,
+    /// Processes and threads that the kernel refused to the sandbox, where that is known.
+    #[serde(default)]
+    pub(crate) pids_refused: u64,
 }
 
 /// A frame to the child. `None` when it would be larger than [`MAX_TO_CHILD`].
@@ -162,15 +168,19 @@ pub(crate) fn encode_to_child(kind: ToChild, parts: &[&[u8]]) -> Option<Vec<u8>>
     Some(frame)
 }
 
+/// The frame of a call for the isolate engine's child: see [`encode_sized`].
+pub(crate) fn encode_job(head: &JobHead<'_>, args: &str, code: &str) -> Option<Vec<u8>> {
+    encode_sized(&serde_json::to_vec(head).ok()?, args, code)
+}
+
 /// The frame of a call: the length of the head, the head as JSON, the length of the arguments, the
 /// arguments as JSON, the code.
-pub(crate) fn encode_job(head: &JobHead<'_>, args: &str, code: &str) -> Option<Vec<u8>> {
-    let head = serde_json::to_vec(head).ok()?;
+pub(crate) fn encode_sized(head: &[u8], args: &str, code: &str) -> Option<Vec<u8>> {
     let head_length = u32::try_from(head.len()).ok()?.to_le_bytes();
     let args_length = u32::try_from(args.len()).ok()?.to_le_bytes();
     let parts = [
         &head_length[..],
-        &head,
+        head,
         &args_length,
         args.as_bytes(),
         code.as_bytes(),

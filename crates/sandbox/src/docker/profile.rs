@@ -5,9 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum,
-    HostConfigLogConfig, Mount, MountTmpfsOptions, MountType, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
+    Mount, MountTmpfsOptions, MountType, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::images::ImageId;
@@ -19,7 +18,7 @@ const USER: u32 = 65_532;
 /// Where the code may write, and where it starts.
 pub(crate) const WORKSPACE: &str = "/workspace";
 /// Processes and threads; node alone has about a dozen threads.
-const PIDS: i64 = 64;
+pub(crate) const PIDS: i64 = 64;
 /// Largest size of each writable place; it counts as memory of the container.
 const TMPFS_BYTES: u64 = 64 << 20;
 /// Files in each writable place.

@@ -104,5 +104,6 @@ fn spent(outbox: &Outbox) -> Spent {
         cpu_micros: u64::try_from(micros).unwrap_or(0),
         peak_bytes: u64::try_from(kilobytes).unwrap_or(0).saturating_mul(1024),
         truncated: outbox.truncated(),
+        ..Spent::default()
     }
 }

@@ -73,8 +73,8 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
 #[cfg(test)]
 mod tests {
-    use crate::wire::head_from_child;
     use super::*;
+    use crate::wire::head_from_child;
 
     const NONCE: Nonce = [7; 16];
 

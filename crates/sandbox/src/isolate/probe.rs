@@ -7,8 +7,8 @@ use tokio::time::timeout;
 
 use super::child::Wall;
 use super::spawn::Spawner;
-use crate::wire::{Finding, FromChild, NO_CALL};
 use crate::WallStatus;
+use crate::wire::{Finding, FromChild, NO_CALL};
 
 /// How long the probe may take.
 const PROBE_TIME: Duration = Duration::from_secs(10);

@@ -15,7 +15,7 @@ pub(super) fn of_process(id: Option<u32>) -> Option<Spent> {
     Some(Spent {
         cpu_micros: cpu(&stat)?,
         peak_bytes: peak(&status)?,
-        truncated: false,
+        ..Spent::default()
     })
 }
 

@@ -1,0 +1,174 @@
+//! A container that waits for its call, and how it comes to be.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::error::{Error, ErrorCode, Result};
+use domain::runner::EngineKind;
+use futures::FutureExt;
+use telemetry::Metrics;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+
+use super::daemon::{ContainerId, Daemon, Output};
+use super::frames::{Frames, Piece};
+use super::guest;
+use super::pool::{Key, Source};
+use super::profile::Profile;
+use super::reaper::{Guard, Reaper, new_name};
+use crate::wire::{FromChild, NO_CALL};
+
+/// How long the agent may take from the container's start until it is ready.
+const READY_TIME: Duration = Duration::from_secs(20);
+
+/// Largest frame of an agent that has no call.
+const MAX_PAYLOAD: usize = 1_024;
+
+/// Text of an agent that does not get ready that is kept for the log, in bytes.
+const MAX_TEXT: usize = 1_024;
+
+/// How long a container may wait for a call before it is replaced.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(600);
+
+/// How long after that the agent ends by itself: between the two nobody hands it a call.
+const UNUSED: Duration = Duration::from_secs(30);
+
+/// A container with the agent waiting in it.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    guard: Guard,
+    input: Writer,
+    pub(super) frames: Frames<Output>,
+    ready_since: Instant,
+}
+
+struct Writer(Pin<Box<dyn AsyncWrite + Send>>);
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Writer")
+    }
+}
+
+impl Sandbox {
+    pub(super) fn id(&self) -> &ContainerId {
+        self.guard.id()
+    }
+
+    /// Writes to the agent.
+    ///
+    /// # Errors
+    /// The container or the connection to it is gone.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.input.0.write_all(bytes).await?;
+        self.input.0.flush().await
+    }
+
+    /// Whether it waits still. What it says meanwhile is of no interest.
+    fn is_alive(&mut self) -> bool {
+        loop {
+            match self.frames.next(&NO_CALL, MAX_PAYLOAD).now_or_never() {
+                None => return true,
+                Some(Ok(Some(Piece::Text(..)))) => {}
+                Some(_) => return false,
+            }
+        }
+    }
+
+    /// Kills and removes it, and returns when it is gone or somebody sees to it.
+    pub(super) async fn destroy(self, daemon: &Daemon) {
+        // The stream first: its end is the agent's end too.
+        drop((self.input, self.frames));
+        if let Err(error) = daemon.kill_and_remove(self.guard.id()).await {
+            tracing::debug!(%error, "a container is not removed yet");
+        }
+    }
+}
+
+/// Makes containers.
+pub(super) struct Maker {
+    pub(super) daemon: Daemon,
+    pub(super) reaper: Reaper,
+    pub(super) runtime: Option<String>,
+    pub(super) max_call: Duration,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Maker {
+    async fn make_one(&self, key: &Key) -> Result<Sandbox> {
+        let profile = Profile {
+            image: key.image.clone(),
+            runtime: self.runtime.clone(),
+            memory_bytes: key.memory_bytes,
+            cpu_millis: key.cpu_millis,
+        };
+        let waits = MAX_WAIT + UNUSED;
+        let command = guest::command(key.memory_bytes, waits, &profile.env());
+        let labels = self.reaper.labels(waits + self.max_call + READY_TIME);
+        let body = profile.body(command, &labels);
+        let id = self.daemon.create(&new_name(), &body).await?;
+        let guard = self.reaper.adopt(id);
+        let attached = self.daemon.attach(guard.id()).await?;
+        self.daemon.start(guard.id()).await?;
+        let mut sandbox = Sandbox {
+            guard,
+            input: Writer(attached.input),
+            frames: Frames::new(attached.output),
+            ready_since: Instant::now(),
+        };
+        match timeout(READY_TIME, ready(&mut sandbox)).await {
+            Ok(ready) => ready?,
+            Err(_) => return Err(not_ready("it was not ready in time")),
+        }
+        sandbox.ready_since = Instant::now();
+        Ok(sandbox)
+    }
+}
+
+impl Source for Maker {
+    type Sandbox = Sandbox;
+
+    async fn make(&self, key: &Key) -> Result<Sandbox> {
+        let begun = Instant::now();
+        let made = self.make_one(key).await;
+        if made.is_ok() {
+            self.metrics
+                .sandbox_create_duration
+                .with_label_values(&[EngineKind::Docker.as_str()])
+                .observe(begun.elapsed().as_secs_f64());
+        }
+        made
+    }
+
+    fn usable(&self, sandbox: &mut Sandbox) -> bool {
+        sandbox.ready_since.elapsed() < MAX_WAIT && sandbox.is_alive()
+    }
+}
+
+async fn ready(sandbox: &mut Sandbox) -> Result<()> {
+    let mut text = Vec::new();
+    loop {
+        match sandbox.frames.next(&NO_CALL, MAX_PAYLOAD).await {
+            Ok(Some(Piece::Frame(FromChild::Ready, _))) => return Ok(()),
+            Ok(Some(Piece::Text(_, more))) => {
+                let room = MAX_TEXT.saturating_sub(text.len());
+                text.extend_from_slice(&more[..more.len().min(room)]);
+            }
+            Ok(Some(Piece::Frame(..))) => return Err(not_ready("it speaks out of turn")),
+            Ok(None) => {
+                let text = String::from_utf8_lossy(&text);
+                return Err(not_ready(&format!("it ended: {}", text.trim())));
+            }
+            Err(error) => return Err(not_ready(&error.to_string())),
+        }
+    }
+}
+
+fn not_ready(why: &str) -> Error {
+    let message = "no sandbox gets ready in this image; it needs `node` in its PATH";
+    Error::new(ErrorCode::Unavailable, message)
+        .with_fix("use an image with Node.js, or look into the executor's log")
+        .with_cause(format!("the guest agent: {why}"))
+}
