@@ -126,6 +126,21 @@ pub enum Action<'a> {
     Internal,
 }
 
+impl Action<'_> {
+    /// The scope of the product that it needs; a tool may require others besides.
+    #[must_use]
+    pub const fn scope(self) -> Scope {
+        match self {
+            Action::UseBuiltIn | Action::RunEphemeral | Action::Operate | Action::UseTool(_) => {
+                Scope::Invoke
+            }
+            Action::ReadTools => Scope::ToolsRead,
+            Action::WriteTools => Scope::ToolsWrite,
+            Action::Internal => Scope::Internal,
+        }
+    }
+}
+
 /// The one rule of who may do what, used by list and call at the gateway and again by registry and
 /// executor. Default-deny: no scope, no right.
 ///
@@ -133,25 +148,16 @@ pub enum Action<'a> {
 /// `permission_denied` that names the missing scope. What the caller may not even know of is the
 /// caller of this function's to hide: a refused [`Action::UseTool`] looks like an unknown tool.
 pub fn authorize(principal: &Principal, action: Action<'_>) -> Result<()> {
-    let need = |scope: Scope| {
-        if principal.has(scope) {
-            Ok(())
-        } else {
-            Err(missing(scope.as_str()))
-        }
+    let scope = action.scope();
+    if !principal.has(scope) {
+        return Err(missing(scope.as_str()));
+    }
+    let Action::UseTool(required) = action else {
+        return Ok(());
     };
-    match action {
-        Action::UseBuiltIn | Action::RunEphemeral | Action::Operate => need(Scope::Invoke),
-        Action::UseTool(required) => {
-            need(Scope::Invoke)?;
-            match required.iter().find(|scope| !principal.holds(scope)) {
-                Some(scope) => Err(missing(scope)),
-                None => Ok(()),
-            }
-        }
-        Action::ReadTools => need(Scope::ToolsRead),
-        Action::WriteTools => need(Scope::ToolsWrite),
-        Action::Internal => need(Scope::Internal),
+    match required.iter().find(|scope| !principal.holds(scope)) {
+        Some(scope) => Err(missing(scope)),
+        None => Ok(()),
     }
 }
 

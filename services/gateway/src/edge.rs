@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::principal::{Action, authorize};
-use domain::{CallContext, Principal, RawValue, TenantId};
+use domain::{CallContext, Principal, RawValue, Scope, TenantId};
 use tokio::sync::{mpsc, watch};
 
 use crate::gateway::Gateway;
@@ -38,6 +38,16 @@ impl Operations for Gateway {
         entry
             .map(|entry| Arc::clone(&entry.param_headers))
             .unwrap_or_default()
+    }
+
+    fn missing_scope(
+        &self,
+        principal: &Principal,
+        method: &str,
+        tool: Option<&str>,
+        arguments: Option<&RawValue>,
+    ) -> Option<Scope> {
+        Gateway::missing_scope(self, principal, method, tool, arguments)
     }
 
     async fn list_resources(

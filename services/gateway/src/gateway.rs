@@ -150,8 +150,14 @@ impl Gateway {
     /// `x-mcp-admin-token`). The comparison takes constant time.
     #[must_use]
     pub fn elevate(&self, principal: &Principal, token: &str) -> Option<Arc<Principal>> {
-        let admin_token = self.inner.admin_token.as_ref()?;
-        admin_token.is(token).then(|| admin::elevated(principal))
+        self.is_admin_token(token)
+            .then(|| admin::elevated(principal))
+    }
+
+    /// Whether this is the admin token.
+    pub(crate) fn is_admin_token(&self, token: &str) -> bool {
+        let admin_token = self.inner.admin_token.as_ref();
+        admin_token.is_some_and(|admin_token| admin_token.is(token))
     }
 
     /// Lets only administrators pass, when there is an admin token.

@@ -1,11 +1,13 @@
 //! HTTP in front of the MCP endpoint: the routes, and the list of layers that every request passes.
 
+mod bearer;
 mod health;
 mod hosts;
 mod identity;
 mod limits;
 mod measure;
 mod observe;
+mod protected_resource;
 mod security;
 mod serve;
 mod stalls;
@@ -14,6 +16,7 @@ mod unread;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::ApiKey;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{any, get};
@@ -33,6 +36,7 @@ use crate::mcp::{Endpoint, McpSettings, Operations, Origin, Refusal, json_respon
 use unread::Answers;
 
 pub use hosts::{BadRule, HostRules};
+pub use protected_resource::{BadTokenAuth, TokenAuth};
 pub use serve::{ServeSettings, serve};
 
 /// Settings of the HTTP edge.
@@ -48,10 +52,26 @@ pub struct HttpSettings {
     pub request_timeout: Duration,
     /// Which `Host` and `Origin` are served.
     pub hosts: HostRules,
-    /// Who calls without a credential.
-    pub anonymous: Arc<Principal>,
+    /// How callers are known.
+    pub auth: HttpAuth,
     /// Settings of the endpoint itself.
     pub mcp: McpSettings,
+}
+
+/// How callers are known.
+#[derive(Debug, Clone)]
+pub enum HttpAuth {
+    /// Nobody is asked: everybody is this caller.
+    Anonymous(Arc<Principal>),
+    /// By one API key, sent as a bearer token.
+    Key {
+        /// The key.
+        key: ApiKey,
+        /// Whoever shows it.
+        principal: Arc<Principal>,
+    },
+    /// By an access token, which every request needs.
+    Tokens(Arc<TokenAuth>),
 }
 
 /// The caller of auth mode `none`. With an admin token configured, the scope that the token gives
@@ -124,6 +144,9 @@ pub fn router(
     }
     if edge.settings.metrics {
         routes = routes.route("/metrics", get(health::metrics));
+    }
+    for path in edge.metadata_paths() {
+        routes = routes.route(&path, get(protected_resource::metadata));
     }
 
     // Read from the bottom up: the last one sees a request first.

@@ -1,5 +1,6 @@
 //! The stateless MCP endpoint.
 
+mod access;
 mod admin;
 mod arguments;
 pub mod audit;

@@ -1,5 +1,7 @@
 //! The gateway as a process, and as a part of standalone.
 
+mod admission;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 use crate::Gateway;
 use crate::audit;
 use crate::fleet;
-use crate::http::{HostRules, HttpSettings, Lifecycle, ServeSettings, anonymous, router, serve};
+use crate::http::{HostRules, HttpSettings, Lifecycle, ServeSettings, router, serve};
 use crate::mcp::McpSettings;
 use crate::placement::Placement;
 use crate::settings::{GuardLimits, Parts, Profile, Settings};
@@ -111,7 +113,7 @@ pub fn assemble(
             .first()
             .cloned()
             .unwrap_or(defaults.default_image),
-        runtime_config: as_clients_know_it(&app.view, audit.is_on()),
+        runtime_config: as_clients_know_it(&app.view, public, audit.is_on()),
         code_cache_bytes: defaults.code_cache_bytes,
     };
     let metrics = Arc::clone(&app.metrics);
@@ -128,16 +130,13 @@ pub fn assemble(
 /// The configuration as a client sees it: the keys that are set, and what clients of the Node
 /// server look for. The parts that this version has not got are off: it refuses to start with
 /// their keys on.
-fn as_clients_know_it(view: &Value, audited: bool) -> Value {
+fn as_clients_know_it(view: &Value, public: &PublicConfig, audited: bool) -> Value {
     let mut view = view.clone();
     view["transports"] = match view.get("transport") {
         Some(_) => json!(["stdio", "http"]),
         None => json!(["http"]),
     };
-    // `auto` has come to an end: there is nothing else that it could mean here.
-    view["auth"]["mode"] = json!("none");
-    view["auth"]["jwtConfigured"] = json!(false);
-    view["auth"]["requiredScopes"] = json!([]);
+    admission::as_clients_know_it(public, &mut view["auth"]);
     view["dynamic"]["adminTokenConfigured"] = view["dynamic"]["adminTokenSet"].clone();
     for (list, count) in [
         ("allowedImages", "allowedImagesCount"),
@@ -178,7 +177,7 @@ pub async fn serve_http(
             &http.allowed_hosts,
             &http.allowed_origins,
         )?,
-        anonymous: anonymous(public.access.token.is_some()),
+        auth: admission::of(public, &app)?,
         mcp: McpSettings {
             max_request_bytes: usize::try_from(http.max_request.0)?,
             ..McpSettings::default()

@@ -7,6 +7,7 @@ mod core {
 
     mod admin;
     mod arguments;
+    mod audit;
     mod catalogue;
     mod lifecycle;
     mod listing;

@@ -1,8 +1,10 @@
-//! Who calls. Auth mode `none`: everybody is the anonymous caller, and the header
-//! `x-mcp-admin-token` adds `mcp:admin` to that. Verified credentials take this place.
+//! Who calls: the one place where a request without a valid credential ends. Then the header
+//! `x-mcp-admin-token` adds `mcp:admin` to whoever it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use auth::ApiKey;
 use axum::body::Body;
 use axum::extract::State;
 use axum::middleware::Next;
@@ -10,12 +12,29 @@ use domain::ErrorCode;
 use domain::principal::{Principal, Scope};
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use secrecy::SecretString;
+use tokio::time::Instant;
 
+use super::bearer::{Bearer, NoToken};
 use super::observe::Observed;
-use super::{Edge, refuse};
+use super::protected_resource::{Asked, TokenAuth};
+use super::{Edge, HttpAuth, refuse};
 use crate::mcp::{Origin, Refusal};
 
 const ADMIN_TOKEN: HeaderName = HeaderName::from_static("x-mcp-admin-token");
+
+/// A caller who is known.
+struct Known {
+    principal: Arc<Principal>,
+    /// How long the credential is still good; `None`: for ever.
+    remaining: Option<Duration>,
+}
+
+/// A request that ends here.
+struct TurnedAway {
+    refusal: Refusal,
+    challenge: Option<HeaderValue>,
+}
 
 pub(super) async fn layer(
     State(edge): State<Arc<Edge>>,
@@ -25,17 +44,36 @@ pub(super) async fn layer(
     if request.uri().path() != edge.settings.mcp_path {
         return next.run(request).await;
     }
-    let Some(principal) = edge.identify(request.headers()) else {
-        edge.metrics.http_auth_denied.inc();
-        let refusal = Refusal::http(
-            StatusCode::UNAUTHORIZED,
-            ErrorCode::Unauthenticated,
-            "the x-mcp-admin-token is not the configured one",
-        );
-        let mut response = refuse(&refusal, &request);
-        let challenge = HeaderValue::from_static("AdminToken header=\"x-mcp-admin-token\"");
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        return response;
+    let known = match &edge.settings.auth {
+        HttpAuth::Anonymous(anonymous) => {
+            edge.decided("none", "accepted");
+            Ok(Known {
+                principal: Arc::clone(anonymous),
+                remaining: None,
+            })
+        }
+        HttpAuth::Key { key, principal } => {
+            let bearer = Bearer::find(request.headers(), request.uri());
+            edge.check_key(key, principal, bearer)
+        }
+        HttpAuth::Tokens(tokens) => {
+            let bearer = Bearer::find(request.headers(), request.uri());
+            let verified = edge.verify(tokens, bearer).await;
+            let asked = Asked::of(request.headers(), request.uri(), &edge.settings.mcp_path);
+            verified.map_err(|failed| failed.turn_away(tokens, &asked))
+        }
+    };
+    let known = known.and_then(|known| edge.elevated(known, request.headers()));
+    let known = match known {
+        Ok(known) => known,
+        Err(TurnedAway { refusal, challenge }) => {
+            edge.metrics.http_auth_denied.inc();
+            let mut response = refuse(&refusal, &request);
+            if let Some(challenge) = challenge {
+                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            }
+            return response;
+        }
     };
     if let Some(Observed {
         request_id,
@@ -45,32 +83,174 @@ pub(super) async fn layer(
     {
         let deadline = received + edge.settings.request_timeout;
         let origin = Origin {
-            principal,
+            principal: known.principal,
             request_id,
             trace,
             deadline,
+            expires: known.remaining.map(|remaining| Instant::now() + remaining),
             quiet: false,
         };
         request.extensions_mut().insert(origin);
     }
-    next.run(request).await
+    let HttpAuth::Tokens(tokens) = &edge.settings.auth else {
+        return next.run(request).await;
+    };
+    let (headers, uri) = (request.headers().clone(), request.uri().clone());
+    let mut response = next.run(request).await;
+    if let Some(scope) = response.extensions().get::<Scope>() {
+        let asked = Asked::of(&headers, &uri, &edge.settings.mcp_path);
+        edge.decided("jwt", "insufficient_scope");
+        if let Some(challenge) = tokens.insufficient(&asked, Some(*scope)) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+    }
+    response
+}
+
+/// Why a request has no caller.
+enum Failed {
+    NoToken(NoToken),
+    Denied(auth::token::Denied),
+    /// The token is good and lacks a scope that every token needs.
+    Scopes,
 }
 
 impl Edge {
-    /// The caller; `None` for a credential that is not valid.
-    fn identify(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
-        let anonymous = &self.settings.anonymous;
-        let mut tokens = headers.get_all(ADMIN_TOKEN).iter();
-        match (tokens.next(), tokens.next()) {
-            // Without a configured token everybody has what it would give.
-            _ if anonymous.has(Scope::Admin) => Some(Arc::clone(anonymous)),
-            (None, _) => Some(Arc::clone(anonymous)),
-            (Some(token), None) => {
-                let elevated = self.operations.elevate(anonymous, token.to_str().ok()?)?;
+    async fn verify(
+        &self,
+        tokens: &TokenAuth,
+        bearer: Result<Bearer, NoToken>,
+    ) -> Result<Known, Failed> {
+        let failed = |decision: &str, failed: Failed| {
+            self.decided("jwt", decision);
+            tracing::debug!(decision, "a request without a valid token");
+            Err(failed)
+        };
+        let bearer = match bearer {
+            Ok(bearer) => bearer,
+            Err(none) => return failed(none.as_str(), Failed::NoToken(none)),
+        };
+        let accepted = match tokens.verifier.verify(bearer.token()).await {
+            Ok(accepted) => accepted,
+            Err(denied) => return failed(denied.as_str(), Failed::Denied(denied)),
+        };
+        if tokens.lacks(&accepted.principal) {
+            return failed("insufficient_scope", Failed::Scopes);
+        }
+        self.decided("jwt", "accepted");
+        self.metrics.http_auth_success.inc();
+        Ok(Known {
+            remaining: Some(accepted.remaining()),
+            principal: accepted.principal,
+        })
+    }
+
+    /// Whoever shows the one API key.
+    fn check_key(
+        &self,
+        key: &ApiKey,
+        principal: &Arc<Principal>,
+        bearer: Result<Bearer, NoToken>,
+    ) -> Result<Known, TurnedAway> {
+        let (decision, sentence) = match bearer {
+            Ok(bearer) if key.matches(&SecretString::from(bearer.token())) => {
+                self.decided("api_key", "accepted");
                 self.metrics.http_auth_success.inc();
-                Some(elevated)
+                return Ok(Known {
+                    principal: Arc::clone(principal),
+                    remaining: None,
+                });
             }
+            Ok(_) => ("wrong", "the API key is not the one that is accepted here"),
+            Err(none) => (none.as_str(), none.sentence()),
+        };
+        self.decided("api_key", decision);
+        Err(TurnedAway {
+            refusal: unauthenticated(sentence),
+            challenge: Some(HeaderValue::from_static("Bearer")),
+        })
+    }
+
+    /// The caller with the rights of the admin token, when that came along.
+    fn elevated(&self, known: Known, headers: &HeaderMap) -> Result<Known, TurnedAway> {
+        let mut tokens = headers.get_all(ADMIN_TOKEN).iter();
+        let elevated = match (tokens.next(), tokens.next()) {
+            (None, _) => return Ok(known),
+            // Without a configured token everybody has what it would give.
+            _ if known.principal.has(Scope::Admin) => return Ok(known),
+            (Some(token), None) => token
+                .to_str()
+                .ok()
+                .and_then(|token| self.operations.elevate(&known.principal, token)),
             (Some(_), Some(_)) => None,
+        };
+        match elevated {
+            Some(principal) => {
+                self.decided("admin_token", "accepted");
+                self.metrics.http_auth_success.inc();
+                Ok(Known { principal, ..known })
+            }
+            None => {
+                self.decided("admin_token", "wrong");
+                let message = "the x-mcp-admin-token is not the configured one";
+                let challenge = "AdminToken header=\"x-mcp-admin-token\"";
+                Err(TurnedAway {
+                    refusal: unauthenticated(message),
+                    challenge: Some(HeaderValue::from_static(challenge)),
+                })
+            }
         }
     }
+
+    fn decided(&self, method: &str, decision: &str) {
+        let decisions = &self.metrics.auth_decisions;
+        decisions.with_label_values(&[method, decision]).inc();
+    }
+}
+
+impl Failed {
+    /// RFC 6750, section 3.1: no `error` when no credential was sent.
+    fn turn_away(self, tokens: &TokenAuth, asked: &Asked<'_>) -> TurnedAway {
+        match self {
+            Failed::NoToken(NoToken::Several) => {
+                let sentence = NoToken::Several.sentence();
+                let (status, code) = (StatusCode::BAD_REQUEST, ErrorCode::InvalidArgument);
+                TurnedAway {
+                    refusal: Refusal::http(status, code, sentence),
+                    challenge: tokens.challenge(asked, Some(("invalid_request", sentence))),
+                }
+            }
+            Failed::NoToken(none) => {
+                let sentence = none.sentence();
+                let sent = none == NoToken::Unreadable;
+                TurnedAway {
+                    refusal: unauthenticated(sentence),
+                    challenge: tokens.challenge(asked, sent.then_some(("invalid_token", sentence))),
+                }
+            }
+            Failed::Denied(denied) => {
+                let sentence = denied.sentence();
+                TurnedAway {
+                    refusal: unauthenticated(sentence),
+                    challenge: tokens.challenge(asked, Some(("invalid_token", sentence))),
+                }
+            }
+            Failed::Scopes => TurnedAway {
+                refusal: Refusal::http(
+                    StatusCode::FORBIDDEN,
+                    ErrorCode::PermissionDenied,
+                    "the token lacks a scope that is needed here; WWW-Authenticate names all",
+                ),
+                challenge: tokens.insufficient(asked, None),
+            },
+        }
+    }
+}
+
+fn unauthenticated(message: &'static str) -> Refusal {
+    Refusal::http(
+        StatusCode::UNAUTHORIZED,
+        ErrorCode::Unauthenticated,
+        message,
+    )
 }

@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 
 use super::Edge;
 use super::measure::Measured;
+use super::protected_resource;
 use crate::mcp::{Origin, Refusal, json_response};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -107,6 +108,7 @@ impl Edge {
             "/readyz" => "/readyz",
             path if path == self.settings.health_path => "/health",
             "/metrics" => "/metrics",
+            path if path.starts_with(protected_resource::PATH) => protected_resource::PATH,
             _ => "other",
         }
     }

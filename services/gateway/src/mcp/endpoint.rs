@@ -155,6 +155,7 @@ impl Endpoint {
         origin: &Origin,
     ) -> Result<Response<Body>, Refusal> {
         self.declared(request)?;
+        self.permitted(request, origin)?;
         let traced;
         let origin = match request.trace() {
             Some(trace) => {
@@ -197,6 +198,20 @@ impl Endpoint {
         } else {
             Err(Refusal::method_not_found(method, request.version))
         }
+    }
+
+    /// A caller without the scope of a method or built-in is told which one: it may ask the issuer
+    /// for a token that has it.
+    fn permitted(&self, request: &Request<'_>, origin: &Origin) -> Result<(), Refusal> {
+        let params = &request.message.params;
+        let tool = params.name.and_then(text);
+        let missing = self.operations.missing_scope(
+            &origin.principal,
+            &request.message.method,
+            tool.as_deref(),
+            params.arguments,
+        );
+        missing.map_or(Ok(()), |scope| Err(Refusal::insufficient_scope(scope)))
     }
 
     /// Version 2025-03-26 alone had batches. The messages are answered one after the other and
@@ -284,5 +299,10 @@ pub(super) fn cursor<'a>(
 }
 
 pub(super) fn refuse(id: Option<&RawValue>, refusal: &Refusal, origin: &Origin) -> Response<Body> {
-    reply::json(refusal.status, refusal.body(id, &origin.request_id))
+    let mut response = reply::json(refusal.status, refusal.body(id, &origin.request_id));
+    if let Some(scope) = refusal.scope {
+        // The layer that knows where tokens come from turns it into a challenge.
+        response.extensions_mut().insert(scope);
+    }
+    response
 }

@@ -24,7 +24,7 @@ use rmcp::service::{NotificationContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -104,6 +104,7 @@ impl Handler {
                 request_id: RequestId::random(),
                 trace: trace(context),
                 deadline: Instant::now() + *timeout,
+                expires: None,
                 quiet: false,
             }),
         }
@@ -157,6 +158,14 @@ impl Handler {
 
     fn has_prompts(&self, method: &'static str) -> Result<(), ErrorData> {
         declared(self.operations.features().prompts, method)
+    }
+}
+
+/// Waits for the end of the caller's token, for ever if it has none.
+async fn until(expires: Option<Instant>) {
+    match expires {
+        Some(expires) => sleep_until(expires).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -377,9 +386,11 @@ impl ServerHandler for Handler {
         let wanted = context.accepted().tools_list_changed == Some(true);
         let origin = self.origin(context.request_context())?;
         let mut changes = self.operations.changes(&origin.principal.tenant);
+        let mut expired = std::pin::pin!(until(origin.expires));
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
+                () = &mut expired => return Ok(()),
                 more = self.changed(&mut changes) => if !more {
                     return Ok(());
                 },

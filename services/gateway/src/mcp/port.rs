@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::call::CallContext;
-use domain::principal::Principal;
+use domain::principal::{Principal, Scope};
 use domain::{RawValue, TenantId};
 use tokio::sync::{mpsc, watch};
 
@@ -78,6 +78,16 @@ pub trait Operations: Send + Sync + 'static {
     /// The arguments of a tool that travel in `Mcp-Param-*` headers too, kept per revision; empty
     /// for a tool that this caller may not see.
     fn param_headers(&self, principal: &Principal, tool: &str) -> Arc<[ParamHeader]>;
+
+    /// The scope that the caller lacks for a method or for a built-in; over HTTP that is a 403. The
+    /// scopes that a tool requires on its own are none of these.
+    fn missing_scope(
+        &self,
+        principal: &Principal,
+        method: &str,
+        tool: Option<&str>,
+        arguments: Option<&RawValue>,
+    ) -> Option<Scope>;
 
     /// One page of `resources/list`.
     ///

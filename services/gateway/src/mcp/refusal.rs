@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use domain::principal::Scope;
 use domain::{RawValue, RequestId};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -31,6 +32,8 @@ pub(crate) struct Refusal {
     pub(crate) code: i32,
     pub(crate) message: Cow<'static, str>,
     pub(crate) data: Option<Value>,
+    /// The scope whose lack is the reason.
+    pub(crate) scope: Option<Scope>,
 }
 
 impl Refusal {
@@ -40,6 +43,7 @@ impl Refusal {
             code,
             message: message.into(),
             data: None,
+            scope: None,
         }
     }
 
@@ -51,6 +55,16 @@ impl Refusal {
     ) -> Self {
         let mut refusal = Self::new(status, i32::from(status.as_u16()), message);
         refusal.data = Some(json!({ "code": code }));
+        refusal
+    }
+
+    /// The caller is known and lacks a scope.
+    pub(crate) fn insufficient_scope(scope: Scope) -> Self {
+        let message = format!("the scope {scope} is needed; use a credential that holds it");
+        let code = domain::ErrorCode::PermissionDenied;
+        let mut refusal = Self::http(StatusCode::FORBIDDEN, code, message);
+        refusal.data = Some(json!({ "code": code, "field": "scope", "scope": scope.as_str() }));
+        refusal.scope = Some(scope);
         refusal
     }
 

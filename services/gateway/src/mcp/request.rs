@@ -23,6 +23,8 @@ pub(crate) struct Origin {
     pub(crate) request_id: RequestId,
     pub(crate) trace: TraceContext,
     pub(crate) deadline: Instant,
+    /// When the caller's token ends, and with it what is endless.
+    pub(crate) expires: Option<Instant>,
     /// An element of a batch: its answer is one message, so nothing is sent before it.
     pub(crate) quiet: bool,
 }

@@ -25,6 +25,11 @@ pub(crate) struct Rig {
 
 /// A gateway of the enterprise profile, synced, with these changes to the default settings.
 pub(crate) async fn rig(change: impl FnOnce(&mut Settings)) -> Rig {
+    rig_with(AuditLog::default(), change).await
+}
+
+/// As [`rig`], with an audit log.
+pub(crate) async fn rig_with(audit: AuditLog, change: impl FnOnce(&mut Settings)) -> Rig {
     let registry = Arc::new(FakeCatalog::default());
     let executor = Arc::new(FakeRunner::answering(r#"{"sum":5}"#));
     let mut settings = Settings {
@@ -32,7 +37,7 @@ pub(crate) async fn rig(change: impl FnOnce(&mut Settings)) -> Rig {
         ..Settings::default()
     };
     change(&mut settings);
-    let (gateway, metrics) = gateway(settings, registry.clone(), executor.clone());
+    let (gateway, metrics) = gateway_with(audit, settings, registry.clone(), executor.clone());
     assert!(gateway.synced(Duration::from_secs(5)).await);
     Rig {
         gateway,
@@ -43,6 +48,15 @@ pub(crate) async fn rig(change: impl FnOnce(&mut Settings)) -> Rig {
 }
 
 pub(crate) fn gateway(
+    settings: Settings,
+    catalog: Arc<dyn Catalog>,
+    runner: Arc<FakeRunner>,
+) -> (Gateway, Arc<Metrics>) {
+    gateway_with(AuditLog::default(), settings, catalog, runner)
+}
+
+fn gateway_with(
+    audit: AuditLog,
     settings: Settings,
     catalog: Arc<dyn Catalog>,
     runner: Arc<FakeRunner>,
@@ -59,7 +73,7 @@ pub(crate) fn gateway(
         runner,
         placement: None,
         metrics: Arc::clone(&metrics),
-        audit: AuditLog::default(),
+        audit,
     };
     (Gateway::new(parts).unwrap(), metrics)
 }

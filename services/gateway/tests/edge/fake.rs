@@ -186,6 +186,21 @@ impl Operations for Fake {
         }))
     }
 
+    fn missing_scope(
+        &self,
+        principal: &Principal,
+        method: &str,
+        tool: Option<&str>,
+        _arguments: Option<&RawValue>,
+    ) -> Option<Scope> {
+        let needed = match (method, tool) {
+            ("tools/call", Some("writes")) => Scope::ToolsWrite,
+            ("tools/call" | "resources/list", _) => Scope::Invoke,
+            _ => return None,
+        };
+        (!principal.has(needed)).then_some(needed)
+    }
+
     async fn list_resources(
         &self,
         _principal: &Principal,

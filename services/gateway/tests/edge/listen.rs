@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::TenantId;
+use gateway::http::{HttpAuth, anonymous};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
@@ -59,9 +60,9 @@ async fn changes_of_the_catalogue_are_told_after_the_acknowledgement() {
 async fn nobody_is_told_of_another_tenants_changes() {
     let acme = TenantId::parse("acme").unwrap();
     let mut settings = settings(true);
-    let mut caller = (*settings.anonymous).clone();
+    let mut caller = (*anonymous(true)).clone();
     caller.tenant = acme.clone();
-    settings.anonymous = Arc::new(caller);
+    settings.auth = HttpAuth::Anonymous(Arc::new(caller));
     let rig = Rig::with(settings);
     let mut stream = listen(&rig, json!({"toolsListChanged": true})).await;
     stream.message().await.unwrap();

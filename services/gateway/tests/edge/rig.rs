@@ -8,7 +8,7 @@ use axum::body::{Body, BodyDataStream};
 use bootstrap::Health;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use gateway::http::{HostRules, HttpSettings, Lifecycle, anonymous, router};
+use gateway::http::{HostRules, HttpAuth, HttpSettings, Lifecycle, anonymous, router};
 use gateway::mcp::McpSettings;
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ pub(crate) fn settings(fast_path: bool) -> HttpSettings {
         metrics: true,
         request_timeout: Duration::from_secs(60),
         hosts: HostRules::new(true, &[], &[]).unwrap(),
-        anonymous: anonymous(true),
+        auth: HttpAuth::Anonymous(anonymous(true)),
         mcp: McpSettings {
             fast_path,
             ..McpSettings::default()
