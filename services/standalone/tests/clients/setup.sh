@@ -16,23 +16,25 @@ fi
 
 stamp_of() { cat "$@" | sha256sum | cut -d ' ' -f 1; }
 
+# Both lines of the Python SDK are one package: each gets an environment of its own.
 python_ready() {
-    want=$(stamp_of "$here/python/requirements.txt")-$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    [ "$(cat "$target/python.stamp" 2>/dev/null || true)" = "$want" ] && return
-    rm -rf "$target/python" "$target/python.stamp"
+    name=$1
+    wanted=$here/python/requirements-$name.txt
+    want=$(stamp_of "$wanted")-$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    [ "$(cat "$target/$name.stamp" 2>/dev/null || true)" = "$want" ] && return
+    rm -rf "${target:?}/$name" "$target/$name.stamp"
     # Debian splits venv (ensurepip) from python3: without it pip installs beside, and run.sh sets PYTHONPATH.
-    if python3 -m venv "$target/python" >"$target/python.log" 2>&1; then
-        "$target/python/bin/python" -m pip install --quiet --disable-pip-version-check \
-            --requirement "$here/python/requirements.txt"
+    if python3 -m venv "$target/$name" >"$target/$name.log" 2>&1; then
+        "$target/$name/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted"
     else
-        rm -rf "$target/python"
+        rm -rf "${target:?}/$name"
         python3 -m pip install --quiet --disable-pip-version-check \
-            --target "$target/python/site" --requirement "$here/python/requirements.txt" || {
+            --target "$target/$name/site" --requirement "$wanted" || {
             echo "setup.sh: neither 'python3 -m venv' (package python3-venv) nor 'python3 -m pip' (package python3-pip) works" >&2
             return 1
         }
     fi
-    echo "$want" >"$target/python.stamp"
+    echo "$want" >"$target/$name.stamp"
 }
 
 typescript_ready() {
@@ -50,5 +52,6 @@ typescript_ready() {
     fi
 }
 
-python_ready
+python_ready mcp1
+python_ready mcp2
 typescript_ready

@@ -1,28 +1,19 @@
-"""What a client does with dynamic-mcp, step by step, through the Python SDK 2.x, in either era.
+"""What a client does with dynamic-mcp, step by step, once for both lines of the Python SDK.
 
-The steps are those of ../README.md and of ../typescript/scenario.mjs. Every check that does not hold
-ends the run with 1; all of them passing ends it with `ok <n> checks` and 0.
+The steps are those of ../README.md and of ../typescript/scenario.mjs. `Peer` hides which SDK it is; what the SDK made
+of an answer is looked at as JSON. Every check that does not hold ends the run.
 """
 
-import argparse
 import json
 import os
-import sys
-import threading
+import re
 import time
-import traceback
-import warnings
 from contextlib import asynccontextmanager
 
 import anyio
-from mcp import MCPError, StdioServerParameters
-from mcp.client import Client
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
+from command_line import check
 
-LIMIT_SECONDS = 60
 CODE_LIMIT = 200_000
-MODERN = "2026-07-28"
 ARGUMENTS = {
     "type": "object",
     "properties": {"a": {"type": "number"}, "b": {"type": "number", "minimum": 0}},
@@ -39,58 +30,34 @@ UNICODE = "\n".join(
         "quotes \" ' ` ${x} \\ \\n \r\n\t </script> <!--",
     ]
 )
+NODE_CODE = """const os = require('node:os');
+return { platform: os.platform(), version: process.version, text: Buffer.from(args.text, 'base64').toString() };"""
 MANAGED = ["create", "update", "delete", "enable", "list", "get"]
 
 
-class Checks:
-    """Counts what held; the first that does not ends the run."""
-
-    def __init__(self):
-        self.passed = 0
-        self.last = "none"
-
-    def __call__(self, holds, what, got=None):
-        if not holds:
-            shown = "" if got is None else f"\n  got: {str(got)[:2000]}"
-            raise AssertionError(f"check failed: {what}{shown}")
-        self.passed += 1
-        self.last = what
-
-
-check = Checks()
-
-
 class Peer:
-    """The connected client and what its callbacks have received."""
+    """The connected client and what its callbacks have received; each line of the SDK has one of its own.
+
+    It adds `tools`, `call`, `resources`, `read`, `prompts` and `prompt`, which answer JSON.
+    """
+
+    error = Exception
+    version = expected_version = server_name = None
 
     def __init__(self, options):
         self.options = options
         self.additions = not options.without_additions
-        self.client = None
+        self.capabilities = {}
         self.logs = []
         self.changes = 0
 
-    async def on_log(self, params):
-        self.logs.append((params.level, params.data))
-
-    async def on_message(self, message):
-        if getattr(message, "method", None) == "notifications/tools/list_changed":
-            self.changes += 1
-
-    async def tools(self):
-        tools, cursor = [], None
-        while True:
-            page = await self.client.list_tools(cursor=cursor)
-            tools += page.tools
-            cursor = page.next_cursor
-            if cursor is None:
-                return tools
+    @asynccontextmanager
+    async def listening(self):
+        """While it lasts, `changes` counts tools/list_changed."""
+        yield
 
     async def tool(self, name):
-        return next((tool for tool in await self.tools() if tool.name == name), None)
-
-    async def call(self, name, arguments, progress=None):
-        return await self.client.call_tool(name, arguments, progress_callback=progress)
+        return next((tool for tool in await self.tools() if tool["name"] == name), None)
 
     async def manage(self, verb, arguments):
         return await self.call(f"dynamic.tool.{verb}", arguments)
@@ -99,8 +66,13 @@ class Peer:
         return arguments if self.additions else {"args": arguments}
 
 
+def plain(answer):
+    """What the SDK parsed, as JSON."""
+    return answer.model_dump(mode="json", by_alias=True)
+
+
 def structured(result):
-    return result.structured_content or {}
+    return result["structuredContent"] or {}
 
 
 def code_of(result):
@@ -108,57 +80,35 @@ def code_of(result):
 
 
 def text_of(result):
-    return "\n".join(block.text for block in result.content if block.type == "text")
+    return "\n".join(block["text"] for block in result["content"] if block["type"] == "text")
 
 
 async def connected(peer):
-    expected = MODERN if peer.options.era == MODERN else "2025-11-25"
-    check(peer.client.protocol_version == expected, f"protocol {expected} is agreed on", peer.client.protocol_version)
-    info = peer.client.server_info
-    check(info is not None and info.name == "dynamic-mcp", "the server says who it is", info)
+    check(peer.version == peer.expected_version, f"protocol {peer.expected_version} is agreed on", peer.version)
+    check(peer.server_name == "dynamic-mcp", "the server says who it is", peer.server_name)
     tools = await peer.tools()
-    listed = [tool.name for tool in tools]
+    listed = [tool["name"] for tool in tools]
     for name in ["system.health", "run_js_ephemeral", *(f"dynamic.tool.{verb}" for verb in MANAGED)]:
         check(name in listed, f"{name} is listed", listed)
     check(
-        all(tool.description and tool.input_schema.get("type") == "object" for tool in tools),
+        all(tool["description"] and tool["inputSchema"].get("type") == "object" for tool in tools),
         "every tool has a description and an object schema",
     )
     if peer.additions:
         for tool in tools:
-            if tool.name.startswith("dynamic.tool."):
+            if tool["name"].startswith("dynamic.tool."):
                 check(
-                    tool.title and tool.output_schema and tool.annotations,
-                    f"{tool.name} has title, outputSchema and annotations",
+                    tool["title"] and tool["outputSchema"] and tool["annotations"],
+                    f"{tool['name']} has title, outputSchema and annotations",
                     tool,
                 )
-    check([tool.name for tool in await peer.tools()] == listed, "the order is the same twice", listed)
+    check([tool["name"] for tool in await peer.tools()] == listed, "the order is the same twice", listed)
     health = await peer.call("system.health", {})
     check(structured(health).get("status") == "ok", "system.health is ok", health)
 
 
-@asynccontextmanager
-async def listening(peer):
-    """Counts tools/list_changed: by a subscription on the modern wire, by the message handler before."""
-    tools = peer.client.server_capabilities.tools
-    declared = tools is not None and bool(tools.list_changed)
-    if not declared or peer.options.era != MODERN:
-        yield declared
-        return
-    async with peer.client.listen(tools_list_changed=True) as subscription, anyio.create_task_group() as group:
-        check(bool(subscription.honored.tools_list_changed), "the subscription is acknowledged", subscription.honored)
-
-        async def count():
-            async for _ in subscription:
-                peer.changes += 1
-
-        group.start_soon(count)
-        yield declared
-        group.cancel_scope.cancel()
-
-
 async def made(peer, names):
-    async with listening(peer) as declared:
+    async with peer.listening():
         before = peer.changes
         created = await peer.manage(
             "create",
@@ -180,34 +130,34 @@ async def made(peer, names):
         )
         check(record.get("codeSizeBytes") == 32 and "code" not in record, "with the size of the code, not the code", record)
         listed = await peer.tool(names["sum"])
-        check(listed is not None and listed.description == "Adds two numbers.", "the very next list has the tool", listed)
+        check(listed is not None and listed["description"] == "Adds two numbers.", "the very next list has the tool", listed)
         if peer.additions:
-            check(listed.input_schema == ARGUMENTS, "with its inputSchema as it was given", listed.input_schema)
-        if declared:
+            check(listed["inputSchema"] == ARGUMENTS, "with its inputSchema as it was given", listed["inputSchema"])
+        if (peer.capabilities.get("tools") or {}).get("listChanged"):
             with anyio.move_on_after(5):
                 while peer.changes == before:
                     await anyio.sleep(0.02)
             check(peer.changes > before, "a declared tools/list_changed arrives")
     twice = await peer.manage("create", {"tool": {"name": names["sum"], "description": "Again.", "code": "return 1;"}})
-    check(twice.is_error, "a second create of the name is refused", twice)
+    check(twice["isError"], "a second create of the name is refused", twice)
     if peer.additions:
         check(code_of(twice) == "already_exists", "with already_exists", twice)
 
 
 async def called(peer, names):
     result = await peer.call(names["sum"], peer.input({"a": 2, "b": 3}))
-    check(not result.is_error and structured(result).get("ok") is True, "a call succeeds", result)
+    check(not result["isError"] and structured(result).get("ok") is True, "a call succeeds", result)
     check(structured(result)["result"] == {"sum": 5}, "with the result", result)
     check(isinstance(structured(result)["durationMs"], int), "and its duration", result)
     check(names["sum"] in text_of(result) and '"sum": 5' in text_of(result), "the text says it too", text_of(result))
     if not peer.additions:
         return
     negative = await peer.call(names["sum"], {"a": 2, "b": -1})
-    check(negative.is_error and code_of(negative) == "invalid_argument", "an argument against the schema is refused", negative)
+    check(negative["isError"] and code_of(negative) == "invalid_argument", "an argument against the schema is refused", negative)
     said = json.dumps(structured(negative)) + text_of(negative)
     check("/b" in said and "minimum" in said, "naming the path and the rule", negative)
     missing = await peer.call(names["sum"], {"a": 2})
-    check(missing.is_error and "required" in missing.model_dump_json(), "so is a missing one", missing)
+    check(missing["isError"] and "required" in json.dumps(missing), "so is a missing one", missing)
     await chatty(peer, names["chatty"])
     await typed(peer, names["typed"])
     await blocks(peer, names["blocks"])
@@ -252,10 +202,10 @@ async def typed(peer, name):
     )
     await peer.tools()  # From the list the SDK learns the output schema that it checks results against.
     result = await peer.call(name, {})
-    check(result.structured_content == {"n": 7}, "with outputSchema the result is structuredContent", result)
+    check(result["structuredContent"] == {"n": 7}, "with outputSchema the result is structuredContent", result)
     # Some SDKs check structuredContent of failures too: an error must conform, or come without.
     wrong = await peer.call(name, {"n": "seven"})
-    check(wrong.is_error, "a result against outputSchema is an error", wrong)
+    check(wrong["isError"], "a result against outputSchema is an error", wrong)
 
 
 async def blocks(peer, name):
@@ -266,16 +216,16 @@ async def blocks(peer, name):
 ] };"""
     await peer.manage("create", {"tool": {"name": name, "description": "Answers content blocks.", "code": code}})
     result = await peer.call(name, {"args": {}})
-    kinds = [block.type for block in result.content]
+    kinds = [block["type"] for block in result["content"]]
     check(kinds == ["text", "image", "resource_link"], "content blocks pass as they are", result)
-    check(result.content[1].data == "iVBORw0KGgo=", "with their data", result)
+    check(result["content"][1]["data"] == "iVBORw0KGgo=", "with their data", result)
 
 
 async def failing(peer, name):
     code = 'console.log("before"); throw new Error("it broke");'
     await peer.manage("create", {"tool": {"name": name, "description": "Fails.", "code": code}})
     result = await peer.call(name, {"args": {}})
-    check(result.is_error and structured(result).get("ok") is False, "a throw is a failed call", result)
+    check(result["isError"] and structured(result).get("ok") is False, "a throw is a failed call", result)
     check("it broke" in structured(result)["error"] and code_of(result) == "tool_failed", "with message and code", result)
     check("before" in json.dumps(structured(result).get("logs")), "and what was printed", result)
 
@@ -287,7 +237,7 @@ async def changed(peer, names):
     result = await peer.call(name, peer.input({"a": 2, "b": 3}))
     check(structured(result).get("result") == {"product": 6}, "the very next call runs the new code", result)
     stale = await peer.manage("update", {"name": name, "patch": {"code": code}, "expectedRevision": 1})
-    check(stale.is_error, "an old expectedRevision is refused", stale)
+    check(stale["isError"], "an old expectedRevision is refused", stale)
     if peer.additions:
         check(code_of(stale) == "revision_conflict", "with revision_conflict", stale)
     got = structured(await peer.manage("get", {"name": name})).get("tool", {})
@@ -312,7 +262,7 @@ async def unicode(peer, names):
     code = f"return {{ given: args.text, own: {literal}, length: args.text.length }};"
     await peer.manage("create", {"tool": {"name": name, "title": UNICODE[:20], "description": UNICODE, "code": code}})
     listed = await peer.tool(name)
-    check(listed is not None and listed.description == UNICODE, "a description of all scripts comes back unchanged", listed)
+    check(listed is not None and listed["description"] == UNICODE, "a description of all scripts comes back unchanged", listed)
     got = structured(await peer.manage("get", {"name": name})).get("tool", {})
     check(got.get("code") == code, "so does code", got)
     result = structured(await peer.call(name, {"args": {"text": UNICODE}})).get("result", {})
@@ -335,7 +285,7 @@ async def big(peer, names):
     if not peer.additions:
         return
     over = await peer.manage("update", {"name": name, "patch": {"code": code + " "}})
-    check(over.is_error and code_of(over) == "invalid_argument", "one character more is refused", over)
+    check(over["isError"] and code_of(over) == "invalid_argument", "one character more is refused", over)
     said = text_of(over).replace(",", "").replace(".", "")
     check("code" in said and "200000" in said, "naming field and limit", text_of(over))
 
@@ -344,139 +294,115 @@ async def ephemeral(peer):
     good = await peer.call("run_js_ephemeral", {"code": "return args.list.map((n) => n * 2);", "args": {"list": [1, 2, 3]}})
     check(structured(good).get("result") == [2, 4, 6], "run_js_ephemeral runs code with arguments", good)
     bad = await peer.call("run_js_ephemeral", {"code": 'throw new Error("no such luck");'})
-    check(bad.is_error, "and reports a failure", bad)
+    check(bad["isError"], "and reports a failure", bad)
     if not peer.additions:
         return
     check(structured(bad).get("ok") is False and "no such luck" in structured(bad)["error"], "with the message", bad)
     slow = await peer.call("run_js_ephemeral", {"code": "for (;;) {}", "timeoutMs": 1000})
-    check(slow.is_error and code_of(slow) == "timeout", "an endless loop ends as timeout", slow)
+    check(slow["isError"] and code_of(slow) == "timeout", "an endless loop ends as timeout", slow)
+
+
+async def engine(peer):
+    """Which engine ran a call, by what it says and by what only one of the two has."""
+    wanted = peer.options.engine
+    docker = wanted == "docker"
+
+    def says(result):
+        check((result["_meta"] or {}).get("dynamic-mcp/engine") == wanted, f"{wanted} has run it", result)
+
+    globals_code = "return [typeof require, typeof process, typeof Buffer];"
+    found = await peer.call("run_js_ephemeral", {"code": globals_code})
+    says(found)
+    kinds = ["function", "object", "function"] if docker else ["undefined"] * 3
+    check(structured(found).get("result") == kinds, "Node is there exactly with Docker", found)
+    says(await peer.call("run_js_ephemeral", {"code": 'throw new Error("on purpose");'}))
+
+    name = f"client.{os.getpid()}.node"
+    await peer.manage("create", {"tool": {"name": name, "description": "Needs Node.", "code": NODE_CODE, "engine": "docker"}})
+    result = await peer.call(name, {"args": {"text": "c3RyYcOfZQ=="}})
+    if docker:
+        says(result)
+        got = structured(result).get("result", {})
+        check(got.get("platform") == "linux", "require gives a module of Node", result)
+        check(re.fullmatch(r"v\d+\.\d+\.\d+", got["version"]), "process says the version of Node", result)
+        check(got["text"] == "straße", "Buffer decodes", result)
+    else:
+        check(result["isError"] and code_of(result) == "policy_denied", "a tool for Docker is refused", result)
+    gone = await peer.manage("delete", {"name": name})
+    check(not gone["isError"], "it is deleted", gone)
 
 
 async def enterprise(peer):
     echo = await peer.call("dev.echo", {"message": "straße", "uppercase": True})
-    check(echo.structured_content == {"message": "STRASSE", "length": 7}, "dev.echo", echo)
+    check(echo["structuredContent"] == {"message": "STRASSE", "length": 7}, "dev.echo", echo)
     now = structured(await peer.call("time.now", {"timeZone": "Asia/Shanghai"}))
     check(abs(now["unixSeconds"] - time.time()) < 10 and now["timeZone"] == "Asia/Shanghai", "time.now", now)
     nowhere = await peer.call("time.now", {"timeZone": "Mars/Olympus"})
-    check(nowhere.is_error, "time.now refuses an unknown zone", nowhere)
+    check(nowhere["isError"], "time.now refuses an unknown zone", nowhere)
     scopes = structured(await peer.call("system.guard_metrics", {}))["scopes"]
     counted = [scope for scope in scopes if scope["scope"] == "run_js_ephemeral" and scope["allowed"] >= 2]
     check(counted, "system.guard_metrics counts", scopes)
     config = structured(await peer.call("system.runtime_config", {}))
     check("sandbox" in config and "dynamic" in config, "system.runtime_config", config)
 
-    resources = [str(resource.uri) for resource in (await peer.client.list_resources()).resources]
+    resources = [resource["uri"] for resource in await peer.resources()]
     for uri in ["dynamic://service/meta", "dynamic://service/runtime-config", "dynamic://metrics/guard"]:
         check(uri in resources, f"{uri} is listed", resources)
-        contents = (await peer.client.read_resource(uri)).contents
-        readable = len(contents) == 1 and str(contents[0].uri) == uri and isinstance(json.loads(contents[0].text), dict)
+        contents = await peer.read(uri)
+        readable = len(contents) == 1 and contents[0]["uri"] == uri and isinstance(json.loads(contents[0]["text"]), dict)
         check(readable, f"{uri} can be read", contents)
-    await fails(peer.client.read_resource("dynamic://no/such"), [-32602, -32002], "a resource that is not there is an error")
-    prompts = [prompt.name for prompt in (await peer.client.list_prompts()).prompts]
+    await fails(peer, peer.read("dynamic://no/such"), [-32602, -32002], "a resource that is not there is an error")
+    prompts = [prompt["name"] for prompt in await peer.prompts()]
     check("tool-call-checklist" in prompts, "the prompt is listed", prompts)
-    messages = (await peer.client.get_prompt("tool-call-checklist", {"toolName": "dev.echo"})).messages
-    check(messages and "dev.echo" in messages[0].content.text, "the prompt names the tool", messages)
+    messages = await peer.prompt("tool-call-checklist", {"toolName": "dev.echo"})
+    check(messages and "dev.echo" in messages[0]["content"]["text"], "the prompt names the tool", messages)
 
 
 async def removed(peer, names):
     kept = names.values() if peer.additions else [names["sum"], names["echo"], names["big"]]
     for name in kept:
         gone = await peer.manage("delete", {"name": name})
-        check(not gone.is_error and name in text_of(gone), f"{name} is deleted", gone)
+        check(not gone["isError"] and name in text_of(gone), f"{name} is deleted", gone)
         if peer.additions:
-            check(gone.structured_content == {"name": name, "deleted": True}, "delete answers name and deleted", gone)
+            check(gone["structuredContent"] == {"name": name, "deleted": True}, "delete answers name and deleted", gone)
         check(await peer.tool(name) is None, "a deleted tool is out of the very next list")
     await refused_as_unknown(peer, names["sum"], "a deleted tool cannot be called")
     got = await peer.manage("get", {"name": names["sum"]})
-    check(got.is_error and (not peer.additions or code_of(got) == "not_found"), "get answers not_found", got)
+    check(got["isError"] and (not peer.additions or code_of(got) == "not_found"), "get answers not_found", got)
 
 
 async def refused_as_unknown(peer, name, what):
     """Calling a tool that is not there: error -32602; the Node server answers isError instead."""
     if peer.additions:
-        await fails(peer.call(name, {}), [-32602], what)
+        await fails(peer, peer.call(name, {}), [-32602], what)
     else:
-        check((await peer.call(name, {"args": {}})).is_error, what)
+        check((await peer.call(name, {"args": {}}))["isError"], what)
 
 
-async def fails(work, codes, what):
+async def fails(peer, work, codes, what):
     try:
         got = await work
-    except MCPError as error:
-        check(error.code in codes, what, error.error)
+    except peer.error as error:
+        check(error.error.code in codes, what, error.error)
     else:
         check(False, what, got)
 
 
-async def scenario(options):
-    peer = Peer(options)
-    if options.stdio:
-        server = StdioServerParameters(command=options.stdio[0], args=options.stdio[1:], env=dict(os.environ))
+async def scenario(peer):
+    """Runs every step; the first check that does not hold ends it."""
+    short = ["sum", "chatty", "typed", "blocks", "failing", "echo", "big"]
+    names = {name: f"client.{os.getpid()}.{name}" for name in short}
+    await connected(peer)
+    await made(peer, names)
+    await called(peer, names)
+    await changed(peer, names)
+    await unicode(peer, names)
+    await big(peer, names)
+    await ephemeral(peer)
+    if peer.options.engine is not None:
+        await engine(peer)
+    if peer.options.profile == "enterprise":
+        await enterprise(peer)
     else:
-        headers = dict(header.split("=", 1) for header in options.header)
-        server = streamable_http_client(options.url, http_client=create_mcp_http_client(headers=headers))
-    modern = options.era == MODERN
-    client = Client(
-        server,
-        # Not the version itself: that would adopt it without asking the server what it can do.
-        mode="auto" if modern else "legacy",
-        logging_callback=peer.on_log,
-        log_level="debug" if modern else None,
-        message_handler=peer.on_message,
-        read_timeout_seconds=30,
-    )
-    async with client:
-        peer.client = client
-        if not modern and client.server_capabilities.logging is not None:
-            await client.set_logging_level("debug")
-        short = ["sum", "chatty", "typed", "blocks", "failing", "echo", "big"]
-        names = {name: f"client.{os.getpid()}.{name}" for name in short}
-        await connected(peer)
-        await made(peer, names)
-        await called(peer, names)
-        await changed(peer, names)
-        await unicode(peer, names)
-        await big(peer, names)
-        await ephemeral(peer)
-        if options.profile == "enterprise":
-            await enterprise(peer)
-        else:
-            check(await peer.tool("dev.echo") is None, "mvp has no dev.echo")
-        await removed(peer, names)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url")
-    parser.add_argument("--header", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--profile", choices=["mvp", "enterprise"], default="enterprise")
-    parser.add_argument("--era", choices=[MODERN, "legacy"], default=MODERN)
-    parser.add_argument("--without-additions", action="store_true")
-    parser.add_argument("--stdio", nargs=argparse.REMAINDER, metavar="PROGRAM [ARGUMENT]...")
-    options = parser.parse_args()
-    if (options.url is None) == (not options.stdio):
-        parser.error("give --url or --stdio")
-    warnings.simplefilter("ignore")  # The SDK warns that logging/setLevel is deprecated: that is what is tested.
-
-    def too_late():
-        print(f"FAILED: not done within {LIMIT_SECONDS} s; last passed: {check.last}", flush=True)
-        os._exit(1)
-
-    timer = threading.Timer(LIMIT_SECONDS, too_late)
-    timer.daemon = True
-    timer.start()
-    try:
-        anyio.run(scenario, options)
-    except BaseException as error:
-        print(f"FAILED after {check.passed} checks; last passed: {check.last}", flush=True)
-        # Task groups wrap what went wrong; the first inner error is the one that tells.
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        traceback.print_exception(error, file=sys.stdout, limit=-4, chain=False)
-        return 1
-    print(f"ok {check.passed} checks")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        check(await peer.tool("dev.echo") is None, "mvp has no dev.echo")
+    await removed(peer, names)

@@ -1,17 +1,23 @@
 // The scenario through `@modelcontextprotocol/client` 2.x, in either era.
 
-import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import {
+  Client,
+  StreamableHTTPClientTransport,
+  discoverOAuthProtectedResourceMetadata,
+  extractWWWAuthenticateParams,
+} from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 
 import { finish, parse } from './command-line.mjs';
+import { refused } from './discovery.mjs';
 import { scenario } from './scenario.mjs';
 
 const options = parse(process.argv.slice(2), ['2026-07-28', 'legacy']);
 const modern = options.era !== 'legacy';
+const logs = [];
+let changes = 0;
 
-await finish(async (check) => {
-  const logs = [];
-  let changes = 0;
+function unconnected() {
   const client = new Client(
     { name: 'scenario-client2', version: '1.0.0' },
     {
@@ -22,10 +28,28 @@ await finish(async (check) => {
   client.setNotificationHandler('notifications/message', (message) => {
     logs.push(message.params);
   });
-  const transport = options.url
-    ? new StreamableHTTPClientTransport(new URL(options.url), { requestInit: { headers: options.headers } })
-    : new StdioClientTransport({ command: options.stdio[0], args: options.stdio.slice(1), env: { ...process.env } });
-  await client.connect(transport);
+  return client;
+}
+
+const overHttp = (more) => new StreamableHTTPClientTransport(new URL(options.url), { requestInit: { headers: options.headers }, ...more });
+
+function transport() {
+  if (options.token) return overHttp({ authProvider: { token: async () => options.token } });
+  if (options.url) return overHttp({});
+  return new StdioClientTransport({ command: options.stdio[0], args: options.stdio.slice(1), env: { ...process.env } });
+}
+
+await finish(async (check) => {
+  if (options.token) {
+    await refused(check, options, {
+      connect: (fetch) => unconnected().connect(overHttp({ fetch })),
+      statusOf: (error) => error.status,
+      challenge: extractWWWAuthenticateParams,
+      metadata: discoverOAuthProtectedResourceMetadata,
+    });
+  }
+  const client = unconnected();
+  await client.connect(transport());
   const capabilities = client.getServerCapabilities();
   if (!modern && capabilities.logging) await client.setLoggingLevel('debug');
 

@@ -17,7 +17,9 @@ export function parse(argv, eras) {
       else if (flag === '--header') {
         const [name, ...text] = value().split('=');
         options.headers[name] = text.join('=');
-      } else if (flag === '--profile') options.profile = value();
+      } else if (flag === '--token') options.token = value();
+      else if (flag === '--engine') options.engine = value();
+      else if (flag === '--profile') options.profile = value();
       else if (flag === '--era') options.era = value();
       else if (flag === '--without-additions') options.additions = false;
       else if (flag === '--stdio') options.stdio = rest.splice(0);
@@ -25,12 +27,14 @@ export function parse(argv, eras) {
     }
     if ((options.url === undefined) === (options.stdio === undefined)) throw new Error('give --url or --stdio');
     if (options.stdio?.length === 0) throw new Error('--stdio needs a program');
+    if (options.token !== undefined && options.url === undefined) throw new Error('--token needs --url');
     if (!eras.includes(options.era)) throw new Error(`--era must be one of ${eras.join(', ')}`);
     if (!['mvp', 'enterprise'].includes(options.profile)) throw new Error('--profile must be mvp or enterprise');
+    if (![undefined, 'isolate', 'docker'].includes(options.engine)) throw new Error('--engine must be isolate or docker');
   } catch (error) {
     process.stderr.write(
-      `${error.message}\nusage: [--era ${eras.join('|')}] [--profile mvp|enterprise] [--header name=value]... ` +
-        '[--without-additions] (--url URL | --stdio PROGRAM [ARGUMENT]...)\n',
+      `${error.message}\nusage: [--era ${eras.join('|')}] [--profile mvp|enterprise] [--engine isolate|docker] [--token TOKEN] ` +
+        '[--header name=value]... [--without-additions] (--url URL | --stdio PROGRAM [ARGUMENT]...)\n',
     );
     process.exit(2);
   }

@@ -16,6 +16,8 @@ const UNICODE = [
   'quotes " \' ` ${x} \\ \\n \r\n\t </script> <!--',
 ].join('\n');
 const CODE_LIMIT = 200_000;
+const NODE_CODE = `const os = require('node:os');
+return { platform: os.platform(), version: process.version, text: Buffer.from(args.text, 'base64').toString() };`;
 
 /** Runs every step; throws on the first that does not hold. */
 export async function scenario(peer) {
@@ -30,6 +32,7 @@ export async function scenario(peer) {
   await unicode(peer, names);
   await big(peer, names);
   await ephemeral(peer);
+  if (options.engine !== undefined) await engine(peer);
   if (options.profile === 'enterprise') await enterprise(peer);
   else check(!(await peer.tools()).some((tool) => tool.name === 'dev.echo'), 'mvp has no dev.echo');
   await removed(peer, names);
@@ -230,6 +233,30 @@ async function ephemeral(peer) {
   check(bad.structuredContent?.ok === false && bad.structuredContent.error.includes('no such luck'), 'with the message', bad);
   const slow = await peer.call('run_js_ephemeral', { code: 'for (;;) {}', timeoutMs: 1000 });
   check(slow.isError === true && codeOf(slow) === 'timeout', 'an endless loop ends as timeout', slow);
+}
+
+/** Which engine ran a call, by what it says and by what only one of the two has. */
+async function engine(peer) {
+  const { check, options } = peer;
+  const says = (result) => check(result._meta?.['dynamic-mcp/engine'] === options.engine, `${options.engine} has run it`, result);
+  const globals = await peer.call('run_js_ephemeral', { code: 'return [typeof require, typeof process, typeof Buffer];' });
+  says(globals);
+  const kinds = options.engine === 'docker' ? ['function', 'object', 'function'] : ['undefined', 'undefined', 'undefined'];
+  check(sameJson(globals.structuredContent?.result, kinds), 'Node is there exactly with Docker', globals);
+  says(await peer.call('run_js_ephemeral', { code: 'throw new Error("on purpose");' }));
+
+  const name = `client.${process.pid}.node`;
+  await manage(peer, 'create', { tool: { name, description: 'Needs Node.', code: NODE_CODE, engine: 'docker' } });
+  const result = await peer.call(name, { args: { text: 'c3RyYcOfZQ==' } });
+  if (options.engine === 'docker') {
+    says(result);
+    const got = result.structuredContent?.result;
+    check(got?.platform === 'linux', 'require gives a module of Node', result);
+    check(/^v\d+\.\d+\.\d+$/.test(got.version), 'process says the version of Node', result);
+    check(got.text === 'straße', 'Buffer decodes', result);
+  } else check(result.isError === true && codeOf(result) === 'policy_denied', 'a tool for Docker is refused', result);
+  const gone = await manage(peer, 'delete', { name });
+  check(!gone.isError, 'it is deleted', gone);
 }
 
 async function enterprise(peer) {

@@ -1,5 +1,6 @@
 // The scenario through `@modelcontextprotocol/sdk` 1.x, which knows the handshake only.
 
+import { discoverOAuthProtectedResourceMetadata, extractWWWAuthenticateParams } from '@modelcontextprotocol/sdk/client/auth.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
@@ -10,14 +11,15 @@ import {
 } from '@modelcontextprotocol/sdk/types.js';
 
 import { finish, parse } from './command-line.mjs';
+import { refused } from './discovery.mjs';
 import { scenario } from './scenario.mjs';
 
 const options = parse(process.argv.slice(2), ['legacy']);
 
-await finish(async (check) => {
-  const logs = [];
-  let changes = 0;
-  let version;
+const logs = [];
+let changes = 0;
+
+function unconnected() {
   const client = new Client({ name: 'scenario-sdk1', version: '1.0.0' });
   client.setNotificationHandler(LoggingMessageNotificationSchema, (message) => {
     logs.push(message.params);
@@ -25,9 +27,29 @@ await finish(async (check) => {
   client.setNotificationHandler(ToolListChangedNotificationSchema, () => {
     changes += 1;
   });
-  const transport = options.url
-    ? new StreamableHTTPClientTransport(new URL(options.url), { requestInit: { headers: options.headers } })
-    : new StdioClientTransport({ command: options.stdio[0], args: options.stdio.slice(1), env: { ...process.env } });
+  return client;
+}
+
+const overHttp = (headers, fetch) => new StreamableHTTPClientTransport(new URL(options.url), { requestInit: { headers }, fetch });
+
+function transportOf() {
+  if (options.token) return overHttp({ ...options.headers, Authorization: `Bearer ${options.token}` });
+  if (options.url) return overHttp(options.headers);
+  return new StdioClientTransport({ command: options.stdio[0], args: options.stdio.slice(1), env: { ...process.env } });
+}
+
+await finish(async (check) => {
+  if (options.token) {
+    await refused(check, options, {
+      connect: (fetch) => unconnected().connect(overHttp(options.headers, fetch)),
+      statusOf: (error) => error.code,
+      challenge: extractWWWAuthenticateParams,
+      metadata: discoverOAuthProtectedResourceMetadata,
+    });
+  }
+  let version;
+  const client = unconnected();
+  const transport = transportOf();
   // The SDK tells only its transport which version was agreed on.
   const inherited = transport.setProtocolVersion?.bind(transport);
   transport.setProtocolVersion = (agreed) => {

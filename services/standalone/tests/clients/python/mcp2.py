@@ -1,0 +1,113 @@
+"""The scenario through the Python SDK 2.x, in either era."""
+
+import os
+import sys
+from contextlib import asynccontextmanager
+
+import anyio
+from command_line import check, finish, parse
+from connection import through
+from mcp import MCPError, StdioServerParameters
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+from scenario import Peer, plain
+
+MODERN = "2026-07-28"
+
+
+class Peer2(Peer):
+    """A `Client` that speaks the asked era."""
+
+    error = MCPError
+
+    def __init__(self, options, server):
+        super().__init__(options)
+        self.modern = options.era == MODERN
+        self.expected_version = MODERN if self.modern else "2025-11-25"
+        self.client = Client(
+            server,
+            # Not the version itself: that would adopt it without asking the server what it can do.
+            mode="auto" if self.modern else "legacy",
+            logging_callback=self.on_log,
+            log_level="debug" if self.modern else None,
+            message_handler=self.on_message,
+            read_timeout_seconds=30,
+        )
+
+    async def on_log(self, params):
+        self.logs.append((params.level, params.data))
+
+    async def on_message(self, message):
+        if getattr(message, "method", None) == "notifications/tools/list_changed":
+            self.changes += 1
+
+    async def greet(self):
+        self.version = self.client.protocol_version
+        self.server_name = self.client.server_info and self.client.server_info.name
+        self.capabilities = plain(self.client.server_capabilities)
+        if not self.modern and self.capabilities["logging"] is not None:
+            await self.client.set_logging_level("debug")
+
+    @asynccontextmanager
+    async def listening(self):
+        """By a subscription on the modern wire, by the message handler before."""
+        declared = (self.capabilities["tools"] or {}).get("listChanged")
+        if not declared or not self.modern:
+            yield
+            return
+        async with self.client.listen(tools_list_changed=True) as subscription, anyio.create_task_group() as group:
+            check(bool(subscription.honored.tools_list_changed), "the subscription is acknowledged", subscription.honored)
+
+            async def count():
+                async for _ in subscription:
+                    self.changes += 1
+
+            group.start_soon(count)
+            yield
+            group.cancel_scope.cancel()
+
+    async def tools(self):
+        tools, cursor = [], None
+        while True:
+            page = await self.client.list_tools(cursor=cursor)
+            tools += page.tools
+            cursor = page.next_cursor
+            if cursor is None:
+                return [plain(tool) for tool in tools]
+
+    async def call(self, name, arguments, progress=None):
+        return plain(await self.client.call_tool(name, arguments, progress_callback=progress))
+
+    async def resources(self):
+        return plain(await self.client.list_resources())["resources"]
+
+    async def read(self, uri):
+        return plain(await self.client.read_resource(uri))["contents"]
+
+    async def prompts(self):
+        return plain(await self.client.list_prompts())["prompts"]
+
+    async def prompt(self, name, arguments):
+        return plain(await self.client.get_prompt(name, arguments))["messages"]
+
+
+@asynccontextmanager
+async def connected(options, http):
+    """A peer over `http`, or over the pipes of the program when there is none; gone at the end."""
+    if http is None:
+        server = StdioServerParameters(command=options.stdio[0], args=options.stdio[1:], env=dict(os.environ))
+    else:
+        server = streamable_http_client(options.url, http_client=http)
+    peer = Peer2(options, server)
+    async with peer.client:
+        await peer.greet()
+        yield peer
+
+
+async def work():
+    await through(connected, create_mcp_http_client, options)
+
+
+options = parse(__doc__, [MODERN, "legacy"])
+sys.exit(finish(work))
