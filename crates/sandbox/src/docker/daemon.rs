@@ -26,7 +26,7 @@ use tracing::Instrument;
 
 pub(crate) use self::attach::{Attached, Output, Printed};
 pub(crate) use self::fault::Fault;
-pub(crate) use self::requests::{End, Facts, ImageFacts, Ours};
+pub(crate) use self::requests::{End, Facts, ImageFacts, Ours, Progress};
 
 use self::address::Address;
 use self::circuit::{Circuit, PING, Pause};

@@ -91,7 +91,10 @@ impl Daemon {
         body: &ContainerCreateBody,
     ) -> Result<ContainerId> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
-        let request = self.shared.api.create_container(Some(options), body.clone());
+        let request = self
+            .shared
+            .api
+            .create_container(Some(options), body.clone());
         let made = self.ask("create", SLOW, request).await;
         let made = made.map_err(|fault| fault.of("create"))?;
         let id = ContainerId::from(made.id);
@@ -230,7 +233,10 @@ impl Daemon {
         let has = |name: &str| security.iter().any(|option| option.contains(name));
         let wall = |there: Option<bool>, name| (there != Some(true)).then_some(name);
         let lacks = [
-            wall(Some(info.os_type.as_deref() == Some("linux")), "Linux containers"),
+            wall(
+                Some(info.os_type.as_deref() == Some("linux")),
+                "Linux containers",
+            ),
             wall(Some(has("name=seccomp")), "seccomp"),
             wall(info.memory_limit, "memory limits"),
             wall(info.swap_limit, "swap limits"),
@@ -240,10 +246,15 @@ impl Daemon {
         let now = info.system_time.as_deref();
         Ok(Facts {
             runtimes: info.runtimes.unwrap_or_default().into_keys().collect(),
-            now: now.and_then(|now| now.parse::<jiff::Timestamp>().ok()).map(|now| now.as_second()),
+            now: now
+                .and_then(|now| now.parse::<jiff::Timestamp>().ok())
+                .map(|now| now.as_second()),
             lacks: lacks.into_iter().flatten().collect(),
             version: info.server_version.unwrap_or_default(),
-            runc: info.runc_commit.and_then(|commit| commit.id).unwrap_or_default(),
+            runc: info
+                .runc_commit
+                .and_then(|commit| commit.id)
+                .unwrap_or_default(),
         })
     }
 
@@ -265,7 +276,12 @@ impl Daemon {
         };
         Ok(Some(ImageFacts {
             id,
-            env: config.env.unwrap_or_default().into_iter().map(key).collect(),
+            env: config
+                .env
+                .unwrap_or_default()
+                .into_iter()
+                .map(key)
+                .collect(),
             volumes: config.volumes.unwrap_or_default(),
         }))
     }

@@ -165,10 +165,12 @@ mod tests {
         assert!(epoch.lives());
         child.kill().unwrap();
         // Not yet waited for: a zombie does not live either.
-        let gone = |epoch: &Epoch| (0..500).any(|_| {
-            std::thread::sleep(Duration::from_millis(2));
-            !epoch.lives()
-        });
+        let gone = |epoch: &Epoch| {
+            (0..500).any(|_| {
+                std::thread::sleep(Duration::from_millis(2));
+                !epoch.lives()
+            })
+        };
         assert!(gone(&epoch));
         child.wait().unwrap();
         assert!(!epoch.lives());
@@ -182,7 +184,15 @@ mod tests {
         let earlier = |start: &str| Epoch([parts[0], parts[1], start, parts[3]].join("-"));
         assert!(earlier(parts[2]).lives());
         assert!(!earlier("12").lives());
-        let other_boot = Epoch(["00000000000000000000000000000000", parts[1], parts[2], parts[3]].join("-"));
+        let other_boot = Epoch(
+            [
+                "00000000000000000000000000000000",
+                parts[1],
+                parts[2],
+                parts[3],
+            ]
+            .join("-"),
+        );
         assert!(!other_boot.lives());
         for odd in ["", "-", "a-b-c-d", "1"] {
             assert!(!Epoch(odd.to_owned()).lives(), "{odd}");

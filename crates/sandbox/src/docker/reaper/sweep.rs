@@ -43,11 +43,16 @@ impl Shared {
         }
         // The clock that also wrote when they were made.
         let now = self.daemon.facts().await?.now;
-        let due = found.into_iter().filter_map(|it| Some((self.reason(&it, now)?, it)));
+        let due = found
+            .into_iter()
+            .filter_map(|it| Some((self.reason(&it, now)?, it)));
         let removals = due.map(|(reason, it)| self.remove_leftover(reason, it));
         let removals: Vec<_> = removals.collect();
         let removed = stream::iter(removals).buffer_unordered(AT_ONCE);
-        Ok(removed.filter(|done| std::future::ready(*done)).count().await)
+        Ok(removed
+            .filter(|done| std::future::ready(*done))
+            .count()
+            .await)
     }
 
     async fn remove_leftover(&self, reason: &'static str, it: Ours) -> bool {
@@ -56,8 +61,16 @@ impl Shared {
             return false;
         }
         let owner = &it.labels.owner;
-        tracing::info!(container = it.name, owner, reason, "a leftover container was removed");
-        self.metrics.sandbox_swept.with_label_values(&[reason]).inc();
+        tracing::info!(
+            container = it.name,
+            owner,
+            reason,
+            "a leftover container was removed"
+        );
+        self.metrics
+            .sandbox_swept
+            .with_label_values(&[reason])
+            .inc();
         true
     }
 
@@ -80,9 +93,9 @@ impl Shared {
     /// Removes what this life made; says how many were there.
     pub(super) async fn remove_ours(&self) -> Result<usize, Fault> {
         let found = self.daemon.list().await?;
-        let ours = found.into_iter().filter(|it| {
-            it.labels.owner == self.owner && it.labels.epoch == self.epoch
-        });
+        let ours = found
+            .into_iter()
+            .filter(|it| it.labels.owner == self.owner && it.labels.epoch == self.epoch);
         let ours: Vec<Ours> = ours.collect();
         let count = ours.len();
         let mut removals = stream::iter(ours)
