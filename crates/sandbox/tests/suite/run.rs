@@ -56,9 +56,15 @@ impl Ended {
     }
 }
 
+/// The image of the tests, for an engine that has images: `.ci/docker` makes it.
+pub(crate) const IMAGE: &str = "dynamic-mcp-test/node:1";
+
 /// A call of this code with every default of the test kit.
 pub(crate) fn call(code: &str) -> Call {
-    testkit::call(code)
+    Call {
+        image: IMAGE.to_owned(),
+        ..testkit::call(code)
+    }
 }
 
 /// The same with this time.
@@ -76,8 +82,18 @@ pub(crate) fn with_args(code: &str, args: &str) -> Call {
     }
 }
 
-/// Starts a call.
+/// Starts a call, with a sandbox waiting: what a case is about is the code, not how long a sandbox
+/// takes to make.
 pub(crate) async fn start(engine: &Subject, call: Call) -> Execution {
+    let asked = Instant::now();
+    while engine.status().pool_idle == 0 {
+        assert!(
+            asked.elapsed() < Duration::from_secs(30),
+            "no sandbox gets ready: {:?}",
+            engine.status()
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     let job = Job {
         deadline: Instant::now() + call.limits.timeout,
         call: Call {
