@@ -52,7 +52,7 @@ pub(crate) async fn watch(
         })?;
     let mut feed = Feed {
         core: Arc::clone(core),
-        hint: core.announced.subscribe(),
+        hint: core.store.hints().catalogue(),
         position: since,
         deletions_after: CatalogVersion::default(),
         ready: VecDeque::new(),

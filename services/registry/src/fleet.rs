@@ -32,7 +32,7 @@ impl Fleet for Registry {
                 .renew(&executor, core.settings.lease, MAX_EXECUTORS)
                 .await?
             {
-                core.fleet_ticks.send_modify(|ticks| *ticks += 1);
+                core.store.hints().fleet_changed();
                 return Ok(());
             }
             Err(Error::new(ErrorCode::LimitExceeded, "the fleet is full")
@@ -46,7 +46,7 @@ impl Fleet for Registry {
         let (core, id) = (Arc::clone(&self.core), id.to_owned());
         let work = async move {
             core.store.leave(&id).await?;
-            core.fleet_ticks.send_modify(|ticks| *ticks += 1);
+            core.store.hints().fleet_changed();
             Ok(())
         };
         self.core.write(context, "leave", work).await
@@ -60,7 +60,7 @@ impl Fleet for Registry {
                 Error::new(ErrorCode::Overloaded, "the registry has too many watchers")
                     .with_retry_after(Duration::from_secs(5))
             })?;
-        let hint = self.core.fleet_ticks.subscribe();
+        let hint = self.core.store.hints().fleet();
         let first = self
             .core
             .read(context, "executors", self.core.store.executors())

@@ -19,4 +19,5 @@ pub use import::{ImportError, ImportReport, InvalidRecord, StorePaths};
 pub use registry::Registry;
 pub use settings::Settings;
 pub use store::Store;
+pub use store::postgres::{PostgresError, PostgresSettings, PostgresStore, SynchronousCommit};
 pub use store::sqlite::{OpenError, SqliteStore};

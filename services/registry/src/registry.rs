@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use domain::{CallContext, CatalogVersion, Error, ErrorCode, Result};
 use telemetry::Metrics;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,10 +28,6 @@ pub(crate) struct Core {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
-    /// The newest version that this process made: a hint to look, the store is the truth.
-    pub(crate) announced: watch::Sender<CatalogVersion>,
-    /// Ticks when this process changed the fleet: likewise a hint.
-    pub(crate) fleet_ticks: watch::Sender<u64>,
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) closing: CancellationToken,
     writes: Arc<Semaphore>,
@@ -46,8 +42,6 @@ impl Registry {
             store,
             settings,
             metrics,
-            announced: watch::Sender::new(CatalogVersion::default()),
-            fleet_ticks: watch::Sender::new(0),
             watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
             closing: CancellationToken::new(),
             writes: Arc::new(Semaphore::new(MAX_WRITES)),
@@ -160,13 +154,7 @@ impl Core {
 
     /// Tells the watchers of this process about a version that was just made.
     pub(crate) fn announce(&self, version: CatalogVersion) {
-        self.announced.send_if_modified(|newest| {
-            let newer = version > *newest;
-            if newer {
-                *newest = version;
-            }
-            newer
-        });
+        self.store.hints().announce(version);
         self.show_version(version);
     }
 

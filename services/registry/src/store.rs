@@ -1,6 +1,10 @@
-//! What the rules need of a database. [`sqlite`] is the store of a single machine; one on a
-//! database server shares this trait.
+//! What the rules need of a database. [`sqlite`] is the store of a single machine, [`postgres`] the
+//! one that several registries share.
 
+mod executor_info;
+mod hints;
+pub mod postgres;
+mod row;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -14,6 +18,8 @@ use domain::{
     CatalogVersion, CodeDigest, Result, Revision, TenantId, ToolName, ToolRecord, ToolSpec,
 };
 use jiff::Timestamp;
+
+pub use self::hints::Hints;
 
 /// A checked revision on its way into the store, which gives it its number and its version.
 #[derive(Debug, Clone)]
@@ -45,6 +51,15 @@ pub struct Import {
     pub revision: Revision,
     /// When its name was created.
     pub created_at: Timestamp,
+}
+
+/// What a Node server kept in a table.
+#[derive(Debug, Clone)]
+pub struct NodeTable {
+    /// Where it is, for people.
+    pub place: String,
+    /// Its records as JSON, in the shape of the Node server's JSON store.
+    pub records: Vec<String>,
 }
 
 /// Why a write was not made. Nothing was changed.
@@ -208,6 +223,19 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// See the trait.
     async fn executors(&self) -> Result<BTreeMap<String, ExecutorInfo>>;
+
+    /// The records of the Node server's table beside our own tables, each as the JSON object of its
+    /// JSON store, by name; `None` where there is no such table. It is only read.
+    ///
+    /// # Errors
+    /// See the trait; `invalid_argument` when the table is of another shape or too large.
+    async fn node_table(&self) -> Result<Option<NodeTable>> {
+        Ok(None)
+    }
+
+    /// Where word of changes arrives: those of this process and, where the database tells of them,
+    /// everybody's.
+    fn hints(&self) -> &Hints;
 
     /// Finishes what runs and closes; later calls are `unavailable`.
     async fn close(&self);

@@ -6,7 +6,6 @@ mod lease;
 mod open;
 mod presence;
 mod read;
-mod row;
 pub(crate) mod sql;
 mod write;
 
@@ -23,7 +22,7 @@ use sqlx::SqlitePool;
 
 pub use self::open::OpenError;
 use self::presence::Presence;
-use super::{Change, Import, NewRevision, Span, Store, Verdict};
+use super::{Change, Hints, Import, NewRevision, Span, Store, Verdict};
 
 /// The registry's tables in one SQLite file.
 #[derive(Debug, Clone)]
@@ -32,6 +31,7 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     presence: Arc<Presence>,
+    hints: Arc<Hints>,
 }
 
 impl SqliteStore {
@@ -117,6 +117,10 @@ impl Store for SqliteStore {
 
     async fn executors(&self) -> Result<BTreeMap<String, ExecutorInfo>> {
         lease::executors(self).await
+    }
+
+    fn hints(&self) -> &Hints {
+        &self.hints
     }
 
     async fn close(&self) {

@@ -27,13 +27,7 @@ impl Catalogs for World {
     async fn make(&self, rules: Rules) -> Subject {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("registry.db");
-        let settings = Settings {
-            max_tools: rules.max_tools,
-            max_revisions: rules.max_revisions,
-            read_only: rules.read_only,
-            policy: rules.policy,
-            ..Settings::default()
-        };
+        let settings = settings(rules);
         let registry = open(&path, settings.clone()).await;
         match self {
             World::OneRegistry => subject(registry.clone(), registry, directory),
@@ -48,7 +42,17 @@ impl Catalogs for World {
     }
 }
 
-fn subject(
+pub(crate) fn settings(rules: Rules) -> Settings {
+    Settings {
+        max_tools: rules.max_tools,
+        max_revisions: rules.max_revisions,
+        read_only: rules.read_only,
+        policy: rules.policy,
+        ..Settings::default()
+    }
+}
+
+pub(crate) fn subject(
     catalog: impl Catalog + 'static,
     other: impl Catalog + 'static,
     keep: impl Any + Send + Sync,
@@ -61,7 +65,7 @@ fn subject(
 }
 
 /// A server of the registry and two connections to it.
-fn over_grpc(registry: Registry) -> (CatalogClient, CatalogClient, JoinSet<()>) {
+pub(crate) fn over_grpc(registry: Registry) -> (CatalogClient, CatalogClient, JoinSet<()>) {
     let identity = Identity::new();
     let (dialer, listener) = pipe();
     let server = Server::new(identity.verifier(Audience::Registry)).catalog(Arc::new(registry));

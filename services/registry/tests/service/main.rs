@@ -1,4 +1,4 @@
-//! The registry on a real SQLite file.
+//! The registry on real databases: a SQLite file, and a Postgres server in `postgres`.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -7,6 +7,7 @@ mod faults;
 mod fleet;
 mod import;
 mod model;
+mod postgres;
 mod store;
 
 use std::path::Path;

@@ -3,26 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::Result;
 use domain::fleet::ExecutorInfo;
-use domain::runner::EngineKind;
-use domain::{Error, Result};
-use serde::{Deserialize, Serialize};
 
+use super::super::executor_info;
 use super::failure::failed;
 use super::read::int;
 use super::write::Write;
 use super::{SqliteStore, sql};
-
-/// An executor as it is kept in JSON, its id aside.
-#[derive(Serialize, Deserialize)]
-struct Info {
-    address: String,
-    labels: BTreeMap<String, String>,
-    engines: Vec<EngineKind>,
-    capacity: u32,
-    draining: bool,
-    version: String,
-}
 
 pub(super) async fn renew(
     store: &SqliteStore,
@@ -30,15 +18,7 @@ pub(super) async fn renew(
     lease: Duration,
     max: u32,
 ) -> Result<bool> {
-    let info = serde_json::to_string(&Info {
-        address: executor.address.clone(),
-        labels: executor.labels.clone(),
-        engines: executor.engines.clone(),
-        capacity: executor.capacity,
-        draining: executor.draining,
-        version: executor.version.clone(),
-    })
-    .map_err(Error::internal)?;
+    let info = executor_info::write(executor)?;
     let mut write = Write::begin(store).await?;
     let failed = write.failed();
     sqlx::query(sql::DROP_EXPIRED_EXECUTORS)
@@ -82,27 +62,6 @@ pub(super) async fn executors(store: &SqliteStore) -> Result<BTreeMap<String, Ex
         .map_err(|error| failed(&store.presence, error))?;
     Ok(rows
         .into_iter()
-        .filter_map(|(id, info)| read(id, &info))
+        .filter_map(|(id, info)| executor_info::read(id, &info))
         .collect())
-}
-
-/// A lease that another version wrote in another shape hides its executor and nobody else's.
-fn read(id: String, info: &str) -> Option<(String, ExecutorInfo)> {
-    let info: Info = match serde_json::from_str(info) {
-        Ok(info) => info,
-        Err(error) => {
-            tracing::warn!(executor = id, %error, "a lease cannot be read; skipped");
-            return None;
-        }
-    };
-    let executor = ExecutorInfo {
-        id: id.clone(),
-        address: info.address,
-        labels: info.labels,
-        engines: info.engines,
-        capacity: info.capacity,
-        draining: info.draining,
-        version: info.version,
-    };
-    Some((id, executor))
 }

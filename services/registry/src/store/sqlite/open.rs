@@ -101,6 +101,7 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, OpenError> {
         writer,
         readers,
         presence,
+        hints: Arc::default(),
     })
 }
 
@@ -211,9 +212,10 @@ async fn bring_up_to_date(
     let deadline = Instant::now() + BUSY;
     let steps = async || {
         // By a connection that changes nothing: the writer's own would turn a foreign file to WAL.
-        let mut reader = readers.acquire().await.map_err(|e| classify(path, e))?;
+        // In a transaction: the file must not become ours between two looks at it.
+        let mut reader = readers.begin().await.map_err(|e| classify(path, e))?;
         check_owner(path, &mut reader).await?;
-        drop(reader);
+        reader.rollback().await.map_err(|e| classify(path, e))?;
         close_to_others(path)?;
         migrate(path, writer).await
     };

@@ -3,9 +3,9 @@
 use domain::tool::ToolWithCode;
 use domain::{CatalogVersion, Error, Result, Revision, TenantId, ToolName};
 
+use super::super::row::{Changed, Loaded};
 use super::super::{Change, Span};
 use super::failure::failed;
-use super::row::{Changed, Loaded};
 use super::{SqliteStore, sql};
 
 /// A number of ours as SQLite's; nothing that is stored is larger.

@@ -5,10 +5,10 @@ use domain::{CatalogVersion, Error, Result, Revision, TenantId, ToolName, ToolRe
 use jiff::Timestamp;
 use sqlx::{Sqlite, Transaction};
 
+use super::super::row::Head;
 use super::super::{Import, NewRevision, Refusal, Verdict};
 use super::failure::{commit_failed, failed};
 use super::read::int;
-use super::row::Head;
 use super::{SqliteStore, sql};
 
 /// An open transaction; dropped without a commit it is rolled back.

@@ -1,10 +1,10 @@
-//! Rows of the tables and what they become.
+//! Rows of the tables, the same in every database, and what they become.
 
 use domain::tool::ToolWithCode;
 use domain::{CatalogVersion, CodeDigest, Revision, TenantId, ToolName, ToolRecord};
 use jiff::Timestamp;
 
-use super::super::Change;
+use super::Change;
 
 type Reason = Box<dyn std::error::Error + Send + Sync>;
 

@@ -1,0 +1,1 @@
+SELECT first_version, version FROM mcp_catalog WHERE id = 1

@@ -1,0 +1,274 @@
+//! Writes. Each locks the catalogue's row before it reads anything, so what it reads is still true
+//! when it commits, and the next writer comes only when readers see it.
+
+use std::sync::Arc;
+
+use domain::{CatalogVersion, Error, Result, Revision, TenantId, ToolName, ToolRecord};
+use jiff::Timestamp;
+use sqlx::postgres::{PgArguments, PgRow};
+
+use super::super::{Import, NewRevision, Refusal, Verdict};
+use super::arguments::arguments;
+use super::commit;
+use super::failure::{Failure, leaves_connection};
+use super::link::{Link, Session};
+use super::read::{column, int, one, version};
+use super::sql;
+
+/// An open transaction; dropped without a commit it is rolled back by the server.
+pub(super) struct Write<'a> {
+    link: &'a Link,
+    session: Session,
+}
+
+impl<'a> Write<'a> {
+    /// Opens a transaction with statements that begin it and take its lock.
+    pub(super) async fn begin(link: &'a Link, with: &'static str) -> Result<Self, Failure> {
+        let session = link.session().await?;
+        let mut write = Self { link, session };
+        if let Err(error) = write.session.run(with, false).await {
+            return Err(write.failed(error).await);
+        }
+        Ok(write)
+    }
+
+    pub(super) async fn rows(
+        &mut self,
+        statement: &'static str,
+        arguments: PgArguments,
+    ) -> Result<Vec<PgRow>, Failure> {
+        match self.session.query(statement, arguments).await {
+            Ok(rows) => Ok(rows),
+            Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    /// Ends the transaction without a change.
+    pub(super) async fn give_up(mut self) {
+        if let Err(error) = self.session.run("ROLLBACK", true).await {
+            tracing::debug!(%error, "a transaction ends with its connection");
+        }
+    }
+
+    /// Makes the change. `transaction` is the id by which its end can be found out.
+    pub(super) async fn commit(mut self, transaction: &str) -> Result<(), Failure> {
+        let Err(error) = self.session.run("COMMIT", true).await else {
+            return Ok(());
+        };
+        let link = self.link;
+        // A session that is still there would keep the transaction open, and the end unknown.
+        drop(self);
+        commit::find_out(link, transaction, error).await
+    }
+
+    /// Makes a change that may as well be made twice, or be lost.
+    pub(super) async fn commit_unasked(mut self) -> Result<(), Failure> {
+        Ok(self.session.run("COMMIT", true).await?)
+    }
+
+    /// Keeps the connection when the server only refused a statement.
+    async fn failed(&mut self, error: sqlx::Error) -> Failure {
+        if leaves_connection(&error)
+            && let Err(error) = self.session.run("ROLLBACK", true).await
+        {
+            tracing::debug!(%error, "a transaction ends with its connection");
+        }
+        error.into()
+    }
+}
+
+fn transaction(row: &PgRow) -> Result<String> {
+    column(row, "transaction")
+}
+
+fn revision(row: &PgRow) -> Result<Revision> {
+    Ok(Revision(column::<i64>(row, "revision")?.unsigned_abs()))
+}
+
+/// The columns from the definition on: spec, digest, code, its bytes, made at, made by, changed.
+fn definition(mut arguments: PgArguments, tool: &NewRevision) -> Result<PgArguments> {
+    use sqlx::Arguments as _;
+    let spec = serde_json::to_string(&tool.spec).map_err(Error::internal)?;
+    let changed = serde_json::to_string(&tool.changed).map_err(Error::internal)?;
+    arguments.add(spec).map_err(Error::internal)?;
+    arguments
+        .add(&tool.code_digest.as_bytes()[..])
+        .map_err(Error::internal)?;
+    arguments
+        .add(tool.code.as_bytes())
+        .map_err(Error::internal)?;
+    arguments
+        .add(int(tool.code.len() as u64))
+        .map_err(Error::internal)?;
+    arguments
+        .add(tool.made_at.as_millisecond())
+        .map_err(Error::internal)?;
+    // Text of Postgres holds no NUL; a subject of a token never has one either.
+    arguments
+        .add(tool.made_by.replace('\0', "\u{fffd}"))
+        .map_err(Error::internal)?;
+    arguments.add(changed).map_err(Error::internal)?;
+    Ok(arguments)
+}
+
+fn record(
+    tool: NewRevision,
+    revision: Revision,
+    version: CatalogVersion,
+    created_at: Timestamp,
+) -> ToolRecord {
+    ToolRecord {
+        tenant: tool.tenant,
+        name: tool.name,
+        spec: tool.spec,
+        code_digest: tool.code_digest,
+        code_size_bytes: tool.code.len() as u64,
+        revision,
+        version,
+        created_at,
+        updated_at: tool.made_at,
+    }
+}
+
+pub(super) async fn create(link: &Link, tool: NewRevision, max_tools: u32) -> Verdict<ToolRecord> {
+    let arguments = arguments![
+        tool.tenant.as_str(),
+        tool.name.as_str(),
+        i64::from(max_tools)
+    ];
+    let arguments = &definition(arguments, &tool)?;
+    let made = link
+        .attempt(|| async move {
+            let mut write = Write::begin(link, sql::LOCK).await?;
+            let row = one(write.rows(sql::CREATE, arguments.clone()).await?)?;
+            let refusal = match column::<&str>(&row, "outcome")? {
+                "made" => {
+                    write.commit(&transaction(&row)?).await?;
+                    return Ok(Ok((revision(&row)?, version(&row)?)));
+                }
+                "exists" => Refusal::Exists,
+                _ => Refusal::Full,
+            };
+            write.give_up().await;
+            Ok(Err(refusal))
+        })
+        .await?;
+    let created_at = tool.made_at;
+    Ok(made.map(|(revision, version)| record(tool, revision, version, created_at)))
+}
+
+pub(super) async fn replace(
+    link: &Link,
+    tool: NewRevision,
+    based_on: Revision,
+    keep: u32,
+) -> Verdict<ToolRecord> {
+    let keep = i64::from(keep.max(1));
+    let arguments = arguments![tool.tenant.as_str(), tool.name.as_str(), int(based_on.0)];
+    let arguments = &definition(arguments, &tool)?;
+    let next = Revision(based_on.0 + 1);
+    let place = (&tool.tenant, &tool.name);
+    let made = link
+        .attempt(|| async move {
+            let mut write = Write::begin(link, sql::LOCK).await?;
+            let rows = write.rows(sql::REPLACE, arguments.clone()).await?;
+            let current = match rows.first() {
+                None => Err(Refusal::Missing),
+                Some(row) if version(row)?.0 == 0 => Err(Refusal::Moved(revision(row)?)),
+                Some(row) => Ok(row),
+            };
+            let row = match current {
+                Ok(row) => row,
+                Err(refusal) => {
+                    write.give_up().await;
+                    return Ok(Err(refusal));
+                }
+            };
+            // No tool has more revisions than the number of its newest.
+            if int(next.0) > keep {
+                prune(&mut write, place, keep).await?;
+            }
+            write.commit(&transaction(row)?).await?;
+            Ok(Ok((version(row)?, column::<i64>(row, "created_at")?)))
+        })
+        .await?;
+    let (version, created_at) = match made {
+        Ok(made) => made,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let created_at = Timestamp::from_millisecond(created_at).map_err(Error::internal)?;
+    Ok(Ok(record(tool, next, version, created_at)))
+}
+
+/// Drops all but the newest `keep` revisions, and code that no revision has any more.
+async fn prune(
+    write: &mut Write<'_>,
+    (tenant, name): (&TenantId, &ToolName),
+    keep: i64,
+) -> Result<(), Failure> {
+    let arguments = arguments![tenant.as_str(), name.as_str(), keep];
+    write.rows(sql::PRUNE, arguments).await.map(|_| ())
+}
+
+pub(super) async fn delete(
+    link: &Link,
+    tenant: &TenantId,
+    name: &ToolName,
+    expected: Option<Revision>,
+    keep_deleted: u32,
+) -> Verdict<CatalogVersion> {
+    let expected = expected.map(|revision| int(revision.0));
+    let arguments = &arguments![tenant.as_str(), name.as_str(), expected];
+    let forget = &arguments![tenant.as_str(), i64::from(keep_deleted)];
+    link.attempt(|| async move {
+        let mut write = Write::begin(link, sql::LOCK).await?;
+        let rows = write.rows(sql::BURY, arguments.clone()).await?;
+        let refusal = match rows.first() {
+            None => Refusal::Missing,
+            Some(row) if version(row)?.0 == 0 => Refusal::Moved(revision(row)?),
+            Some(row) => {
+                prune(&mut write, (tenant, name), 0).await?;
+                write.rows(sql::FORGET, forget.clone()).await?;
+                write.commit(&transaction(row)?).await?;
+                return Ok(Ok(version(row)?));
+            }
+        };
+        write.give_up().await;
+        Ok(Err(refusal))
+    })
+    .await
+}
+
+pub(super) async fn import(link: &Link, tools: Vec<Import>, note: &str) -> Verdict<CatalogVersion> {
+    let mut rows = Vec::with_capacity(tools.len());
+    for Import {
+        tool,
+        revision,
+        created_at,
+    } in &tools
+    {
+        let place = arguments![tool.tenant.as_str(), tool.name.as_str(), int(revision.0)];
+        let mut arguments = definition(place, tool)?;
+        sqlx::Arguments::add(&mut arguments, created_at.as_millisecond())
+            .map_err(Error::internal)?;
+        rows.push(arguments);
+    }
+    drop(tools);
+    let (rows, note) = (Arc::new(rows), &arguments![note]);
+    let rows = &rows;
+    link.attempt(|| async move {
+        let mut write = Write::begin(link, sql::LOCK).await?;
+        let used = one(write.rows(sql::EVER_USED, arguments![]).await?)?;
+        if column::<bool>(&used, "used")? {
+            write.give_up().await;
+            return Ok(Err(Refusal::Exists));
+        }
+        for row in rows.iter() {
+            write.rows(sql::IMPORT, row.clone()).await?;
+        }
+        let row = one(write.rows(sql::IMPORTED, note.clone()).await?)?;
+        write.commit(&transaction(&row)?).await?;
+        Ok(Ok(version(&row)?))
+    })
+    .await
+}
