@@ -31,11 +31,9 @@ pub fn records(path: &Path) -> Vec<Value> {
         for line in text.lines() {
             let record: Value = serde_json::from_str(line)
                 .unwrap_or_else(|error| panic!("{}: {error}: {line}", file.display()));
-            if record.get("seq").is_some() {
-                if let Some(link) = next {
-                    assert_eq!(record["seq"], link.seq, "{line}");
-                    assert_eq!(record["prev"], link.prev_hex(), "{line}");
-                }
+            if let (Some(link), Some(seq)) = (next, record.get("seq")) {
+                assert_eq!(*seq, link.seq, "{line}");
+                assert_eq!(record["prev"], link.prev_hex(), "{line}");
             }
             next = Some(Link::after(line.as_bytes()));
             records.push(record);

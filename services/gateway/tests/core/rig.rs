@@ -55,7 +55,7 @@ pub(crate) fn gateway(
     gateway_with(AuditLog::default(), settings, catalog, runner)
 }
 
-fn gateway_with(
+pub(crate) fn gateway_with(
     audit: AuditLog,
     settings: Settings,
     catalog: Arc<dyn Catalog>,
