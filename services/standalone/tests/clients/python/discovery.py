@@ -12,6 +12,7 @@ from mcp.client.auth.utils import (
     create_oauth_metadata_request,
     extract_resource_metadata_from_www_auth,
     handle_protected_resource_response,
+    issuers_match,
 )
 
 
@@ -35,6 +36,7 @@ def issuer_of(token):
 
 async def discovered(http, refusals, options):
     """Follows the 401 that the SDK was answered with, and the well-known places that need no 401."""
+    issuer = issuer_of(options.token)
     check(len(refusals) > 0, "without a token the answer is 401")
     named = extract_resource_metadata_from_www_auth(refusals[0])
     check(named is not None, "WWW-Authenticate names the metadata", refusals[0].headers)
@@ -45,4 +47,4 @@ async def discovered(http, refusals, options):
         check(metadata is not None, f"{place} is metadata of a protected resource")
         check(str(metadata.resource) == options.url, "of this endpoint", metadata)
         servers = [str(server) for server in metadata.authorization_servers]
-        check(issuer_of(options.token) in servers, "whose tokens come from the issuer", metadata)
+        check(any(issuers_match(server, issuer) for server in servers), "whose tokens come from the issuer", metadata)
