@@ -14,4 +14,5 @@ mod edge {
     mod sockets;
     mod stdio;
     mod streams;
+    mod tokens;
 }
