@@ -9,6 +9,7 @@ mod link;
 mod runner;
 
 pub mod conformance;
+pub mod docker;
 pub mod http;
 pub mod issuer;
 pub mod keys;

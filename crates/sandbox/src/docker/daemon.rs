@@ -270,3 +270,6 @@ const _: () = assert!(
         && CEILING.1 as usize == bollard::API_DEFAULT_VERSION.minor_version
 );
 const _: fn(ClientVersion) = drop;
+
+#[cfg(test)]
+pub(crate) mod tests;
