@@ -20,3 +20,4 @@ mod replicas;
 mod scale;
 mod start;
 mod table;
+mod upgrade;

@@ -1,0 +1,159 @@
+//! U-501 to U-508: what the code of a tool can use.
+
+use serde_json::{Value, json};
+use testkit::mcp::Client;
+
+use super::{checks, record, serve, write_store};
+
+checks! {
+    "U-501" => the_isolate_engine_has_no_node,
+    "U-502" "U-503" => the_docker_engine_runs_tools,
+    "U-504" => dependencies_come_later,
+    "U-505" "U-506" "U-507" => code_is_the_body_of_a_function,
+    "U-508" => limits_hold_for_every_sandbox,
+}
+
+const NODE: (&str, &str) = ("MCP_EXECUTION_ENGINE", "node");
+
+async fn ran(client: &Client, code: &str) -> Value {
+    let mut result = client.call("run_js_ephemeral", json!({"code": code})).await;
+    result["structuredContent"].take()
+}
+
+async fn the_isolate_engine_has_no_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, client) = serve(folder.path(), &[NODE]).await;
+    for code in [
+        "return process.env",
+        "return Buffer.from('a')",
+        "return await fetch('http://127.0.0.1/')",
+        "return await import('node:fs')",
+        "return require('fs')",
+    ] {
+        let failed = ran(&client, code).await;
+        assert_eq!(failed["code"], "tool_failed", "{code}: {failed}");
+        let said = failed["error"].as_str().unwrap();
+        assert!(
+            said.contains("must run on the Docker engine"),
+            "{code}: {said}"
+        );
+    }
+    assert_eq!(
+        ran(&client, "return Intl.NumberFormat()").await["ok"],
+        false
+    );
+    let globals = "return [typeof console, typeof URL, typeof crypto, typeof setTimeout].join()";
+    assert_eq!(
+        ran(&client, globals).await["result"],
+        "object,function,object,function"
+    );
+    program.stop().await;
+}
+
+/// Docker with an image of this machine; the daemon's API alone is used.
+async fn the_docker_engine_runs_tools() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = ("MCP_SANDBOX_ALLOWED_IMAGES", "dynamic-mcp-test/node:1");
+    for engine in ["docker", "auto"] {
+        let env = [("MCP_EXECUTION_ENGINE", engine), image];
+        let (program, client) = serve(folder.path(), &env).await;
+        let log = program.log().join("\n");
+        assert!(log.contains("\"engine\":\"docker\""), "{engine}: {log}");
+        let code = "const fs = await import('node:fs'); return [typeof fs.readFileSync, args]";
+        let arguments = json!({"code": code, "args": {"a": 1}});
+        let result = client.call("run_js_ephemeral", arguments).await;
+        let structured = &result["structuredContent"];
+        assert_eq!(
+            structured["result"],
+            json!(["function", {"a": 1}]),
+            "{result}"
+        );
+        assert_eq!(result["_meta"]["dynamic-mcp/engine"], "docker");
+        let offline = ran(&client, "return await fetch('http://192.0.2.1/')").await;
+        assert_eq!(offline["code"], "tool_failed", "{offline}");
+        program.stop().await;
+    }
+    let missing = ("MCP_SANDBOX_ALLOWED_IMAGES", "127.0.0.1:9/no-such/image:1");
+    let env = [("MCP_EXECUTION_ENGINE", "auto"), missing];
+    let (program, client) = serve(folder.path(), &env).await;
+    let log = program.log().join("\n");
+    assert!(log.contains("\"engine\":\"isolate\""), "{log}");
+    assert_eq!(ran(&client, "return 1").await["result"], 1);
+    program.stop().await;
+}
+
+async fn dependencies_come_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dependent = record("has.some", "return 1");
+    dependent["dependencies"] = json!([{"name": "zod", "version": "^3.0.0"}]);
+    write_store(folder.path(), &[dependent, record("has.none", "return 2")]);
+    let image = (
+        "MCP_SANDBOX_ALLOWED_IMAGES",
+        "dynamic-mcp-test/node:1,node:lts-slim",
+    );
+    for env in [vec![NODE], vec![("MCP_EXECUTION_ENGINE", "docker"), image]] {
+        let (program, client) = serve(folder.path(), &env).await;
+        assert_eq!(
+            client.refusal("has.some", json!({})).await,
+            "policy_denied",
+            "{env:?}"
+        );
+        let mine =
+            json!({"code": "return 1", "dependencies": [{"name": "zod", "version": "3.0.0"}]});
+        assert_eq!(
+            client.refusal("run_js_ephemeral", mine).await,
+            "policy_denied",
+            "{env:?}"
+        );
+        let log = program.log().join("\n");
+        assert!(log.contains("\"tools\":\"has.some\""), "{log}");
+        program.stop().await;
+    }
+}
+
+async fn code_is_the_body_of_a_function() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, client) = serve(folder.path(), &[NODE]).await;
+    for (code, result) in [
+        ("undeclared = 1; return undeclared", json!(1)),
+        ("'use strict'; return this === undefined", json!(true)),
+        ("return arguments.length", json!(2)),
+        ("return new Date(0).getTimezoneOffset()", json!(0)),
+        ("return 1 // a last comment", json!(1)),
+    ] {
+        assert_eq!(ran(&client, code).await["result"], result, "{code}");
+    }
+    for code in [
+        "return import.meta.url",
+        "return more();\n}\nfunction more() {\nreturn 1;",
+    ] {
+        assert_eq!(ran(&client, code).await["code"], "tool_failed", "{code}");
+    }
+    program.stop().await;
+    let (program, client) = serve(folder.path(), &[NODE, ("TZ", "Asia/Tokyo")]).await;
+    let offset = ran(&client, "return new Date(0).getTimezoneOffset()").await;
+    assert_eq!(offset["result"], 0, "{offset}");
+    program.stop().await;
+}
+
+async fn limits_hold_for_every_sandbox() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = [
+        NODE,
+        ("MCP_SANDBOX_MEMORY_LIMIT", "64m"),
+        ("MCP_SANDBOX_CPU_LIMIT", "0.1"),
+    ];
+    let (program, client) = serve(folder.path(), &env).await;
+    // Beside the heap of JavaScript, where the Node server's limit does not reach.
+    let code = "const all = []; for (;;) all.push(new ArrayBuffer(8 << 20))";
+    assert_eq!(ran(&client, code).await["code"], "out_of_memory");
+    let arguments = json!({"code": "for (;;) {}", "timeoutMs": 4_000});
+    let result = client.call("run_js_ephemeral", arguments).await;
+    let structured = &result["structuredContent"];
+    assert_eq!(structured["code"], "timeout", "{result}");
+    assert!(
+        structured["error"].as_str().unwrap().contains("CPU"),
+        "{result}"
+    );
+    program.stop().await;
+}

@@ -1,0 +1,163 @@
+//! A store of a thousand tools as the Node server writes it: imported, and every one called.
+
+use futures::StreamExt as _;
+use futures::stream;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testkit::mcp::{Client, Era};
+
+use super::write_store;
+use crate::deployment::{Deployment, Kind};
+
+/// How many.
+const TOOLS: u64 = 1_000;
+/// Calls at once; the guard lets 8 in by default.
+const AT_ONCE: usize = 8;
+
+/// Records with fields as varied as the published schema allows.
+pub(super) fn tools() -> Vec<Value> {
+    (0..TOOLS).map(tool).collect()
+}
+
+fn tool(at: u64) -> Value {
+    let name = match at % 5 {
+        0 => format!("text.tool-{at}"),
+        1 => format!("a:b_{at}"),
+        2 => format!("Upper.{at}"),
+        3 => format!("deep.er.than.one.{at}"),
+        // The longest name there is.
+        _ => format!("{}{at:04}", "n".repeat(60)),
+    };
+    let mut tool = json!({
+        "name": name,
+        "description": match at % 4 {
+            0 => "d".to_owned(),
+            1 => "Größe, 大きさ, \u{1F600}\nand a second line".to_owned(),
+            2 => "\"quoted\" \\ and `code`".to_owned(),
+            _ => "x".repeat(4_000),
+        },
+        "image": if at.is_multiple_of(7) { "node:22-alpine" } else { "node:lts-slim" },
+        "timeoutMs": 1_000 + at * 119,
+        "dependencies": if at.is_multiple_of(10) { json!([{"name": "@scope/pkg", "version": "^1.2.3"}]) } else { json!([]) },
+        "code": code(at),
+        "enabled": at % 9 != 8,
+        "createdAt": format!("2025-{:02}-{:02}T00:00:00.{:03}Z", at % 12 + 1, at % 28 + 1, at % 1000),
+        "updatedAt": format!("2026-{:02}-{:02}T23:59:59.{:03}Z", at % 12 + 1, at % 28 + 1, at % 1000),
+        "revision": at * at + 1,
+    });
+    if !at.is_multiple_of(3) {
+        tool["title"] = json!(format!("Tool {at}"));
+    }
+    tool
+}
+
+fn code(at: u64) -> String {
+    let body = match at % 6 {
+        0 => "return {at: AT, twice: args.n * 2};".to_owned(),
+        1 => "const { n } = args;\nreturn { at: AT, twice: n + n }; // a comment".to_owned(),
+        2 => "// \u{1F600} \u{2028}\nreturn await Promise.resolve({at: AT, twice: args.n * 2})"
+            .to_owned(),
+        3 => "function double(n) { return n * 2; }\nreturn {at: AT, twice: double(args.n)}"
+            .to_owned(),
+        4 => "return JSON.parse(`{\"at\": AT, \"twice\": ${args.n * 2}}`)".to_owned(),
+        _ => format!(
+            "/*{}*/return {{at: AT, twice: args.n * 2}}",
+            "p".repeat(20_000)
+        ),
+    };
+    body.replace("AT", &at.to_string())
+}
+
+/// Everything that the Node server knows of a tool is what it was.
+async fn assert_is_what_it_was(client: &Client, stored: &Value) {
+    let got = client
+        .ok("dynamic.tool.get", json!({"name": stored["name"]}))
+        .await;
+    for (member, value) in stored.as_object().unwrap() {
+        assert_eq!(
+            &got["tool"][member], value,
+            "{member} of {}",
+            stored["name"]
+        );
+    }
+    assert_eq!(
+        got["tool"].get("title").is_some(),
+        stored.get("title").is_some()
+    );
+}
+
+/// Calls it as a client of the Node server does.
+async fn assert_is_called(client: &Client, at: u64, stored: &Value) {
+    let name = stored["name"].as_str().unwrap();
+    let arguments = json!({"args": {"n": at}});
+    if stored["enabled"] == false {
+        let params = json!({"name": name, "arguments": arguments});
+        let error = client.response("tools/call", params).await["error"].clone();
+        assert_eq!(error["code"], -32_602, "{name}: {error}");
+    } else if stored["dependencies"] != json!([]) {
+        assert_eq!(
+            client.refusal(name, arguments).await,
+            "policy_denied",
+            "{name}"
+        );
+    } else {
+        let answer = client.ok(name, arguments).await;
+        assert_eq!(
+            answer["result"],
+            json!({"at": at, "twice": at * 2}),
+            "{name}"
+        );
+    }
+}
+
+/// Imports the tools as a JSON file into a deployment of this kind and calls each.
+pub(super) async fn imported_and_called(kind: Kind, env: &[(&str, &str)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let all = tools();
+    let path = write_store(folder.path(), &all);
+    let before = std::fs::read(&path).unwrap();
+    let env = [&[("MCP_DYNAMIC_MAX_TOOLS", "1000")], env].concat();
+    let folder = called(kind, folder, &all, &env).await;
+    let after = std::fs::read(folder.path().join(".dynamic-mcp/tools.json")).unwrap();
+    assert!(after == before, "the source is as it was");
+}
+
+/// Starts a deployment that has the tools from elsewhere, and calls each.
+pub(super) async fn served_and_called(kind: Kind, all: &[Value], env: &[(&str, &str)]) {
+    let folder = tempfile::tempdir().unwrap();
+    drop(called(kind, folder, all, env).await);
+}
+
+async fn called(kind: Kind, folder: TempDir, all: &[Value], env: &[(&str, &str)]) -> TempDir {
+    let env = [&[("MCP_TOOL_MAX_CALLS_PER_WINDOW", "100000")], env].concat();
+    let deployment = Deployment::start_in(kind, folder, &env).await;
+    let client = deployment.client(Era::Modern);
+    let listed = client.names().await;
+    for tool in all.iter().filter(|tool| tool["enabled"] == true) {
+        let name = tool["name"].as_str().unwrap().to_owned();
+        assert!(listed.contains(&name), "{name} is not listed");
+    }
+    let mut asked = stream::iter(all.iter().zip(0..))
+        .map(async |(stored, at)| {
+            assert_is_what_it_was(&client, stored).await;
+            assert_is_called(&client, at, stored).await;
+        })
+        .buffer_unordered(AT_ONCE);
+    let mut done = 0;
+    while asked.next().await.is_some() {
+        done += 1;
+    }
+    assert_eq!(done, TOOLS);
+    drop(asked);
+    deployment.stop_keeping().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_tools_in_one_process() {
+    imported_and_called(Kind::Direct, &[("MCP_EXECUTION_ENGINE", "node")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_tools_in_three_processes() {
+    imported_and_called(Kind::Three, &[("MCP_EXECUTION_ENGINE", "node")]).await;
+}
