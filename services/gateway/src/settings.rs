@@ -59,7 +59,7 @@ pub struct Settings {
     pub run: RunLimits,
     /// Images and packages that one-off code may use; stored tools are checked by the registry.
     pub policy: Policy,
-    /// Image of `run_js_ephemeral` when the caller names none.
+    /// Image of a new tool and of `run_js_ephemeral` when the caller names none.
     pub default_image: String,
     /// The effective configuration without secrets: `system.runtime_config`.
     pub runtime_config: serde_json::Value,

@@ -40,7 +40,10 @@ struct Arguments<'a> {
 
 pub(super) async fn run(invocation: &Invocation<'_>) -> Result<Answer> {
     invocation.need_admin()?;
-    let draft = draft(invocation.text)?;
+    let draft = draft(
+        invocation.text,
+        &invocation.gateway.settings().default_image,
+    )?;
     let code = Arc::clone(&draft.code);
     let gateway = invocation.gateway;
     let created = gateway.catalog().create(invocation.context, draft);
@@ -54,13 +57,17 @@ pub(super) async fn run(invocation: &Invocation<'_>) -> Result<Answer> {
     )
 }
 
-/// The draft that the arguments describe. Schemas stay the text that their author wrote.
-fn draft(text: &str) -> Result<ToolDraft> {
+/// The draft that the arguments describe; a tool that names no image gets `image`, which policy allows. Schemas stay
+/// the text that their author wrote.
+fn draft(text: &str, image: &str) -> Result<ToolDraft> {
     let Arguments { mut tool } = serde_json::from_str(text).map_err(unreadable)?;
     let name: ToolName = take(&mut tool, "name")?;
     let code: Arc<str> = take(&mut tool, "code")?;
     let rest = serde_json::to_string(&tool).map_err(Error::internal)?;
-    let spec: ToolSpec = serde_json::from_str(&rest).map_err(unreadable)?;
+    let mut spec: ToolSpec = serde_json::from_str(&rest).map_err(unreadable)?;
+    if !tool.contains_key("image") {
+        image.clone_into(&mut spec.image);
+    }
     Ok(ToolDraft { name, spec, code })
 }
 
@@ -87,7 +94,7 @@ mod tests {
     fn a_draft_keeps_the_authors_text() {
         let text = r#"{"tool":{"code":"return \"é\";","name":"a.b","description":"d",
             "inputSchema":{"type":"object","properties":{"z":{},"a":{}}}}}"#;
-        let draft = draft(text).unwrap();
+        let draft = draft(text, "node:22").unwrap();
         assert_eq!(
             (draft.name.as_str(), &*draft.code),
             ("a.b", "return \"é\";")
@@ -98,5 +105,17 @@ mod tests {
             r#"{"type":"object","properties":{"z":{},"a":{}}}"#
         );
         assert_eq!(draft.spec.timeout_ms, 30_000);
+    }
+
+    #[test]
+    fn only_a_tool_without_an_image_gets_the_default() {
+        let image_of = |more: &str| {
+            let text = format!(
+                r#"{{"tool":{{"name":"a.b","description":"d","code":"return 1;"{more}}}}}"#
+            );
+            draft(&text, "node:22").unwrap().spec.image
+        };
+        assert_eq!(image_of(""), "node:22");
+        assert_eq!(image_of(r#","image":"node:lts-slim""#), "node:lts-slim");
     }
 }
