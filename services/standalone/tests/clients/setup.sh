@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the Python and TypeScript clients ready under target/clients. Needs python3 with pip (or venv) and npm.
+# Makes the Python and TypeScript clients and the token issuer ready under target/clients. Needs python3 with pip (or venv) and npm.
 # Quick when nothing changed: a stamp holds the checksum of what was installed.
 set -eu
 
@@ -37,21 +37,24 @@ python_ready() {
     echo "$want" >"$target/$name.stamp"
 }
 
-typescript_ready() {
-    want=$(stamp_of "$here/typescript/package.json" "$here/typescript/package-lock.json")-$(node --version)
-    if [ "$(cat "$target/typescript.stamp" 2>/dev/null || true)" != "$want" ]; then
-        rm -rf "$target/typescript" "$target/typescript.stamp"
-        mkdir -p "$target/typescript"
-        cp "$here/typescript/package.json" "$here/typescript/package-lock.json" "$target/typescript/"
-        npm ci --prefix "$target/typescript" --silent --no-audit --no-fund --ignore-scripts
-        echo "$want" >"$target/typescript.stamp"
+# The packages of a folder, exactly those of its lock file.
+npm_ready() {
+    name=$1
+    want=$(stamp_of "$here/$name/package.json" "$here/$name/package-lock.json")-$(node --version)
+    if [ "$(cat "$target/$name.stamp" 2>/dev/null || true)" != "$want" ]; then
+        rm -rf "${target:?}/$name" "$target/$name.stamp"
+        mkdir -p "$target/$name"
+        cp "$here/$name/package.json" "$here/$name/package-lock.json" "$target/$name/"
+        npm ci --prefix "$target/$name" --silent --no-audit --no-fund --ignore-scripts
+        echo "$want" >"$target/$name.stamp"
     fi
     # Node looks for modules beside the script; a link keeps the installed ones under target.
-    if [ "$(readlink "$here/typescript/node_modules" 2>/dev/null || true)" != "$target/typescript/node_modules" ]; then
-        ln -sfn "$target/typescript/node_modules" "$here/typescript/node_modules"
+    if [ "$(readlink "$here/$name/node_modules" 2>/dev/null || true)" != "$target/$name/node_modules" ]; then
+        ln -sfn "$target/$name/node_modules" "$here/$name/node_modules"
     fi
 }
 
 python_ready mcp1
 python_ready mcp2
-typescript_ready
+npm_ready typescript
+npm_ready issuer
