@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
+use testkit::issuer::Issuer;
 use testkit::postgres::{Cluster, Durability};
 
 use super::document;
@@ -130,6 +133,66 @@ async fn the_example_of_production_wants_an_admin_token() {
     ended.assert(0, &[]);
     let unused = document::line("U-127").said;
     assert_eq!(ended.err.matches(&unused[0]).count(), 3, "{}", ended.err);
+}
+
+/// The same with everything there that it names: a database and an identity provider.
+#[tokio::test]
+async fn the_example_of_production_serves_with_its_database_and_its_issuer() {
+    let issuer = Issuer::default();
+    let keys = key_set(&issuer).await;
+    let cluster = Cluster::start(Durability::Relaxed).await;
+    let url = cluster.url("postgres");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), file("env.prod.example")).unwrap();
+    let audit = folder.path().join("audit.log");
+    let own = [
+        ("MCP_DYNAMIC_PG_URL", url.as_str()),
+        ("MCP_AUTH_JWKS_URL", keys.as_str()),
+        ("MCP_AUDIT_FILE", audit.to_str().unwrap()),
+        ADMIN,
+    ];
+    let (program, mut client) = serve(folder.path(), &own).await;
+    assert_eq!(client.send("tools/list", json!({})).await.status, 401);
+    let named = json!({"iss": "https://issuer.example.com/", "aud": "dynamic-mcp"});
+    for (scopes, status) in [("mcp.invoke", 403), ("mcp.invoke mcp:invoke", 200)] {
+        let bearer = format!("Bearer {}", issuer.token("me", scopes, &named));
+        client.headers = vec![("authorization".to_owned(), bearer)];
+        let call = json!({"name": "time.now", "arguments": {}});
+        assert_eq!(
+            client.send("tools/call", call).await.status,
+            status,
+            "{scopes}"
+        );
+    }
+    let tool = json!({"name": "made.here", "description": "d", "code": "return 'made'"});
+    let create = json!({"adminToken": ADMIN.1, "tool": tool});
+    client.ok("dynamic.tool.create", create).await;
+    assert_eq!(client.ok("made.here", json!({})).await["result"], "made");
+    program.stop().await;
+    let recorded = std::fs::read_to_string(&audit).unwrap();
+    assert!(recorded.contains("\"action\":\"http.auth\""), "{recorded}");
+    assert!(recorded.contains("\"target\":\"made.here\""), "{recorded}");
+    assert!(!recorded.contains(ADMIN.1), "the secret is not in it");
+}
+
+/// Serves the issuer's key as a JSON Web Key Set and returns its URL.
+async fn key_set(issuer: &Issuer) -> String {
+    let pem = issuer.public_pem();
+    let body: String = pem
+        .lines()
+        .filter(|line| !line.starts_with("---"))
+        .collect();
+    let der = STANDARD.decode(body).unwrap();
+    // The key itself is the end of a SubjectPublicKeyInfo.
+    let x = URL_SAFE_NO_PAD.encode(&der[der.len() - 32..]);
+    let set =
+        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "x": x}]});
+    let answer = move || async move { axum::Json(set) };
+    let router = axum::Router::new().route("/keys", axum::routing::get(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
 }
 
 /// The short one of its README leaves the database to the reader.

@@ -1,4 +1,4 @@
-//! U-651 to U-656: the table of the Node server, taken over by the real programs.
+//! U-651 to U-657: the table of the Node server, taken over by the real programs.
 
 use serde_json::{Value, json};
 use testkit::mcp::{Client, Era};
@@ -12,6 +12,7 @@ checks! {
     "U-651" "U-652" => the_table_is_imported_once_and_stays,
     "U-653" => what_the_node_server_writes_later_is_not_seen,
     "U-654" => an_outage_ends_nothing,
+    "U-657" => a_file_is_imported_where_there_is_no_table,
     "U-656" => modes_of_tls_are_those_of_postgres,
     "U-655" => a_database_that_is_not_there_is_waited_for,
 }
@@ -97,7 +98,6 @@ async fn the_table_is_imported_once_and_stays() {
     .await;
     let before = cluster.sql("postgres", CONTENT).await;
     let url = cluster.url("postgres");
-    let folder = tempfile::tempdir().unwrap();
     for kind in [Kind::Three, Kind::Direct] {
         let deployment = Deployment::start(kind, &settings(&url)).await;
         let client = deployment.client(Era::Modern);
@@ -144,7 +144,6 @@ async fn the_table_is_imported_once_and_stays() {
         before,
         "the table is as it was"
     );
-    drop(folder);
 }
 
 async fn what_the_node_server_writes_later_is_not_seen() {
@@ -164,6 +163,21 @@ async fn what_the_node_server_writes_later_is_not_seen() {
     assert_eq!(stored(&client).await, ["is.new", "was.there"]);
     let names = "SELECT string_agg(name, ',' ORDER BY name) FROM dynamic_mcp.dynamic_tools";
     assert_eq!(cluster.sql("postgres", names).await, "is.late,was.there");
+    program.stop().await;
+}
+
+async fn a_file_is_imported_where_there_is_no_table() {
+    let cluster = Cluster::start(Durability::Relaxed).await;
+    let url = cluster.url("postgres");
+    let folder = tempfile::tempdir().unwrap();
+    super::write_store(folder.path(), &[record("of.the.file", "return 1")]);
+    let (program, client) = serve(folder.path(), &settings(&url)).await;
+    assert_eq!(stored(&client).await, ["of.the.file"]);
+    program.stop().await;
+    let cluster = database(&[record("of.the.table", "return 1")]).await;
+    let url = cluster.url("postgres");
+    let (program, client) = serve(folder.path(), &settings(&url)).await;
+    assert_eq!(stored(&client).await, ["of.the.table"]);
     program.stop().await;
 }
 
