@@ -230,3 +230,6 @@ fn ulimits() -> Vec<ResourcesUlimits> {
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

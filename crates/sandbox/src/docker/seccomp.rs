@@ -17,3 +17,6 @@ pub(crate) fn profile() -> &'static str {
         parsed.map_or_else(|_| SOURCE.to_owned(), |value| value.to_string())
     })
 }
+
+#[cfg(test)]
+mod tests;

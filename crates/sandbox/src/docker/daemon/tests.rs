@@ -59,8 +59,37 @@ pub(crate) fn labels(owner: &str) -> Labels {
     }
 }
 
-fn node(script: &str) -> Vec<String> {
+pub(crate) fn node(script: &str) -> Vec<String> {
     ["node", "-e", script].map(str::to_owned).to_vec()
+}
+
+/// What a container did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) end: End,
+}
+
+/// Makes a container, runs it to its end and removes it.
+pub(crate) async fn run(daemon: &Daemon, profile: &Profile, command: Vec<String>) -> Ran {
+    run_body(daemon, &profile.body(command, &labels("tests"))).await
+}
+
+pub(crate) async fn run_body(daemon: &Daemon, body: &ContainerCreateBody) -> Ran {
+    let id = daemon.create(&new_name(), body).await.unwrap();
+    let mut attached = daemon.attach(&id).await.unwrap();
+    let started = daemon.start(&id).await;
+    let (out, err) = match started {
+        Ok(()) => printed(&mut attached.output).await,
+        Err(_) => Default::default(),
+    };
+    let end = daemon.end_of(&id).await.unwrap();
+    daemon.kill_and_remove(&id).await.unwrap();
+    if let Err(error) = started {
+        panic!("{error:?}");
+    }
+    Ran { out, err, end }
 }
 
 async fn body(daemon: &Daemon, script: &str) -> ContainerCreateBody {
