@@ -1,15 +1,18 @@
-//! U-501 to U-508: what the code of a tool can use.
+//! U-501 to U-512: what the code of a tool can use.
 
 use serde_json::{Value, json};
 use testkit::mcp::Client;
 
-use super::{checks, record, serve, write_store};
+use super::{checks, document, record, run, serve, write_store};
 
 checks! {
     "U-501" => the_isolate_engine_has_no_node,
-    "U-502" "U-503" => the_docker_engine_runs_tools,
+    "U-502" "U-503" "U-510" => the_docker_engine_runs_tools,
     "U-504" => dependencies_come_later,
     "U-505" "U-506" "U-507" => code_is_the_body_of_a_function,
+    "U-511" => a_daemon_that_is_not_there_ends_the_start,
+    "U-512" => an_image_that_is_not_there_is_said,
+    "U-509" => a_container_is_narrow,
     "U-508" => limits_hold_for_every_sandbox,
 }
 
@@ -73,12 +76,82 @@ async fn the_docker_engine_runs_tools() {
         assert_eq!(offline["code"], "tool_failed", "{offline}");
         program.stop().await;
     }
+    // Neither a shell nor anything else but node.
+    let bare = ("MCP_SANDBOX_ALLOWED_IMAGES", "dynamic-mcp-test/node-bare:1");
+    let env = [("MCP_EXECUTION_ENGINE", "docker"), bare];
+    let (program, client) = serve(folder.path(), &env).await;
+    assert_eq!(ran(&client, "return 1").await["result"], 1);
+    program.stop().await;
     let missing = ("MCP_SANDBOX_ALLOWED_IMAGES", "127.0.0.1:9/no-such/image:1");
     let env = [("MCP_EXECUTION_ENGINE", "auto"), missing];
     let (program, client) = serve(folder.path(), &env).await;
     let log = program.log().join("\n");
     assert!(log.contains("\"engine\":\"isolate\""), "{log}");
     assert_eq!(ran(&client, "return 1").await["result"], 1);
+    program.stop().await;
+}
+
+async fn a_daemon_that_is_not_there_ends_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = [
+        ("MCP_PORT", "0"),
+        ("MCP_EXECUTION_ENGINE", "docker"),
+        ("DOCKER_HOST", "unix:///no/such/docker.sock"),
+    ];
+    let ended = run("dynamic-mcp", folder.path(), &[], &env).await;
+    let said = &document::line("U-511").said[0];
+    ended.assert(
+        1,
+        &[
+            &format!("{said} unix:///no/such/docker.sock"),
+            "DOCKER_HOST",
+        ],
+    );
+}
+
+async fn an_image_that_is_not_there_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = ("MCP_SANDBOX_ALLOWED_IMAGES", "127.0.0.1:9/no/such-image:1");
+    let (program, client) =
+        serve(folder.path(), &[("MCP_EXECUTION_ENGINE", "docker"), image]).await;
+    let began = tokio::time::Instant::now();
+    let refused = ran(&client, "return 1").await;
+    assert_eq!(refused["code"], "unavailable", "{refused}");
+    assert_eq!(refused["mayHaveRun"], false, "{refused}");
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    program.stop().await;
+}
+
+async fn a_container_is_narrow() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = ("MCP_SANDBOX_ALLOWED_IMAGES", "dynamic-mcp-test/node:1");
+    let (program, client) =
+        serve(folder.path(), &[("MCP_EXECUTION_ENGINE", "docker"), image]).await;
+    let code = "const fs = await import('node:fs');
+        fs.writeFileSync('/workspace/a', 'a');
+        fs.writeFileSync('/tmp/b', 'b');
+        const denied = (path) => { try { fs.writeFileSync(path, 'x'); } catch (e) { return e.code; } };
+        const size = (path) => { const at = fs.statfsSync(path); return at.blocks * at.bsize; };
+        return {
+          user: [process.getuid(), process.getgid()], root: denied('/c'), home: denied('/home/c'),
+          sizes: [size('/workspace'), size('/tmp')], at: process.cwd(),
+          pids: fs.readFileSync('/sys/fs/cgroup/pids/pids.max', 'utf8').trim(),
+        };";
+    let result = ran(&client, code).await;
+    let found = &result["result"];
+    assert_eq!(found["user"], json!([65_532, 65_532]), "{result}");
+    assert_eq!(found["at"], "/workspace", "{result}");
+    assert_eq!(
+        (&found["root"], &found["home"]),
+        (&json!("EROFS"), &json!("EROFS")),
+        "{result}"
+    );
+    assert_eq!(found["sizes"], json!([64 << 20, 64 << 20]), "{result}");
+    assert_eq!(found["pids"], "64", "{result}");
     program.stop().await;
 }
 
@@ -106,7 +179,8 @@ async fn dependencies_come_later() {
             "{env:?}"
         );
         let log = program.log().join("\n");
-        assert!(log.contains("\"tools\":\"has.some\""), "{log}");
+        let isolate = env.len() == 1;
+        assert_eq!(log.contains("\"tools\":\"has.some\""), isolate, "{log}");
         program.stop().await;
     }
 }

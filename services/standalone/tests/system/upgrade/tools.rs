@@ -1,4 +1,4 @@
-//! U-301 to U-316: managing tools.
+//! U-301 to U-317: managing tools.
 
 use serde_json::{Value, json};
 use testkit::mcp::{Client, Era};
@@ -9,7 +9,7 @@ checks! {
     "U-301" "U-302" "U-312" => refusals_have_a_code,
     "U-303" => unknown_members_are_named,
     "U-304" => names_of_built_ins_are_taken,
-    "U-305" "U-306" "U-307" => images_and_dependencies_are_checked_early,
+    "U-305" "U-306" "U-307" "U-317" => images_and_dependencies_are_checked_early,
     "U-308" => a_time_limit_over_the_maximum,
     "U-309" "U-310" "U-311" => numbers_and_order,
     "U-313" => the_configuration_has_the_old_sections,
@@ -174,14 +174,12 @@ async fn images_and_dependencies_are_checked_early() {
     }
     program.stop().await;
     let twice = json!({"dependencies": [one("zod", "1.0.0"), one("zod", "2.0.0")]});
-    let (program, client) = serve(folder.path(), &[("MCP_SANDBOX_ALLOWED_IMAGES", "mine:1")]).await;
-    assert_eq!(
-        create(&client, "by.default", json!({})).await,
-        Err("policy_denied".to_owned())
-    );
-    create(&client, "by.name", json!({"image": "mine:1"}))
-        .await
-        .unwrap();
+    let images = ("MCP_SANDBOX_ALLOWED_IMAGES", "mine:1,node:lts-slim");
+    let (program, client) = serve(folder.path(), &[images]).await;
+    let made = create(&client, "by.default", json!({})).await.unwrap();
+    assert_eq!(made["image"], "mine:1");
+    let made = create(&client, "by.name", json!({"image": "node:lts-slim"})).await;
+    assert_eq!(made.unwrap()["image"], "node:lts-slim");
     let mut named = twice;
     named["image"] = json!("mine:1");
     assert_eq!(
