@@ -5,7 +5,9 @@
 //! each request. [`AdminToken`] is the shared secret of the Node server's management tools.
 
 mod admin_token;
+mod api_key;
 pub mod internal;
 pub mod token;
 
 pub use admin_token::AdminToken;
+pub use api_key::{ApiKey, NoRandomness, NotAKey};

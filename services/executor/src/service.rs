@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
-use bootstrap::config::{EngineChoice, EngineConfig, ExecutorConfig, GRPC_LISTENER, PolicyConfig};
+use bootstrap::config::{DockerConfig, EngineConfig, ExecutorConfig, GRPC_LISTENER, PolicyConfig};
 use bootstrap::{App, CheckReport, ListenAddress, OnFailure, Socket, StartError, authority};
 use domain::id::RequestId;
 use domain::limits::RunLimits;
 use rpc::Endpoint;
 use rpc::client::{FleetClient, Link};
 use rpc::server::{Incoming, Server};
-use sandbox::isolate::{IsolateEngine, IsolateSettings};
 use serde_json::json;
 
-use crate::{Executor, Membership, Settings, join};
+use crate::{Executor, Membership, Settings, engine, join};
 
 /// How long sandboxes may take to end once the drain is over.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
@@ -30,6 +29,7 @@ pub async fn start(config: ExecutorConfig, mut app: App) -> Result<(), StartErro
         &name,
         config.server.capacity,
         &config.engine,
+        &config.docker,
         &config.policy,
         &app,
     )
@@ -87,41 +87,26 @@ pub async fn start(config: ExecutorConfig, mut app: App) -> Result<(), StartErro
 pub async fn open(
     name: &str,
     capacity: Option<u32>,
-    engine: &EngineConfig,
+    config: &EngineConfig,
+    docker: &DockerConfig,
     policy: &PolicyConfig,
     app: &App,
 ) -> Result<Executor, StartError> {
-    if engine.engine == EngineChoice::Docker {
-        return Err("MCP_EXECUTION_ENGINE=docker: this build has no Docker engine yet".into());
-    }
-    let settings = IsolateSettings {
-        pool_size: engine.pool_size,
-        memory_bytes: engine.memory_limit.0,
-        allow_weaker: engine.allow_weaker_isolate,
-        ..IsolateSettings::default()
-    };
-    let isolate = IsolateEngine::launch(settings, Arc::clone(&app.metrics)).await?;
-    tracing::info!(
-        engine = "isolate",
-        why = match engine.engine {
-            EngineChoice::Auto => "MCP_EXECUTION_ENGINE=auto, and this version has no other engine",
-            _ => "MCP_EXECUTION_ENGINE names it",
-        },
-        "tools run in QuickJS sandboxes without Node's modules, dependencies and network"
-    );
+    let owner = host().unwrap_or_else(|| "local".to_owned());
+    let chosen = engine::start(config, docker, policy, &owner, &app.metrics).await?;
     let ceiling = RunLimits {
         timeout: policy.max_timeout,
-        memory_bytes: engine.memory_limit.0,
-        cpu_millis: engine.cpu_millis(),
-        max_output_bytes: engine.max_output.0,
+        memory_bytes: config.memory_limit.0,
+        cpu_millis: config.cpu_millis(),
+        max_output_bytes: config.max_output.0,
     };
     let mut settings = Settings::new(name, ceiling);
     if let Some(capacity) = capacity {
         settings = settings.with_capacity(capacity);
     }
-    let executor = Executor::new(Arc::new(isolate), settings, Arc::clone(&app.metrics));
-    let seen = executor.clone();
-    app.health.inform("executor", move || report(&seen));
+    let executor = Executor::new(chosen.engine, settings, Arc::clone(&app.metrics));
+    let (seen, why) = (executor.clone(), chosen.why);
+    app.health.inform("executor", move || report(&seen, &why));
     let (drained, stopping) = (executor.clone(), app.tasks.stopping());
     app.tasks
         .spawn("executor drain", OnFailure::Log, async move {
@@ -142,7 +127,7 @@ pub async fn close(executor: &Executor) {
     }
 }
 
-fn report(executor: &Executor) -> CheckReport {
+fn report(executor: &Executor, why: &str) -> CheckReport {
     let status = executor.status();
     let missing: Vec<&str> = status
         .engine
@@ -154,6 +139,7 @@ fn report(executor: &Executor) -> CheckReport {
     CheckReport::up().with(json!({
         "name": status.name,
         "engine": status.engine.kind.as_str(),
+        "why": why,
         "capacity": status.capacity,
         "inFlight": status.in_flight,
         "waiting": status.waiting,

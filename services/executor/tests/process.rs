@@ -38,6 +38,7 @@ async fn start() -> Running {
         ("MCP_ADMIN_LISTEN", admin.as_str()),
         ("MCP_INTERNAL_VERIFY_KEYS_FILE", keys.as_str()),
         ("MCP_SHUTDOWN_GRACE_MS", "5000"),
+        ("MCP_EXECUTION_ENGINE", "isolate"),
     ];
     let executable = Path::new(env!("CARGO_BIN_EXE_executor"));
     let mut program = Program::start(executable, folder.path(), &[], &env);

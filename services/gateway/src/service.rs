@@ -5,6 +5,7 @@ mod admission;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::ApiKey;
 use auth::internal::{Audience, Signer, SigningKey};
 use bootstrap::config::{
     GatewayConfig, HTTP_LISTENER, PolicyConfig, Profile as ProfileChoice, PublicConfig,
@@ -68,6 +69,7 @@ pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
         &gateway,
         &config.public,
         config.process.telemetry.metrics,
+        None,
         app,
     )
     .await
@@ -151,7 +153,8 @@ fn as_clients_know_it(view: &Value, public: &PublicConfig, audited: bool) -> Val
     view
 }
 
-/// Serves MCP over HTTP on the listener of that name.
+/// Serves MCP over HTTP on the listener of that name. `key` is the one that callers have to show
+/// where the configuration asks for one and names no other credential.
 ///
 /// # Errors
 /// A rule for hosts or origins cannot be read.
@@ -159,6 +162,7 @@ pub async fn serve_http(
     gateway: &Gateway,
     public: &PublicConfig,
     metrics: bool,
+    key: Option<ApiKey>,
     mut app: App,
 ) -> Result<(), StartError> {
     let listener = app.listener(HTTP_LISTENER).ok_or("no HTTP listener")?;
@@ -177,7 +181,7 @@ pub async fn serve_http(
             &http.allowed_hosts,
             &http.allowed_origins,
         )?,
-        auth: admission::of(public, &app)?,
+        auth: admission::of(public, key, &app)?,
         mcp: McpSettings {
             max_request_bytes: usize::try_from(http.max_request.0)?,
             ..McpSettings::default()

@@ -1,30 +1,33 @@
 //! The three services put together: by plain calls, or over gRPC on pipes within the process.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
 use bootstrap::config::{Admission, StandaloneConfig, Wiring};
 use bootstrap::{App, StartError, StopReason, Tasks};
+use domain::runner::EngineKind;
 use domain::{Catalog, Runner};
 use gateway::Gateway;
 use gateway::http::anonymous;
 use gateway::stdio::{StdioSettings, serve_stdio};
+use registry::StorePaths;
 use rpc::Endpoint;
 use rpc::client::{CatalogClient, Link, RunnerClient};
 use rpc::server::{Incoming, Server};
 use telemetry::Metrics;
+
+use crate::first_key;
 
 /// Starts `dynamic-mcp`.
 ///
 /// # Errors
 /// The store cannot be opened, the engine does not start, or a setting cannot be used.
 pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), StartError> {
-    if config.public.admission == Admission::FirstKey {
-        return Err("MCP_HOST is not a loopback address: API keys are not served yet".into());
-    }
     let (registry, executor) = tokio::try_join!(
         Box::pin(registry::service::open(
             &config.catalog,
+            &config.postgres,
             &config.policy,
             &app
         )),
@@ -32,6 +35,7 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
             "local",
             None,
             &config.engine,
+            &config.docker,
             &config.policy,
             &app
         )),
@@ -43,9 +47,12 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
     };
     let gateway =
         gateway::service::assemble(&config.public, &config.policy, catalog, runner, None, &app)?;
+    let engine = executor.status().engine.kind;
     close_after_drain(&app.tasks, registry, executor);
     gateway::service::first_look(&gateway).await;
-    gateway::service::name_what_isolate_lacks(&gateway);
+    if engine == EngineKind::Isolate {
+        gateway::service::name_what_isolate_lacks(&gateway);
+    }
     let why = config.transport.why;
     if config.transport.stdio {
         tracing::info!(why, "serving one MCP client over stdin and stdout");
@@ -53,7 +60,17 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
     }
     tracing::info!(why, "serving MCP over HTTP");
     let metrics = config.process.telemetry.metrics;
-    gateway::service::serve_http(&gateway, &config.public, metrics, app).await
+    let key = match config.public.admission {
+        Admission::FirstKey => Some(first_key::read_or_make(&folder_of_the_store(&config))?),
+        Admission::Everyone | Admission::Tokens => None,
+    };
+    gateway::service::serve_http(&gateway, &config.public, metrics, key, app).await
+}
+
+/// Where the program keeps what is its own, also when the tools are in Postgres.
+fn folder_of_the_store(config: &StandaloneConfig) -> PathBuf {
+    let store = StorePaths::of(&config.catalog.store).database;
+    store.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// What the gateway needs of the registry and of the executor.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod compose;
+mod first_key;
 
 fn main() -> ExitCode {
     // A sandbox is this very program: it must be one before there is a runtime or a thread.

@@ -2,10 +2,13 @@
 //! or the body are not taken.
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use secrecy::SecretString;
 
 /// The scheme, in any case.
 const SCHEME: &[u8] = b"bearer";
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// A bearer token, not checked yet.
 pub(super) struct Bearer(HeaderValue);
@@ -71,6 +74,24 @@ impl Bearer {
             return Err(NoToken::Unreadable);
         }
         Ok(Self(value.clone()))
+    }
+
+    /// Finds the one API key of a request: in the header `x-api-key`, or sent as a bearer token.
+    pub(super) fn find_key(headers: &HeaderMap, uri: &Uri) -> Result<SecretString, NoToken> {
+        let mut keys = headers.get_all(API_KEY).iter();
+        match (
+            keys.next(),
+            keys.next(),
+            headers.contains_key(AUTHORIZATION),
+        ) {
+            (None, _, _) => Self::find(headers, uri).map(|bearer| bearer.token().to_owned()),
+            (Some(key), None, false) => key
+                .to_str()
+                .map(str::to_owned)
+                .map_err(|_| NoToken::Unreadable),
+            _ => Err(NoToken::Several),
+        }
+        .map(SecretString::from)
     }
 
     /// The token.

@@ -53,8 +53,8 @@ pub(super) async fn layer(
             })
         }
         HttpAuth::Key { key, principal } => {
-            let bearer = Bearer::find(request.headers(), request.uri());
-            edge.check_key(key, principal, bearer)
+            let shown = Bearer::find_key(request.headers(), request.uri());
+            edge.check_key(key, principal, shown)
         }
         HttpAuth::Tokens(tokens) => {
             let bearer = Bearer::find(request.headers(), request.uri());
@@ -150,10 +150,10 @@ impl Edge {
         &self,
         key: &ApiKey,
         principal: &Arc<Principal>,
-        bearer: Result<Bearer, NoToken>,
+        shown: Result<SecretString, NoToken>,
     ) -> Result<Known, TurnedAway> {
-        let (decision, sentence) = match bearer {
-            Ok(bearer) if key.matches(&SecretString::from(bearer.token())) => {
+        let (decision, sentence) = match shown {
+            Ok(shown) if key.matches(&shown) => {
                 self.decided("api_key", "accepted");
                 self.metrics.http_auth_success.inc();
                 return Ok(Known {
@@ -162,6 +162,10 @@ impl Edge {
                 });
             }
             Ok(_) => ("wrong", "the API key is not the one that is accepted here"),
+            Err(NoToken::Missing) => (
+                NoToken::Missing.as_str(),
+                "an API key is needed, as `Authorization: Bearer <key>` or `x-api-key: <key>`",
+            ),
             Err(none) => (none.as_str(), none.sentence()),
         };
         self.decided("api_key", decision);

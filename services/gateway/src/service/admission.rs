@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use auth::ApiKey;
 use auth::token::{KeySource, TokenSettings, TokenVerifier};
 use bootstrap::config::{Admission, PublicConfig};
 use bootstrap::{App, CheckReport, OnFailure, StartError};
+use domain::principal::{Principal, Scope};
 use serde_json::{Value, json};
 
 use crate::http::{HttpAuth, TokenAuth, anonymous};
@@ -14,14 +16,24 @@ use crate::http::{HttpAuth, TokenAuth, anonymous};
 ///
 /// # Errors
 /// A setting cannot be used, or an API key is needed: that is made by whoever has a store.
-pub(super) fn of(public: &PublicConfig, app: &App) -> Result<HttpAuth, StartError> {
+pub(super) fn of(
+    public: &PublicConfig,
+    key: Option<ApiKey>,
+    app: &App,
+) -> Result<HttpAuth, StartError> {
     match public.admission {
         Admission::Everyone => {
             let everybody = anonymous(public.access.token.is_some());
             Ok(HttpAuth::Anonymous(everybody))
         }
         Admission::Tokens => tokens(public, app).map(|tokens| HttpAuth::Tokens(Arc::new(tokens))),
-        Admission::FirstKey => Err("an API key is needed here, and none was made".into()),
+        Admission::FirstKey => {
+            let key = key.ok_or("an API key is needed here, and none was made")?;
+            let mut principal = Principal::anonymous(Scope::OUTSIDE);
+            principal.subject = format!("api-key:{}", key.prefix());
+            let principal = Arc::new(principal);
+            Ok(HttpAuth::Key { key, principal })
+        }
     }
 }
 

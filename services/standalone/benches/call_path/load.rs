@@ -14,6 +14,11 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
+    /// Of latencies, shortest first, that took so long together.
+    pub(crate) fn new(latencies: Vec<Duration>, took: Duration) -> Self {
+        Self { latencies, took }
+    }
+
     /// The latency below which this share (0-1) of the requests stayed, in milliseconds.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
         let at = ((self.latencies.len() - 1) as f64 * share).round() as usize;

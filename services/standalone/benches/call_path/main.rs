@@ -1,7 +1,8 @@
 //! The way of one call, measured from outside over loopback, beside its peers in the same run.
 //!
 //! `cargo build --release --workspace --bins && cargo bench -p standalone --bench call_path`
-//! (`-- --quick` for a tenth of the requests). Figures are for reading, never a test: machines are
+//! (`-- --quick` for a tenth of the requests; `-- --real` for containers, Postgres and tokens, which
+//! `.ci/docker` and `.ci/postgres` set up). Figures are for reading, never a test: machines are
 //! noisy, so compare within one run.
 #![allow(missing_docs, reason = "a bench has no public items")]
 #![allow(
@@ -12,6 +13,7 @@
 mod load;
 mod peers;
 mod programs;
+mod real;
 
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ use load::{Figures, post};
 use programs::{Peer, Service, Three};
 use serde_json::{Value, json};
 
+const ISOLATE: (&str, &str) = ("MCP_EXECUTION_ENGINE", "isolate");
+/// The audit log is a cost of its own, which the profile would switch on.
+const NO_AUDIT: (&str, &str) = ("MCP_AUDIT_ENABLED", "false");
 const MODERN: &str = "2026-07-28";
 
 fn main() {
@@ -36,7 +41,11 @@ fn main() {
     } else {
         1
     };
-    runtime.block_on(Box::pin(measure(scale)));
+    if arguments.iter().any(|argument| argument == "--real") {
+        runtime.block_on(Box::pin(real::measure(scale)));
+    } else {
+        runtime.block_on(Box::pin(measure(scale)));
+    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "a bench has no bootstrap")]
@@ -89,7 +98,7 @@ fn anything(body: &[u8]) -> bool {
 async fn measure(scale: usize) {
     say("call path over HTTP on loopback; every server is a process of its own");
     built_in(scale).await;
-    let standalone = Service::standalone(&[]).await;
+    let standalone = Service::standalone(&[ISOLATE]).await;
     dynamic("standalone", &standalone.address, scale).await;
     lists(&standalone, scale).await;
     drop(standalone);
@@ -104,7 +113,7 @@ async fn built_in(scale: usize) {
     let clock = call("time.now", &json!({}));
     let echo = Peer::start("echo").await;
     let rmcp = Peer::start("rmcp").await;
-    let ours = Service::standalone(&[("MCP_PROFILE", "enterprise")]).await;
+    let ours = Service::standalone(&[ISOLATE, ("MCP_PROFILE", "enterprise"), NO_AUDIT]).await;
     say(&format!(
         "idle standalone: {:.1} MiB resident",
         ours.resident_mib()
@@ -179,7 +188,7 @@ async fn start_up() {
     let mut times = Vec::new();
     for _ in 0..6 {
         let begun = tokio::time::Instant::now();
-        let service = Service::standalone_in(folder.path(), &[]).await;
+        let service = Service::standalone_in(folder.path(), &[ISOLATE]).await;
         service.wait_ready().await;
         times.push(begun.elapsed());
         drop(service);
@@ -198,7 +207,7 @@ async fn start_up() {
 
 /// Memory with 10,000 tools of 2 KiB code and 1 KiB schema.
 async fn ten_thousand() {
-    let service = Service::standalone(&[("MCP_DYNAMIC_MAX_TOOLS", "100000")]).await;
+    let service = Service::standalone(&[ISOLATE, ("MCP_DYNAMIC_MAX_TOOLS", "100000")]).await;
     let begun = tokio::time::Instant::now();
     service.fill(10_000).await;
     say(&format!(

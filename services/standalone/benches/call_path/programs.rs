@@ -126,13 +126,25 @@ async fn wait_ready(address: &str, request: &[u8]) {
 /// Gateway, registry and executor as three processes.
 pub(crate) struct Three {
     pub(crate) address: String,
+    /// `host:port` of the executor's `/metrics`.
+    pub(crate) executor_metrics: String,
     _gateway: Service,
     _inner: [Program; 2],
     _folder: TempDir,
 }
 
 impl Three {
+    /// On SQLite and the isolate engine.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[], &[("MCP_EXECUTION_ENGINE", "isolate")], &[]).await
+    }
+
+    /// With more variables for registry, executor and gateway.
+    pub(crate) async fn start_with(
+        registry: &[(&str, &str)],
+        executor: &[(&str, &str)],
+        gateway: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let place = |name: &str| format!("unix:{}", folder.path().join(name).display());
         let (registry_at, executor_at) = (place("registry.sock"), place("executor.sock"));
@@ -152,9 +164,15 @@ impl Three {
             ("MCP_EXECUTOR_URLS", executor_at.as_str()),
             ("MCP_INTERNAL_SIGNING_KEY_FILE", keys.private.as_str()),
         ];
-        let registry = Program::start(&binary("registry"), folder.path(), &[], &registry_env);
-        let executor = Program::start(&binary("executor"), folder.path(), &[], &executor_env);
-        let env = [OPEN, &gateway_env].concat();
+        let begin = |name: &str, own: &[(&str, &str)], more: &[(&str, &str)]| {
+            Program::start(&binary(name), folder.path(), &[], &[own, more].concat())
+        };
+        let registry = begin("registry", &registry_env, registry);
+        let mut executor = begin("executor", &executor_env, executor);
+        let executor_metrics = executor
+            .field_of_line("\"listener\":\"admin\"", "address")
+            .await;
+        let env = [OPEN, &gateway_env, gateway].concat();
         let gateway = Service::start(&binary("gateway"), folder.path(), &env).await;
         gateway.wait_ready().await;
         say(&format!(
@@ -165,6 +183,7 @@ impl Three {
         ));
         Self {
             address: gateway.address.clone(),
+            executor_metrics,
             _gateway: gateway,
             _inner: [registry, executor],
             _folder: folder,

@@ -1,13 +1,18 @@
-//! The three ways of running the product, each as real processes: what a test of the system runs
-//! against.
+//! The ways of running the product, each as real processes: what a test of the system runs against.
 
-use std::path::{Path, PathBuf};
+mod parts;
+
+use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use testkit::mcp::{Client, Era};
+use testkit::postgres::Cluster;
 use testkit::process::Program;
 use tokio::time::Instant;
+
+use self::parts::{Backing, engine_of, start, start_three};
+pub(crate) use self::parts::{IMAGE, binary};
 
 /// How the parts are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +23,10 @@ pub(crate) enum Kind {
     Pipes,
     /// Three processes, gRPC over Unix sockets.
     Three,
+    /// One process, tools in containers.
+    Docker,
+    /// Three processes over Postgres, tools in containers, callers with tokens.
+    Production,
 }
 
 /// A running deployment.
@@ -28,6 +37,7 @@ pub(crate) struct Deployment {
     pub(crate) front: Program,
     /// Registry and executor, for three processes.
     pub(crate) inner: Option<Inner>,
+    backing: Option<Backing>,
     folder: TempDir,
 }
 
@@ -37,55 +47,6 @@ pub(crate) struct Inner {
     pub(crate) executor: Program,
     registry_env: Vec<(String, String)>,
     executor_env: Vec<(String, String)>,
-}
-
-/// The path of one of our binaries.
-pub(crate) fn binary(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_dynamic-mcp")).with_file_name(name);
-    assert!(
-        path.exists(),
-        "{} is not built: cargo build --workspace --bins",
-        path.display()
-    );
-    path
-}
-
-/// Which process a variable belongs to: each refuses the others' keys.
-fn belongs(name: &str, process: &str) -> bool {
-    let (catalog, sandbox) = (name.starts_with("MCP_DYNAMIC"), {
-        let engine = ["MCP_EXECUTION", "MCP_SANDBOX_MEMORY", "MCP_SANDBOX_CPU"];
-        let pool = [
-            "MCP_SANDBOX_MAX_OUTPUT",
-            "MCP_SANDBOX_POOL",
-            "MCP_EXECUTOR_CAPACITY",
-        ];
-        engine
-            .iter()
-            .chain(&pool)
-            .any(|start| name.starts_with(start))
-    });
-    let shared = name.starts_with("MCP_SANDBOX") && !sandbox
-        || name.starts_with("LOG_")
-        || name.starts_with("MCP_SHUTDOWN");
-    shared
-        || match process {
-            "registry" => catalog,
-            "executor" => sandbox,
-            _ => !catalog && !sandbox,
-        }
-}
-
-fn env_for(process: &str, env: &[(&str, &str)], own: &[(&str, &str)]) -> Vec<(String, String)> {
-    let given = env.iter().filter(|(name, _)| belongs(name, process));
-    given
-        .chain(own)
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
-}
-
-fn start(process: &str, folder: &Path, env: &[(String, String)]) -> Program {
-    let env: Vec<(&str, &str)> = env.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-    Program::start(&binary(process), folder, &[], &env)
 }
 
 impl Deployment {
@@ -99,54 +60,38 @@ impl Deployment {
     /// As [`Deployment::start`], in a folder that has something in it already.
     pub(crate) async fn start_in(kind: Kind, folder: TempDir, env: &[(&str, &str)]) -> Self {
         let path = folder.path();
+        let backing = match kind {
+            Kind::Production => Some(Backing::start().await),
+            _ => None,
+        };
+        let behind = backing.as_ref().map(Backing::env).unwrap_or_default();
+        // What a test asks for goes before what its kind of deployment is made of.
+        let usual = [engine_of(kind), behind].concat();
+        let unset = |name: &str| env.iter().all(|(set, _)| *set != name);
+        let usual = usual.into_iter().filter(|(name, _)| unset(name));
+        let env: Vec<_> = usual.chain(env.iter().copied()).collect();
         let (front, inner) = match kind {
-            Kind::Direct | Kind::Pipes => {
-                let wiring = if kind == Kind::Direct {
-                    "direct"
-                } else {
+            Kind::Three | Kind::Production => {
+                let (gateway, inner) = start_three(path, &env);
+                (gateway, Some(inner))
+            }
+            Kind::Direct | Kind::Pipes | Kind::Docker => {
+                let wiring = if kind == Kind::Pipes {
                     "grpc"
+                } else {
+                    "direct"
                 };
                 let own = [("MCP_PORT", "0"), ("MCP_STANDALONE_WIRING", wiring)];
-                let env = [env, &own].concat();
-                (
-                    Program::start(&binary("dynamic-mcp"), path, &[], &env),
-                    None,
-                )
-            }
-            Kind::Three => {
-                let place = |name: &str| format!("unix:{}", path.join(name).display());
-                let (registry_at, executor_at) = (place("registry.sock"), place("executor.sock"));
-                let keys = testkit::keys::write_pair(path);
-                let accept = ("MCP_INTERNAL_VERIFY_KEYS_FILE", keys.public.as_str());
-                let admin = ("MCP_ADMIN_LISTEN", "127.0.0.1:0");
-                let listen = ("MCP_REGISTRY_LISTEN", registry_at.as_str());
-                let registry_env = env_for("registry", env, &[listen, admin, accept]);
-                let listen = ("MCP_EXECUTOR_LISTEN", executor_at.as_str());
-                let executor_env = env_for("executor", env, &[listen, admin, accept]);
-                let own = [
-                    ("MCP_PORT", "0"),
-                    ("MCP_REGISTRY_URL", registry_at.as_str()),
-                    ("MCP_EXECUTOR_URLS", executor_at.as_str()),
-                    ("MCP_INTERNAL_SIGNING_KEY_FILE", keys.private.as_str()),
-                ];
-                let registry = start("registry", path, &registry_env);
-                let executor = start("executor", path, &executor_env);
-                let gateway = start("gateway", path, &env_for("gateway", env, &own));
-                (
-                    gateway,
-                    Some(Inner {
-                        registry,
-                        executor,
-                        registry_env,
-                        executor_env,
-                    }),
-                )
+                let env = [env, own.to_vec()].concat();
+                let program = Program::start(&binary("dynamic-mcp"), path, &[], &env);
+                (program, None)
             }
         };
         let mut deployment = Self {
             address: String::new(),
             front,
             inner,
+            backing,
             folder,
         };
         deployment.address = deployment
@@ -162,9 +107,24 @@ impl Deployment {
         self.folder.path()
     }
 
-    /// A client of the MCP endpoint.
+    /// A client of the MCP endpoint, with the token where one is needed.
     pub(crate) fn client(&self, era: Era) -> Client {
-        Client::new(&self.address, era)
+        let mut client = Client::new(&self.address, era);
+        if let Some(token) = self.token() {
+            let bearer = format!("Bearer {token}");
+            client.headers.push(("authorization".to_owned(), bearer));
+        }
+        client
+    }
+
+    /// The token that callers need, with every right there is.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.backing.as_ref().map(|backing| backing.token.as_str())
+    }
+
+    /// The database behind the registry.
+    pub(crate) fn postgres(&mut self) -> &mut Cluster {
+        &mut self.backing.as_mut().unwrap().postgres
     }
 
     /// Sends a GET and returns status and body.

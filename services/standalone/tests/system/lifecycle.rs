@@ -139,3 +139,13 @@ async fn main_job_over_pipes() {
 async fn main_job_three_processes() {
     on(Kind::Three).await;
 }
+
+#[tokio::test]
+async fn main_job_docker() {
+    on(Kind::Docker).await;
+}
+
+#[tokio::test]
+async fn main_job_production() {
+    on(Kind::Production).await;
+}

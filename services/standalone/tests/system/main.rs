@@ -20,4 +20,5 @@ mod replicas;
 mod scale;
 mod start;
 mod table;
+mod tokens;
 mod upgrade;
