@@ -12,7 +12,7 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.types import LATEST_PROTOCOL_VERSION, ServerNotification, ToolListChangedNotification
-from scenario import Peer, plain
+from peer import Peer, plain
 
 READ_TIMEOUT = timedelta(seconds=30)
 
@@ -25,51 +25,24 @@ class Peer1(Peer):
 
     def __init__(self, options, streams):
         super().__init__(options)
-        self.session = ClientSession(
+        self.client = ClientSession(
             *streams,
             read_timeout_seconds=READ_TIMEOUT,
             logging_callback=self.on_log,
             message_handler=self.on_message,
         )
 
-    async def on_log(self, params):
-        self.logs.append((params.level, params.data))
-
     async def on_message(self, message):
         if isinstance(message, ServerNotification) and isinstance(message.root, ToolListChangedNotification):
             self.changes += 1
 
     async def greet(self):
-        answer = await self.session.initialize()
+        answer = await self.client.initialize()
         self.version = answer.protocolVersion
         self.server_name = answer.serverInfo.name
         self.capabilities = plain(answer.capabilities)
         if self.capabilities["logging"] is not None:
-            await self.session.set_logging_level("debug")
-
-    async def tools(self):
-        tools, cursor = [], None
-        while True:
-            page = await self.session.list_tools(cursor)
-            tools += page.tools
-            cursor = page.nextCursor
-            if cursor is None:
-                return [plain(tool) for tool in tools]
-
-    async def call(self, name, arguments, progress=None):
-        return plain(await self.session.call_tool(name, arguments, progress_callback=progress))
-
-    async def resources(self):
-        return plain(await self.session.list_resources())["resources"]
-
-    async def read(self, uri):
-        return plain(await self.session.read_resource(uri))["contents"]
-
-    async def prompts(self):
-        return plain(await self.session.list_prompts())["prompts"]
-
-    async def prompt(self, name, arguments):
-        return plain(await self.session.get_prompt(name, arguments))["messages"]
+            await self.client.set_logging_level("debug")
 
 
 @asynccontextmanager
@@ -82,7 +55,7 @@ async def connected(options, http):
         transport = streamable_http_client(options.url, http_client=http)
     async with transport as streams:
         peer = Peer1(options, streams[:2])
-        async with peer.session:
+        async with peer.client:
             await peer.greet()
             yield peer
 

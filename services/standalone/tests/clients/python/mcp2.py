@@ -11,7 +11,7 @@ from mcp import MCPError, StdioServerParameters
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
-from scenario import Peer, plain
+from peer import Peer, plain
 
 MODERN = "2026-07-28"
 
@@ -34,9 +34,6 @@ class Peer2(Peer):
             message_handler=self.on_message,
             read_timeout_seconds=30,
         )
-
-    async def on_log(self, params):
-        self.logs.append((params.level, params.data))
 
     async def on_message(self, message):
         if getattr(message, "method", None) == "notifications/tools/list_changed":
@@ -66,30 +63,6 @@ class Peer2(Peer):
             group.start_soon(count)
             yield
             group.cancel_scope.cancel()
-
-    async def tools(self):
-        tools, cursor = [], None
-        while True:
-            page = await self.client.list_tools(cursor=cursor)
-            tools += page.tools
-            cursor = page.next_cursor
-            if cursor is None:
-                return [plain(tool) for tool in tools]
-
-    async def call(self, name, arguments, progress=None):
-        return plain(await self.client.call_tool(name, arguments, progress_callback=progress))
-
-    async def resources(self):
-        return plain(await self.client.list_resources())["resources"]
-
-    async def read(self, uri):
-        return plain(await self.client.read_resource(uri))["contents"]
-
-    async def prompts(self):
-        return plain(await self.client.list_prompts())["prompts"]
-
-    async def prompt(self, name, arguments):
-        return plain(await self.client.get_prompt(name, arguments))["messages"]
 
 
 @asynccontextmanager

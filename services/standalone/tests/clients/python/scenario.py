@@ -1,14 +1,13 @@
 """What a client does with dynamic-mcp, step by step, once for both lines of the Python SDK.
 
-The steps are those of ../README.md and of ../typescript/scenario.mjs. `Peer` hides which SDK it is; what the SDK made
-of an answer is looked at as JSON. Every check that does not hold ends the run.
+The steps are those of ../README.md and of ../typescript/scenario.mjs. `peer` (a Peer) hides which SDK
+it is; what the SDK made of an answer is looked at as JSON. Every check that does not hold ends the run.
 """
 
 import json
 import os
 import re
 import time
-from contextlib import asynccontextmanager
 
 import anyio
 from command_line import check
@@ -33,42 +32,6 @@ UNICODE = "\n".join(
 NODE_CODE = """const os = require('node:os');
 return { platform: os.platform(), version: process.version, text: Buffer.from(args.text, 'base64').toString() };"""
 MANAGED = ["create", "update", "delete", "enable", "list", "get"]
-
-
-class Peer:
-    """The connected client and what its callbacks have received; each line of the SDK has one of its own.
-
-    It adds `tools`, `call`, `resources`, `read`, `prompts` and `prompt`, which answer JSON.
-    """
-
-    error = Exception
-    version = expected_version = server_name = None
-
-    def __init__(self, options):
-        self.options = options
-        self.additions = not options.without_additions
-        self.capabilities = {}
-        self.logs = []
-        self.changes = 0
-
-    @asynccontextmanager
-    async def listening(self):
-        """While it lasts, `changes` counts tools/list_changed."""
-        yield
-
-    async def tool(self, name):
-        return next((tool for tool in await self.tools() if tool["name"] == name), None)
-
-    async def manage(self, verb, arguments):
-        return await self.call(f"dynamic.tool.{verb}", arguments)
-
-    def input(self, arguments):
-        return arguments if self.additions else {"args": arguments}
-
-
-def plain(answer):
-    """What the SDK parsed, as JSON."""
-    return answer.model_dump(mode="json", by_alias=True)
 
 
 def structured(result):
