@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::deployment::{Deployment, Kind, binary};
+use crate::deployment::{Deployment, IMAGE, Kind, binary};
 
 /// A script ends by itself after 60 seconds.
 const LIMIT: Duration = Duration::from_secs(75);
@@ -18,11 +18,12 @@ struct Sdk {
     era: &'static str,
 }
 
-const PYTHON: Sdk = sdk("python", "2026-07-28");
-const PYTHON_LEGACY: Sdk = sdk("python", "legacy");
+const MCP1: Sdk = sdk("mcp1", "legacy");
+const MCP2: Sdk = sdk("mcp2", "2026-07-28");
+const MCP2_LEGACY: Sdk = sdk("mcp2", "legacy");
+const SDK1: Sdk = sdk("sdk1", "legacy");
 const CLIENT2: Sdk = sdk("client2", "2026-07-28");
 const CLIENT2_LEGACY: Sdk = sdk("client2", "legacy");
-const SDK1: Sdk = sdk("sdk1", "legacy");
 
 const fn sdk(script: &'static str, era: &'static str) -> Sdk {
     Sdk { script, era }
@@ -35,7 +36,7 @@ fn target() -> PathBuf {
 }
 
 fn assert_set_up() {
-    let stamps = ["python.stamp", "typescript.stamp"];
+    let stamps = ["mcp1.stamp", "mcp2.stamp", "typescript.stamp"];
     let ready = stamps
         .iter()
         .all(|name| target().join("clients").join(name).exists());
@@ -46,13 +47,20 @@ fn assert_set_up() {
 }
 
 /// Runs the script in `folder` and checks that it says that all went well.
-async fn run(sdk: Sdk, folder: &Path, arguments: &[&str], log: impl Fn() -> String) {
+async fn run(
+    sdk: Sdk,
+    folder: &Path,
+    arguments: &[&str],
+    env: &[(&str, &str)],
+    log: impl Fn() -> String,
+) {
     assert_set_up();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/run.sh");
     let running = Command::new(script)
         .args([sdk.script, "--era", sdk.era])
         .args(arguments)
         .env("CARGO_TARGET_DIR", target())
+        .envs(env.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -73,11 +81,23 @@ async fn run(sdk: Sdk, folder: &Path, arguments: &[&str], log: impl Fn() -> Stri
     assert!(checks >= 50, "{last:?} is no full run\n{}", shown());
 }
 
+/// The engine that a deployment of this kind runs tools on.
+fn engine_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Direct | Kind::Pipes | Kind::Three => "isolate",
+        Kind::Docker | Kind::Production => "docker",
+    }
+}
+
 async fn over_http(kind: Kind, sdk: Sdk, profile: &str) {
     let deployment = Deployment::start(kind, &[("MCP_PROFILE", profile)]).await;
     let url = format!("http://{}/mcp", deployment.address);
-    let arguments = ["--profile", profile, "--url", &url];
-    run(sdk, deployment.folder(), &arguments, || {
+    let engine = engine_of(kind);
+    let mut arguments = vec!["--profile", profile, "--engine", engine, "--url", &url];
+    if let Some(token) = deployment.token() {
+        arguments.extend(["--token", token]);
+    }
+    run(sdk, deployment.folder(), &arguments, &[], || {
         deployment.front.log().join("\n")
     })
     .await;
@@ -85,22 +105,28 @@ async fn over_http(kind: Kind, sdk: Sdk, profile: &str) {
 }
 
 /// The SDK starts the program itself; its log comes with the script's stderr.
-async fn over_stdio(sdk: Sdk, profile: &str, transport: &str) {
+async fn over_stdio(kind: Kind, sdk: Sdk, transport: &str) {
     let folder = tempfile::tempdir().unwrap();
     let program = binary("dynamic-mcp").display().to_string();
+    let engine = engine_of(kind);
     let own = [
         "--transport",
         transport,
         "--profile",
-        profile,
+        "enterprise",
         "--log-level",
         "debug",
     ];
-    let arguments = [&["--profile", profile, "--stdio", &program], &own[..]].concat();
-    run(sdk, folder.path(), &arguments, String::new).await;
+    let arguments = [&["--engine", engine, "--stdio", &program], &own[..]].concat();
+    let mut env = vec![("MCP_EXECUTION_ENGINE", engine)];
+    if engine == "docker" {
+        env.push(("MCP_SANDBOX_ALLOWED_IMAGES", IMAGE));
+    }
+    run(sdk, folder.path(), &arguments, &env, String::new).await;
 }
 
-macro_rules! each_sdk {
+/// In every era that the SDK speaks.
+macro_rules! each_era {
     ($($name:ident = $sdk:expr;)+) => {
         $(mod $name {
             use super::*;
@@ -112,12 +138,12 @@ macro_rules! each_sdk {
 
             #[tokio::test]
             async fn standalone_over_stdio() {
-                over_stdio($sdk, "enterprise", "stdio").await;
+                over_stdio(Kind::Direct, $sdk, "stdio").await;
             }
 
             #[tokio::test]
             async fn standalone_sees_by_itself_that_it_has_pipes() {
-                over_stdio($sdk, "enterprise", "auto").await;
+                over_stdio(Kind::Direct, $sdk, "auto").await;
             }
 
             #[tokio::test]
@@ -133,10 +159,46 @@ macro_rules! each_sdk {
     };
 }
 
-each_sdk! {
-    python = PYTHON;
-    python_legacy = PYTHON_LEGACY;
+each_era! {
+    mcp1 = MCP1;
+    mcp2 = MCP2;
+    mcp2_legacy = MCP2_LEGACY;
+    sdk1 = SDK1;
     client2 = CLIENT2;
     client2_legacy = CLIENT2_LEGACY;
-    sdk1 = SDK1;
+}
+
+/// In containers; where the SDK speaks both eras, the older one over stdio.
+macro_rules! each_package {
+    ($($name:ident = $over_http:expr, $over_stdio:expr;)+) => {
+        $(mod $name {
+            use super::*;
+
+            #[tokio::test]
+            async fn standalone_over_http() {
+                over_http(Kind::Docker, $over_http, "enterprise").await;
+            }
+
+            #[tokio::test]
+            async fn standalone_over_stdio() {
+                over_stdio(Kind::Docker, $over_stdio, "stdio").await;
+            }
+
+            #[tokio::test]
+            async fn three_processes_postgres_and_token_over_http() {
+                over_http(Kind::Production, $over_http, "enterprise").await;
+            }
+        })+
+    };
+}
+
+mod docker {
+    use super::*;
+
+    each_package! {
+        mcp1 = MCP1, MCP1;
+        mcp2 = MCP2, MCP2_LEGACY;
+        sdk1 = SDK1, SDK1;
+        client2 = CLIENT2, CLIENT2_LEGACY;
+    }
 }
