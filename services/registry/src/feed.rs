@@ -19,9 +19,6 @@ use crate::store::{Change, Span};
 /// Rows per read.
 const BATCH: u32 = 512;
 
-/// Unreadable rows named per watcher; the rest is only counted.
-const NAMED: u32 = 20;
-
 struct Feed {
     core: Arc<Core>,
     hint: watch::Receiver<CatalogVersion>,
@@ -33,7 +30,6 @@ struct Feed {
     next_poll: Instant,
     /// Whether the last read found the end.
     idle: bool,
-    unreadable: u32,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -58,7 +54,6 @@ pub(crate) async fn watch(
         ready: VecDeque::new(),
         next_poll: Instant::now(),
         idle: false,
-        unreadable: 0,
         _permit: permit,
     };
     core.read(context, "watch", feed.read()).await?;
@@ -87,7 +82,8 @@ impl Feed {
                     () = sleep_until(self.next_poll) => {}
                 }
             }
-            if let Err(error) = self.read().await {
+            let core = Arc::clone(&self.core);
+            if let Err(error) = core.timed("changes", self.read()).await {
                 return Some(Err(error));
             }
         }
@@ -140,16 +136,13 @@ impl Feed {
                 name,
                 version,
             },
-            Change::Unreadable { place, reason, .. } => {
-                self.unreadable += 1;
+            Change::Unreadable {
+                place,
+                version,
+                reason,
+            } => {
                 self.core.metrics.registry_unreadable_records.inc();
-                if self.unreadable <= NAMED {
-                    tracing::warn!(
-                        tool = place,
-                        reason,
-                        "a stored tool cannot be read; skipped"
-                    );
-                }
+                self.core.unreadable.name(&place, version, &reason);
                 return;
             }
         });

@@ -104,7 +104,8 @@ impl Watcher {
                 ticked = self.hint.changed() => ticked.ok()?,
                 () = sleep_until(poll) => {}
             }
-            let list = match self.core.store.executors().await {
+            let executors = self.core.store.executors();
+            let list = match self.core.timed("executors", executors).await {
                 Ok(list) => list,
                 Err(error) => return Some(Err(error)),
             };

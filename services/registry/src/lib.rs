@@ -2,9 +2,9 @@
 //!
 //! [`Registry`] holds the rules and implements the ports [`domain::Catalog`] and
 //! [`domain::fleet::Fleet`]; a [`Store`] holds the rows. [`SqliteStore`] is the one for a single
-//! machine. Nothing here reads the environment or knows of gRPC: whoever composes the service opens
+//! machine, [`PostgresStore`] the one that several registries share. Nothing here reads the environment or knows of gRPC: whoever composes the service opens
 //! a store, lets the registry import what the Node server left
-//! ([`Registry::import_node_store`]), and serves it.
+//! ([`Registry::import_node_store`], [`Registry::import_node_table`]), and serves it.
 
 mod catalog;
 mod feed;
@@ -14,6 +14,7 @@ mod registry;
 pub mod service;
 mod settings;
 pub mod store;
+mod unreadable;
 
 pub use import::{ImportError, ImportReport, InvalidRecord, StorePaths};
 pub use registry::Registry;

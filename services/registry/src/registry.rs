@@ -10,9 +10,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::unreadable::Unreadable;
 
 /// Most writes that wait or run at once, and most watchers.
 const MAX_WRITES: usize = 1_024;
@@ -28,6 +30,7 @@ pub(crate) struct Core {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) unreadable: Unreadable,
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) closing: CancellationToken,
     writes: Arc<Semaphore>,
@@ -42,6 +45,7 @@ impl Registry {
             store,
             settings,
             metrics,
+            unreadable: Unreadable::default(),
             watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
             closing: CancellationToken::new(),
             writes: Arc::new(Semaphore::new(MAX_WRITES)),
@@ -133,13 +137,14 @@ impl Core {
     }
 
     /// Counts an operation of the store, and logs what its caller is not told.
-    async fn timed<T>(
+    pub(crate) async fn timed<T>(
         &self,
         operation: &'static str,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let start = Instant::now();
-        let result = work.await;
+        let span = tracing::debug_span!("store", operation);
+        let result = work.instrument(span).await;
         self.metrics
             .registry_query_duration
             .with_label_values(&[operation])

@@ -4,12 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::internal::{Audience, Verifier, VerifyKeys};
-use bootstrap::config::{CatalogConfig, GRPC_LISTENER, PolicyConfig, RegistryConfig};
+use bootstrap::config::{
+    Backend, CatalogConfig, GRPC_LISTENER, PolicyConfig, PostgresConfig, RegistryConfig,
+};
 use bootstrap::{App, CheckReport, OnFailure, Socket, StartError};
 use rpc::server::{Incoming, Server};
+use serde_json::json;
 use tokio::sync::watch;
 
-use crate::{Registry, Settings, SqliteStore, StorePaths};
+use crate::{
+    ImportReport, PostgresSettings, PostgresStore, Registry, Settings, SqliteStore, Store,
+    StorePaths, SynchronousCommit,
+};
 
 /// How often the store is asked whether it answers.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
@@ -19,7 +25,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// # Errors
 /// The store cannot be opened or imported into, or the keys are not keys.
 pub async fn start(config: RegistryConfig, mut app: App) -> Result<(), StartError> {
-    let registry = Arc::new(open(&config.catalog, &config.policy, &app).await?);
+    let registry = Arc::new(open(&config.catalog, &config.postgres, &config.policy, &app).await?);
     let pem = config
         .verify
         .keys
@@ -45,17 +51,34 @@ pub async fn start(config: RegistryConfig, mut app: App) -> Result<(), StartErro
     Ok(())
 }
 
-/// Opens the store, takes over what the Node server left, and watches that the store answers.
+/// Opens the store that is configured, takes over what the Node server left, and watches that the
+/// store answers.
 ///
 /// # Errors
-/// A sentence that names the file and what to do.
+/// A sentence that names the file or the database and what to do.
 pub async fn open(
     catalog: &CatalogConfig,
+    postgres: &PostgresConfig,
     policy: &PolicyConfig,
     app: &App,
 ) -> Result<Registry, StartError> {
     let paths = StorePaths::of(&catalog.store);
-    let store = SqliteStore::open(&paths.database).await?;
+    let (store, backend): (Arc<dyn Store>, _) = match catalog.backend {
+        Backend::Sqlite | Backend::File => (
+            Arc::new(SqliteStore::open(&paths.database).await?),
+            "sqlite",
+        ),
+        Backend::Postgres => {
+            let settings = database(postgres)?;
+            let store = PostgresStore::open(settings, Arc::clone(&app.metrics)).await?;
+            tracing::info!(
+                database = store.place(),
+                schema = postgres.schema,
+                "opened the store"
+            );
+            (Arc::new(store), "postgres")
+        }
+    };
     let settings = Settings {
         max_tools: catalog.max_tools,
         max_revisions: catalog.max_revisions,
@@ -63,29 +86,66 @@ pub async fn open(
         policy: policy.rules(),
         ..Settings::default()
     };
-    let registry = Registry::new(Arc::new(store), settings, Arc::clone(&app.metrics));
-    if let Some(report) = registry.import_node_store(&paths.import).await? {
-        let source = report.source.display();
-        tracing::info!(%source, tools = report.imported, "imported the Node server's tools");
-        for record in &report.invalid {
-            tracing::warn!(
-                %source,
-                position = record.position,
-                name = record.name.as_deref(),
-                reason = %record.reason,
-                "a tool was not imported; it stays in its file"
-            );
-        }
+    let registry = Registry::new(store, settings, Arc::clone(&app.metrics));
+    // Whoever ran on Postgres has the tools there, and in the file at most older ones.
+    if let Some(report) = registry.import_node_table().await? {
+        tell(&report);
     }
-    watch_store(&registry, app);
+    if let Some(report) = registry.import_node_store(&paths.import).await? {
+        tell(&report);
+    }
+    watch_store(&registry, backend, app);
     Ok(registry)
 }
 
-fn watch_store(registry: &Registry, app: &App) {
+fn tell(report: &ImportReport) {
+    let source = &report.source;
+    tracing::info!(
+        source,
+        tools = report.imported,
+        "imported the Node server's tools"
+    );
+    for record in &report.invalid {
+        tracing::warn!(
+            source,
+            position = record.position,
+            name = record.name.as_deref(),
+            reason = %record.reason,
+            "a tool was not imported; it stays where it was"
+        );
+    }
+}
+
+fn database(config: &PostgresConfig) -> Result<PostgresSettings, StartError> {
+    use bootstrap::config::SynchronousCommit as Configured;
+    let url = config
+        .url
+        .as_ref()
+        .ok_or("MCP_DYNAMIC_PG_URL must be set")?;
+    Ok(PostgresSettings {
+        schema: config.schema.clone(),
+        init_max_attempts: config.init_max_attempts,
+        init_backoff: config.init_backoff,
+        max_connections: config.max_connections,
+        statement_timeout: config.statement_timeout,
+        synchronous_commit: match config.synchronous_commit {
+            Configured::On => SynchronousCommit::On,
+            Configured::RemoteApply => SynchronousCommit::RemoteApply,
+            Configured::RemoteWrite => SynchronousCommit::RemoteWrite,
+            Configured::Local => SynchronousCommit::Local,
+        },
+        ..PostgresSettings::of(url.expose())
+    })
+}
+
+fn watch_store(registry: &Registry, backend: &'static str, app: &App) {
     let (tell, seen) = watch::channel(None::<String>);
-    app.health.require("store", move || match &*seen.borrow() {
-        None => CheckReport::up(),
-        Some(why) => CheckReport::down(why.clone()),
+    app.health.require("store", move || {
+        let report = match &*seen.borrow() {
+            None => CheckReport::up(),
+            Some(why) => CheckReport::down(why.clone()),
+        };
+        report.with(json!({ "backend": backend }))
     });
     app.tasks.spawn(
         "store check",
