@@ -9,14 +9,19 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use domain::audit::{Link, Writer};
+use tokio::time::Instant;
 
 use super::Queued;
-use tail::Tail;
 
 /// Most bytes that are put together before they are written.
 const CHUNK: usize = 1 << 20;
+/// Longest wait for another process that writes the same file.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+/// Time between two looks whether it has ended.
+const LOCK_EVERY: Duration = Duration::from_micros(200);
 
 /// The file cannot be used. The text says which, why and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -39,17 +44,16 @@ pub(super) struct Found {
     pub(super) torn_bytes: u64,
 }
 
-/// The open log.
+/// The open log. Several processes may write the same file: each holds a lock while it writes and
+/// goes on from the last line, whoever wrote it.
 pub(super) struct LogFile {
     path: PathBuf,
     max_bytes: u64,
     max_files: u32,
     lines: Writer,
     file: File,
-    /// Length up to the end of the last whole line.
+    /// Length up to the end of the last whole line that is known.
     len: u64,
-    /// Whether there may be something behind `len`.
-    dirty: bool,
     next: Link,
     /// Lines that were written since it was opened.
     written: u64,
@@ -66,50 +70,39 @@ impl LogFile {
         max_files: u32,
         lines: Writer,
     ) -> Result<(Self, Found), OpenError> {
-        let begin = || {
-            if let Some(folder) = path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty())
-            {
+        let open = || {
+            if let Some(folder) = folder_of(&path) {
                 DirBuilder::new()
                     .recursive(true)
                     .mode(0o700)
                     .create(folder)?;
             }
-            let file = open(&path)?;
-            let mut tail = tail::repair(&file)?;
-            if tail.last.is_none() && aside(&path, 1).exists() {
-                tail.last = tail::read(&File::open(aside(&path, 1))?)?.last;
-            }
-            Ok((file, tail))
+            let mut log = Self {
+                file: open(&path)?,
+                path: path.clone(),
+                max_bytes,
+                max_files,
+                lines,
+                len: 0,
+                next: Link::FIRST,
+                written: 0,
+            };
+            log.lock(Instant::now() + LOCK_WITHIN)?;
+            let torn_bytes = log.catch_up(true)?;
+            log.file.unlock()?;
+            let found = Found {
+                lines: log.next != Link::FIRST,
+                torn_bytes,
+            };
+            Ok((log, found))
         };
-        match begin() {
-            Ok((file, Tail { len, last, torn })) => {
-                let found = Found {
-                    lines: last.is_some(),
-                    torn_bytes: torn,
-                };
-                let log = Self {
-                    path,
-                    max_bytes,
-                    max_files,
-                    lines,
-                    file,
-                    len,
-                    dirty: false,
-                    next: last.as_deref().map_or(Link::FIRST, Link::after),
-                    written: 0,
-                };
-                Ok((log, found))
-            }
-            Err(error) => Err(OpenError {
-                why: io::Error::to_string(&error),
-                path,
-            }),
-        }
+        open().map_err(|error: io::Error| OpenError {
+            why: error.to_string(),
+            path: path.clone(),
+        })
     }
 
-    /// Number of the next line.
+    /// Number of the next line, as far as this process knows.
     pub(super) fn next_seq(&self) -> u64 {
         self.next.seq
     }
@@ -120,13 +113,17 @@ impl LogFile {
     }
 
     /// Writes what waits, in order. What has been written is taken out of `waiting` and, where
-    /// somebody waits for it, on the disk and told. After an error the rest is still in there and
-    /// the file ends with a whole line, or is made to before the next attempt.
+    /// somebody waits for it, on the disk and told. After an error the rest is still in there.
     ///
     /// # Errors
     /// Those of the disk.
     pub(super) fn write(&mut self, waiting: &mut VecDeque<Queued>) -> io::Result<()> {
-        self.look()?;
+        let written = self.hold().and_then(|()| self.write_held(waiting));
+        let unlocked = self.file.unlock();
+        written.and(unlocked)
+    }
+
+    fn write_held(&mut self, waiting: &mut VecDeque<Queued>) -> io::Result<()> {
         while !waiting.is_empty() {
             let (text, count, next, is_full) = self.chunk(waiting)?;
             if count > 0 {
@@ -141,6 +138,73 @@ impl LogFile {
             }
         }
         Ok(())
+    }
+
+    /// Locks the file at the path, which may be another one by now, and finds its end.
+    fn hold(&mut self) -> io::Result<()> {
+        let until = Instant::now() + LOCK_WITHIN;
+        let mut fresh = false;
+        loop {
+            self.lock(until)?;
+            if self.is_at_its_path()? {
+                return self.catch_up(fresh).map(drop);
+            }
+            // Rotated by another process, or moved away by somebody.
+            self.file = open(&self.path)?;
+            self.len = 0;
+            fresh = true;
+            if Instant::now() >= until {
+                return Err(io::Error::other("it is moved away again and again"));
+            }
+        }
+    }
+
+    fn lock(&self, until: Instant) -> io::Result<()> {
+        loop {
+            match self.file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if Instant::now() >= until => {
+                    return Err(io::Error::other("another process keeps it locked"));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_EVERY),
+            }
+        }
+    }
+
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        match fs::symlink_metadata(&self.path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes on from where the file ends, when that is not where this process has left it. `fresh`:
+    /// this process has just opened it. Gives the bytes of a torn line that was taken away.
+    fn catch_up(&mut self, fresh: bool) -> io::Result<u64> {
+        if !fresh && self.file.metadata()?.len() == self.len {
+            return Ok(0);
+        }
+        let tail = tail::repair(&self.file)?;
+        match tail.last {
+            Some(last) if tail.len > self.len => self.next = Link::after(&last),
+            // Nothing has been written since it was begun: the chain goes on from the file before.
+            None if fresh && aside(&self.path, 1).exists() => {
+                let before = tail::read(&File::open(aside(&self.path, 1))?)?.last;
+                let next = before.as_deref().map(Link::after);
+                let goes_on = |next: &Link| next.seq >= self.next.seq || self.next == Link::FIRST;
+                self.next = next.filter(goes_on).unwrap_or(self.next);
+            }
+            // Lines are gone: the next one says so, because it carries the hash of what was there.
+            _ => {}
+        }
+        if tail.len < self.len {
+            tracing::warn!(file = %self.path.display(), "somebody has made the audit log shorter");
+        }
+        self.len = tail.len;
+        Ok(tail.torn)
     }
 
     /// The lines of the records that go into this file, how many they are, the place after them,
@@ -169,56 +233,19 @@ impl LogFile {
 
     /// Adds whole lines, or nothing.
     fn add(&mut self, text: &[u8], sync: bool) -> io::Result<()> {
-        self.dirty = true;
         let added = self.file.write_all(text).and_then(|()| match sync {
             true => self.file.sync_data(),
             false => Ok(()),
         });
         if let Err(error) = added {
-            // After a failed sync nobody knows what is on the disk: it is written again.
-            self.clean()?;
+            // After a failed sync nobody knows what is on the disk: it is written again. Should this
+            // fail too, the next attempt finds what is left.
+            if let Err(also) = self.file.set_len(self.len) {
+                tracing::debug!(error = %also, "a torn line of the audit log stays for now");
+            }
             return Err(error);
         }
         self.len += text.len() as u64;
-        self.dirty = false;
-        Ok(())
-    }
-
-    /// Takes away what may stand behind the last whole line.
-    fn clean(&mut self) -> io::Result<()> {
-        if self.dirty {
-            self.file.set_len(self.len)?;
-            self.dirty = false;
-        }
-        Ok(())
-    }
-
-    /// Sees whether the file is still the one at its path, and as long as it was left.
-    fn look(&mut self) -> io::Result<()> {
-        let ours = self.file.metadata()?;
-        let there = fs::symlink_metadata(&self.path);
-        let same = there
-            .as_ref()
-            .is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
-        if same {
-            self.clean()?;
-            if self.file.metadata()?.len() == self.len {
-                return Ok(());
-            }
-            tracing::warn!(file = %self.path.display(), "somebody else has changed the audit log");
-        } else {
-            tracing::info!(file = %self.path.display(), "the audit log was moved away: a new file");
-            self.file = open(&self.path)?;
-            self.len = 0;
-            self.dirty = false;
-        }
-        let tail = tail::repair(&self.file)?;
-        // Lines of somebody else: the chain goes on from them. Lines that are gone: it goes on from
-        // what was there, so that their absence is seen.
-        if let Some(last) = tail.last.filter(|_| tail.len > self.len) {
-            self.next = Link::after(&last);
-        }
-        self.len = tail.len;
         Ok(())
     }
 
@@ -232,17 +259,18 @@ impl LogFile {
             fs::rename(aside(&self.path, number), aside(&self.path, number + 1))?;
         }
         fs::rename(&self.path, aside(&self.path, 1))?;
-        self.file = open(&self.path)?;
-        self.len = 0;
-        if let Some(folder) = self
-            .path
-            .parent()
-            .filter(|path| !path.as_os_str().is_empty())
-        {
+        if let Some(folder) = folder_of(&self.path) {
             File::open(folder)?.sync_all()?;
         }
-        Ok(())
+        // Another process may have begun the new one already.
+        self.hold()
     }
+}
+
+/// The directory that a file is in; `None` for the working directory.
+fn folder_of(path: &Path) -> Option<&Path> {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
 }
 
 /// The file that was put aside `number` files ago.
@@ -252,7 +280,7 @@ fn aside(path: &Path, number: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Opens a file for lines to be added by this process alone.
+/// Opens or makes a file for lines to be added, for the owner alone.
 fn open(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -271,12 +299,6 @@ fn open(path: &Path) -> io::Result<File> {
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => io::Error::other(
-            "another process writes it: each process needs an audit log of its own",
-        ),
-        TryLockError::Error(error) => error,
-    })?;
     if metadata.permissions().mode() & 0o077 != 0
         && let Err(error) = file.set_permissions(fs::Permissions::from_mode(0o600))
     {

@@ -232,6 +232,46 @@ fn lines_of_somebody_else_are_part_of_the_chain() {
 }
 
 #[test]
+fn two_processes_make_one_chain() {
+    let place = Place::new();
+    let (mut one, _) = place.open_with(2_000, 80);
+    let (mut other, _) = place.open_with(2_000, 80);
+    for round in 0..10 {
+        write(&mut one, &[&format!("a{round}"), &format!("b{round}")]);
+        write(&mut other, &[&format!("c{round}")]);
+    }
+    assert!(aside(&place.path(), 2).exists(), "both went over rotations");
+    assert_eq!(targets(&place).len(), 30);
+    assert_eq!(targets(&place)[..4], ["a0", "b0", "c0", "a1"]);
+
+    let writers: Vec<_> = [one, other]
+        .into_iter()
+        .map(|mut log| {
+            std::thread::spawn(move || (0..100).for_each(|_| write(&mut log, &["t", "u"])))
+        })
+        .collect();
+    writers.into_iter().for_each(|one| one.join().unwrap());
+    assert_eq!(targets(&place).len(), 430);
+}
+
+#[test]
+fn a_process_that_holds_the_file_for_ever_is_an_error() {
+    let place = Place::new();
+    let (mut log, _) = place.open();
+    let other = File::open(place.path()).unwrap();
+    other.lock().unwrap();
+    let mut waiting = VecDeque::from([Queued {
+        record: Record::of_system(Action::Exec, Outcome::Success),
+        on_disk: None,
+    }]);
+    let error = log.write(&mut waiting).unwrap_err();
+    assert!(error.to_string().contains("another process"), "{error}");
+    assert_eq!(waiting.len(), 1);
+    other.unlock().unwrap();
+    log.write(&mut waiting).unwrap();
+}
+
+#[test]
 fn what_cannot_be_a_log_is_refused_with_the_fix() {
     let place = Place::new();
     let refused = |why: &str| {
@@ -248,11 +288,7 @@ fn what_cannot_be_a_log_is_refused_with_the_fix() {
             assert!(text.contains(part), "no {part:?} in {text}");
         }
     };
-    let open = place.open();
-    refused("another process writes it");
-    drop(open);
-    fs::remove_file(place.path()).unwrap();
-    fs::create_dir(place.path()).unwrap();
+    fs::create_dir_all(place.path()).unwrap();
     refused("directory");
     fs::remove_dir(place.path()).unwrap();
     std::os::unix::fs::symlink("elsewhere", place.path()).unwrap();
