@@ -189,3 +189,6 @@ impl Shared {
         self.held.lock().remove(&id);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,7 @@ impl Shared {
     }
 
     /// Why it has to go, if it has to.
-    fn reason(&self, it: &Ours, now: Option<i64>) -> Option<&'static str> {
+    pub(super) fn reason(&self, it: &Ours, now: Option<i64>) -> Option<&'static str> {
         let age = now.map_or(0, |now| now.saturating_sub(it.created));
         if it.labels.owner == self.owner {
             if it.labels.epoch == self.epoch {
