@@ -1,4 +1,4 @@
-//! U-401 to U-412: calls and their results.
+//! U-401 to U-413: calls and their results.
 
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ checks! {
     "U-406" => leaving_is_no_success,
     "U-407" "U-408" => what_a_result_can_hold,
     "U-409" "U-410" => a_call_ends_with_its_promise,
+    "U-413" => calls_wait_for_their_turn,
     "U-412" => a_client_that_leaves_ends_its_call,
 }
 
@@ -153,6 +154,31 @@ async fn a_call_ends_with_its_promise() {
     assert!(error.contains("can never settle"), "{error}");
     assert!(
         began.elapsed() < Duration::from_millis(1_800),
+        "{:?}",
+        began.elapsed()
+    );
+    program.stop().await;
+}
+
+async fn calls_wait_for_their_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = [NODE, ("MCP_TOOL_MAX_CONCURRENCY", "1000")];
+    let (program, client) = serve(folder.path(), &env).await;
+    let page = testkit::http::exchange(&client.address, "GET", "/health", &[], b"").await;
+    let capacity = page.json()["checks"]["executor"]["capacity"]
+        .as_u64()
+        .unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(capacity, 4 * u64::try_from(cores).unwrap());
+    let code = "await new Promise((done) => setTimeout(done, 1000)); return 1";
+    let arguments = json!({"code": code, "timeoutMs": 30_000});
+    let began = Instant::now();
+    let calls = (0..=capacity).map(|_| client.ok("run_js_ephemeral", arguments.clone()));
+    for answer in futures::future::join_all(calls).await {
+        assert_eq!(answer["result"], 1);
+    }
+    assert!(
+        began.elapsed() >= Duration::from_secs(2),
         "{:?}",
         began.elapsed()
     );

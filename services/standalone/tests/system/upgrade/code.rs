@@ -1,4 +1,4 @@
-//! U-501 to U-512: what the code of a tool can use.
+//! U-501 to U-513: what the code of a tool can use.
 
 use serde_json::{Value, json};
 use testkit::mcp::Client;
@@ -10,6 +10,7 @@ checks! {
     "U-502" "U-503" "U-510" => the_docker_engine_runs_tools,
     "U-504" => dependencies_come_later,
     "U-505" "U-506" "U-507" => code_is_the_body_of_a_function,
+    "U-513" => sandboxes_wait,
     "U-511" => a_daemon_that_is_not_there_ends_the_start,
     "U-512" => an_image_that_is_not_there_is_said,
     "U-509" => a_container_is_narrow,
@@ -89,6 +90,21 @@ async fn the_docker_engine_runs_tools() {
     assert!(log.contains("\"engine\":\"isolate\""), "{log}");
     assert_eq!(ran(&client, "return 1").await["result"], 1);
     program.stop().await;
+}
+
+async fn sandboxes_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    for (env, waiting) in [
+        (vec![NODE], 2),
+        (vec![NODE, ("MCP_SANDBOX_POOL_SIZE", "0")], 0),
+    ] {
+        let (program, client) = serve(folder.path(), &env).await;
+        assert_eq!(ran(&client, "return 1").await["result"], 1);
+        let page = testkit::http::exchange(&client.address, "GET", "/health", &[], b"").await;
+        let executor = &page.json()["checks"]["executor"];
+        assert_eq!(executor["poolSize"], waiting, "{executor}");
+        program.stop().await;
+    }
 }
 
 async fn a_daemon_that_is_not_there_ends_the_start() {

@@ -1,4 +1,4 @@
-//! U-201 to U-217: HTTP and the protocol.
+//! U-201 to U-218: HTTP and the protocol.
 
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ checks! {
     "U-210" "U-211" => statuses_and_codes,
     "U-212" "U-213" "U-217" => tokens,
     "U-214" => readiness_names_what_fails,
+    "U-218" => long_answers_are_compressed,
     "U-216" => the_version_is_the_programs_own,
 }
 
@@ -224,6 +225,22 @@ async fn readiness_names_what_fails() {
     assert_eq!(body["status"], "not ready", "{body}");
     assert!(!body["failing"].as_array().unwrap().is_empty(), "{body}");
     gateway.stop().await;
+}
+
+async fn long_answers_are_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, client) = serve(folder.path(), &[]).await;
+    let list = request("tools/list", json!({}));
+    for (accepted, encoding) in [("gzip", Some("gzip")), ("identity", None)] {
+        let headers = [("accept-encoding", accepted)];
+        let answer = post(&client.address, "/mcp", &headers, &list).await;
+        let got = answer.headers.get("content-encoding").map(String::as_str);
+        assert_eq!(got, encoding, "{accepted}");
+    }
+    let short = [("accept-encoding", "gzip")];
+    let answer = exchange(&client.address, "GET", "/livez", &short, b"").await;
+    assert_eq!(answer.headers.get("content-encoding"), None);
+    program.stop().await;
 }
 
 async fn the_version_is_the_programs_own() {

@@ -1,4 +1,4 @@
-//! U-301 to U-317: managing tools.
+//! U-301 to U-318: managing tools.
 
 use serde_json::{Value, json};
 use testkit::mcp::{Client, Era};
@@ -10,6 +10,7 @@ checks! {
     "U-303" => unknown_members_are_named,
     "U-304" => names_of_built_ins_are_taken,
     "U-305" "U-306" "U-307" "U-317" => images_and_dependencies_are_checked_early,
+    "U-318" => long_lists_come_in_pages,
     "U-308" => a_time_limit_over_the_maximum,
     "U-309" "U-310" "U-311" => numbers_and_order,
     "U-313" => the_configuration_has_the_old_sections,
@@ -204,6 +205,33 @@ async fn a_time_limit_over_the_maximum() {
         let made = create(&client, "is.new", more).await;
         assert_eq!(made.is_ok(), good, "{made:?}");
     }
+    program.stop().await;
+}
+
+async fn long_lists_come_in_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let tools: Vec<Value> = (0..1_100)
+        .map(|at| record(&format!("tool.{at}"), "return 1"))
+        .collect();
+    write_store(folder.path(), &tools);
+    let (program, client) = serve(folder.path(), &[("MCP_DYNAMIC_MAX_TOOLS", "1100")]).await;
+    let page = client.result("tools/list", json!({})).await;
+    assert_eq!(page["tools"].as_array().unwrap().len(), 1_000);
+    assert!(page["nextCursor"].is_string());
+    let names = client.names().await;
+    assert_eq!(
+        names
+            .iter()
+            .filter(|name| name.starts_with("tool."))
+            .count(),
+        1_100
+    );
+    let managed = client.ok("dynamic.tool.list", json!({})).await;
+    assert_eq!(
+        managed["tools"].as_array().unwrap().len(),
+        1_100,
+        "pages only where asked for"
+    );
     program.stop().await;
 }
 
