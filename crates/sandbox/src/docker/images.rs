@@ -365,3 +365,8 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod registry;
+#[cfg(test)]
+mod tests;
