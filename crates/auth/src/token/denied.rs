@@ -125,4 +125,14 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_page_about_tokens_has_every_reason() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/authentication.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for reason in Denied::ALL {
+            let row = format!("| `{}` | {} |", reason.as_str(), reason.sentence());
+            assert!(page.contains(&row), "docs/authentication.md lacks {row:?}");
+        }
+    }
 }

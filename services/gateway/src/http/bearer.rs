@@ -144,4 +144,20 @@ mod tests {
             assert_eq!(found(values, uri), Err(wanted), "{values:?} {uri}");
         }
     }
+
+    #[test]
+    fn the_page_about_tokens_has_every_reason() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/authentication.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for reason in [
+            NoToken::Missing,
+            NoToken::InQuery,
+            NoToken::OtherScheme,
+            NoToken::Several,
+            NoToken::Unreadable,
+        ] {
+            let row = format!("| `{}` | {} |", reason.as_str(), reason.sentence());
+            assert!(page.contains(&row), "docs/authentication.md lacks {row:?}");
+        }
+    }
 }
