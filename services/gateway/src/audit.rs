@@ -112,6 +112,14 @@ pub(crate) struct Place {
     permit: Option<OwnedPermit<Queued>>,
 }
 
+impl std::fmt::Debug for AuditLog {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("AuditLog")
+            .field("on", &self.is_on())
+            .finish_non_exhaustive()
+    }
+}
+
 impl AuditLog {
     /// Opens the file and makes the log. The task has to be run: [`AuditTask::run`].
     ///

@@ -1,6 +1,7 @@
 //! HTTP in front of the MCP endpoint: the routes, and the list of layers that every request passes.
 
 mod bearer;
+mod audited;
 mod health;
 mod hosts;
 mod identity;
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
+use crate::audit::AuditLog;
 use crate::mcp::{Endpoint, McpSettings, Operations, Origin, Refusal, json_response};
 
 use unread::Answers;
@@ -54,6 +56,8 @@ pub struct HttpSettings {
     pub hosts: HostRules,
     /// How callers are known.
     pub auth: HttpAuth,
+    /// Where decisions about credentials are recorded.
+    pub audit: AuditLog,
     /// Settings of the endpoint itself.
     pub mcp: McpSettings,
 }

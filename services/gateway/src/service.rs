@@ -172,6 +172,7 @@ pub async fn serve_http(
     };
     let http = &public.http;
     let settings = HttpSettings {
+        audit: gateway.audit().clone(),
         mcp_path: http.path.as_str().to_owned(),
         health_path: http.health_path.as_str().to_owned(),
         metrics: metrics && http.metrics_port.is_none(),

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
+use super::audited::{Audited, source};
 use super::bearer::{Bearer, NoToken};
 use super::observe::Observed;
 use super::protected_resource::{Asked, TokenAuth};
@@ -26,6 +27,8 @@ const ADMIN_TOKEN: HeaderName = HeaderName::from_static("x-mcp-admin-token");
 /// A caller who is known.
 struct Known {
     principal: Arc<Principal>,
+    /// The kind of credential that was shown, if one was.
+    by: Option<&'static str>,
     /// How long the credential is still good; `None`: for ever.
     remaining: Option<Duration>,
 }
@@ -34,6 +37,10 @@ struct Known {
 struct TurnedAway {
     refusal: Refusal,
     challenge: Option<HeaderValue>,
+    /// The kind of credential that was wanted, and what was wrong with it.
+    why: (&'static str, &'static str),
+    /// Who it is all the same.
+    principal: Option<Arc<Principal>>,
 }
 
 pub(super) async fn layer(
@@ -49,6 +56,7 @@ pub(super) async fn layer(
             edge.decided("none", "accepted");
             Ok(Known {
                 principal: Arc::clone(anonymous),
+                by: None,
                 remaining: None,
             })
         }
@@ -64,10 +72,19 @@ pub(super) async fn layer(
         }
     };
     let known = known.and_then(|known| edge.elevated(known, request.headers()));
+    let audited = Audited::of(&edge.settings.audit, &request);
     let known = match known {
         Ok(known) => known,
-        Err(TurnedAway { refusal, challenge }) => {
+        Err(TurnedAway {
+            refusal,
+            challenge,
+            why,
+            principal,
+        }) => {
             edge.metrics.http_auth_denied.inc();
+            if let Some(audited) = &audited {
+                audited.denied(why, refusal.status, principal.as_deref());
+            }
             let mut response = refuse(&refusal, &request);
             if let Some(challenge) = challenge {
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -75,6 +92,11 @@ pub(super) async fn layer(
             return response;
         }
     };
+    if let (Some(audited), Some(method)) = (&audited, known.by) {
+        audited.accepted(method, &known.principal);
+    }
+    let principal = Arc::clone(&known.principal);
+    let source = source(&request);
     if let Some(Observed {
         request_id,
         trace,
@@ -88,6 +110,7 @@ pub(super) async fn layer(
             trace,
             deadline,
             expires: known.remaining.map(|remaining| Instant::now() + remaining),
+            source,
             quiet: false,
         };
         request.extensions_mut().insert(origin);
@@ -100,6 +123,10 @@ pub(super) async fn layer(
     if let Some(scope) = response.extensions().get::<Scope>() {
         let asked = Asked::of(&headers, &uri, &edge.settings.mcp_path);
         edge.decided("jwt", "insufficient_scope");
+        if let Some(audited) = &audited {
+            let why = ("jwt", "insufficient_scope");
+            audited.denied(why, response.status(), Some(&principal));
+        }
         if let Some(challenge) = tokens.insufficient(&asked, Some(*scope)) {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
@@ -112,7 +139,7 @@ enum Failed {
     NoToken(NoToken),
     Denied(auth::token::Denied),
     /// The token is good and lacks a scope that every token needs.
-    Scopes,
+    Scopes(Arc<Principal>),
 }
 
 impl Edge {
@@ -135,12 +162,13 @@ impl Edge {
             Err(denied) => return failed(denied.as_str(), Failed::Denied(denied)),
         };
         if tokens.lacks(&accepted.principal) {
-            return failed("insufficient_scope", Failed::Scopes);
+            return failed("insufficient_scope", Failed::Scopes(accepted.principal));
         }
         self.decided("jwt", "accepted");
         self.metrics.http_auth_success.inc();
         Ok(Known {
             remaining: Some(accepted.remaining()),
+            by: Some("jwt"),
             principal: accepted.principal,
         })
     }
@@ -158,6 +186,7 @@ impl Edge {
                 self.metrics.http_auth_success.inc();
                 return Ok(Known {
                     principal: Arc::clone(principal),
+                    by: Some("api_key"),
                     remaining: None,
                 });
             }
@@ -172,6 +201,8 @@ impl Edge {
         Err(TurnedAway {
             refusal: unauthenticated(sentence),
             challenge: Some(HeaderValue::from_static("Bearer")),
+            why: ("api_key", decision),
+            principal: None,
         })
     }
 
@@ -192,7 +223,11 @@ impl Edge {
             Some(principal) => {
                 self.decided("admin_token", "accepted");
                 self.metrics.http_auth_success.inc();
-                Ok(Known { principal, ..known })
+                Ok(Known {
+                    principal,
+                    by: Some("admin_token"),
+                    ..known
+                })
             }
             None => {
                 self.decided("admin_token", "wrong");
@@ -201,6 +236,8 @@ impl Edge {
                 Err(TurnedAway {
                     refusal: unauthenticated(message),
                     challenge: Some(HeaderValue::from_static(challenge)),
+                    why: ("admin_token", "wrong"),
+                    principal: Some(known.principal),
                 })
             }
         }
@@ -222,6 +259,8 @@ impl Failed {
                 TurnedAway {
                     refusal: Refusal::http(status, code, sentence),
                     challenge: tokens.challenge(asked, Some(("invalid_request", sentence))),
+                    why: ("jwt", NoToken::Several.as_str()),
+                    principal: None,
                 }
             }
             Failed::NoToken(none) => {
@@ -230,6 +269,8 @@ impl Failed {
                 TurnedAway {
                     refusal: unauthenticated(sentence),
                     challenge: tokens.challenge(asked, sent.then_some(("invalid_token", sentence))),
+                    why: ("jwt", none.as_str()),
+                    principal: None,
                 }
             }
             Failed::Denied(denied) => {
@@ -237,15 +278,19 @@ impl Failed {
                 TurnedAway {
                     refusal: unauthenticated(sentence),
                     challenge: tokens.challenge(asked, Some(("invalid_token", sentence))),
+                    why: ("jwt", denied.as_str()),
+                    principal: None,
                 }
             }
-            Failed::Scopes => TurnedAway {
+            Failed::Scopes(principal) => TurnedAway {
                 refusal: Refusal::http(
                     StatusCode::FORBIDDEN,
                     ErrorCode::PermissionDenied,
                     "the token lacks a scope that is needed here; WWW-Authenticate names all",
                 ),
                 challenge: tokens.insufficient(asked, None),
+                why: ("jwt", "insufficient_scope"),
+                principal: Some(principal),
             },
         }
     }

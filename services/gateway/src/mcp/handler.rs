@@ -105,6 +105,7 @@ impl Handler {
                 trace: trace(context),
                 deadline: Instant::now() + *timeout,
                 expires: None,
+                source: None,
                 quiet: false,
             }),
         }

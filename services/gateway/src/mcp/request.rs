@@ -1,5 +1,6 @@
 //! From a message to a request of ours: which era it is of, and whether its headers agree with it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(crate) struct Origin {
     pub(crate) deadline: Instant,
     /// When the caller's token ends, and with it what is endless.
     pub(crate) expires: Option<Instant>,
+    /// The address that it came from; `None` for a pipe.
+    pub(crate) source: Option<IpAddr>,
     /// An element of a batch: its answer is one message, so nothing is sent before it.
     pub(crate) quiet: bool,
 }
@@ -41,7 +44,7 @@ impl Origin {
                 .saturating_duration_since(Instant::now())
                 .max(MIN_BUDGET),
             trace: self.trace.clone(),
-            source: None,
+            source: self.source,
         }
     }
 }

@@ -8,6 +8,7 @@ use axum::body::{Body, BodyDataStream};
 use bootstrap::Health;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use gateway::audit::AuditLog;
 use gateway::http::{HostRules, HttpAuth, HttpSettings, Lifecycle, anonymous, router};
 use gateway::mcp::McpSettings;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -29,6 +30,7 @@ pub(crate) struct Rig {
 
 pub(crate) fn settings(fast_path: bool) -> HttpSettings {
     HttpSettings {
+        audit: AuditLog::default(),
         mcp_path: "/mcp".to_owned(),
         health_path: "/health".to_owned(),
         metrics: true,
