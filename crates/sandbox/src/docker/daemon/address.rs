@@ -180,3 +180,6 @@ fn client_config(settings: &DockerSettings) -> Result<ClientConfig> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests;
