@@ -203,8 +203,8 @@ async fn rights() {
     ended.assert(1, &["MCP_DYNAMIC_STORE", "file"]);
 }
 
-/// The document's way back: its own command, what `jq` makes of the answer, and a server that reads
-/// that file as the Node server does.
+/// The document's own commands: how to check, and the way back, whose file a server reads as the Node
+/// server does.
 #[tokio::test]
 async fn the_way_back_makes_a_store_of_the_node_server() {
     let folder = tempfile::tempdir().unwrap();
@@ -218,21 +218,10 @@ async fn the_way_back_makes_a_store_of_the_node_server() {
             .ok("dynamic.tool.create", json!({"tool": tool}))
             .await;
     }
-    let command = document::block("back.json");
-    let command = command.replace("127.0.0.1:8788", &client.address);
-    assert!(command.contains(&client.address), "{command}");
-    let script = format!("set -euo pipefail\nMCP_ADMIN_TOKEN=\n{command}");
-    let ended = tokio::process::Command::new("bash")
-        .args(["-c", &script])
-        .current_dir(folder.path())
-        .output()
-        .await
-        .unwrap();
-    assert!(
-        ended.status.success(),
-        "{}",
-        String::from_utf8_lossy(&ended.stderr)
-    );
+    let checked = typed(folder.path(), &client.address, "/readyz").await;
+    assert!(checked.contains("{\"status\":\"ready\"}"), "{checked}");
+    assert!(checked.contains("was.new"), "the list of tools: {checked}");
+    typed(folder.path(), &client.address, "back.json").await;
     program.stop().await;
     let text = std::fs::read_to_string(folder.path().join("back.json")).unwrap();
     let store: Value = serde_json::from_str(&text).unwrap();
@@ -241,6 +230,25 @@ async fn the_way_back_makes_a_store_of_the_node_server() {
     assert_eq!(tools.len(), 2);
     tools.iter().for_each(assert_is_a_record);
     back_again(folder.path()).await;
+}
+
+/// Runs the commands of the document's block that holds `needle`, and returns what they print.
+async fn typed(folder: &Path, address: &str, needle: &str) -> String {
+    let commands = document::block(needle).replace("127.0.0.1:8788", address);
+    assert!(commands.contains(address), "{commands}");
+    let script = format!("set -euo pipefail\nMCP_ADMIN_TOKEN=\n{commands}");
+    let ended = tokio::process::Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(folder)
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        ended.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    String::from_utf8(ended.stdout).unwrap()
 }
 
 /// By the schema of the Node server: unknown members are dropped there, a title is a text or absent.
