@@ -12,7 +12,7 @@ use testkit::process::Program;
 use tokio::time::Instant;
 
 use self::parts::{Backing, engine_of, start, start_three};
-pub(crate) use self::parts::{IMAGE, binary};
+pub(crate) use self::parts::{IMAGE, SecondSide, binary};
 
 /// How the parts are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) executor: Program,
     registry_env: Vec<(String, String)>,
     executor_env: Vec<(String, String)>,
+    gateway_env: Vec<(String, String)>,
 }
 
 impl Deployment {
@@ -145,6 +146,11 @@ impl Deployment {
             assert!(Instant::now() < end, "never ready: {body}\n{}", log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Starts a second registry with a gateway of its own (three processes over Postgres only).
+    pub(crate) async fn second_side(&self) -> SecondSide {
+        SecondSide::start(self.folder.path(), self.inner.as_ref().unwrap()).await
     }
 
     /// Kills the registry (three processes only).

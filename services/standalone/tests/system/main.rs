@@ -6,6 +6,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod audit;
 mod clients;
 mod concurrency;
 mod contract;
@@ -16,6 +17,7 @@ mod lifecycle;
 mod malformed;
 mod piped;
 mod processes;
+mod production;
 mod replicas;
 mod scale;
 mod start;

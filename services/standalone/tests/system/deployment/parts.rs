@@ -128,12 +128,55 @@ pub(super) fn start_three(path: &Path, env: &[(&str, &str)]) -> (Program, Inner)
         ("MCP_EXECUTOR_URLS", executor_at.as_str()),
         ("MCP_INTERNAL_SIGNING_KEY_FILE", keys.private.as_str()),
     ];
+    let gateway_env = env_for("gateway", env, &own);
+    let gateway = start("gateway", path, &gateway_env);
     let inner = Inner {
         registry: start("registry", path, &registry_env),
         executor: start("executor", path, &executor_env),
         registry_env,
         executor_env,
+        gateway_env,
     };
-    let gateway = start("gateway", path, &env_for("gateway", env, &own));
     (gateway, inner)
+}
+
+/// A registry and a gateway of its own beside those of a deployment, over the same database and
+/// executor.
+pub(crate) struct SecondSide {
+    /// `host:port` of its MCP endpoint.
+    pub(crate) address: String,
+    gateway: Program,
+    registry: Program,
+}
+
+impl SecondSide {
+    pub(super) async fn start(path: &Path, inner: &Inner) -> Self {
+        let place = format!("unix:{}", path.join("registry2.sock").display());
+        let with = |env: &[(String, String)], name: &str| -> Vec<(String, String)> {
+            let others = env.iter().filter(|(set, _)| set != name).cloned();
+            let own = (name.to_owned(), place.clone());
+            others.chain(std::iter::once(own)).collect()
+        };
+        let registry_env = with(&inner.registry_env, "MCP_REGISTRY_LISTEN");
+        let registry = start("registry", path, &registry_env);
+        let gateway_env = with(&inner.gateway_env, "MCP_REGISTRY_URL");
+        let mut gateway = start("gateway", path, &gateway_env);
+        let address = gateway
+            .field_of_line("\"listener\":\"http\"", "address")
+            .await;
+        gateway
+            .field_of_line("\"message\":\"ready\"", "program")
+            .await;
+        Self {
+            address,
+            gateway,
+            registry,
+        }
+    }
+
+    /// Ends both as an operator does.
+    pub(crate) async fn stop(self) {
+        self.gateway.stop().await;
+        self.registry.stop().await;
+    }
 }
