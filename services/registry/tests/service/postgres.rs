@@ -1,6 +1,9 @@
 //! The registry on a real Postgres.
 
+mod checks;
 mod conformance;
+mod import;
+mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
