@@ -121,6 +121,10 @@ impl<S: Source> Pool<S> {
         let _again = FillAtEnd(self);
         let (taken, gone) = {
             let mut shelves = self.0.shelves.lock();
+            // Under the lock, so that nobody queues up after `close` has emptied the queues.
+            if self.0.closed.is_cancelled() {
+                return Err(Error::unavailable("sandbox pool"));
+            }
             shelves.take(key, |sandbox| self.0.source.usable(sandbox))
         };
         drop(gone);
@@ -197,3 +201,6 @@ impl<S: Source> Drop for FillAtEnd<'_, S> {
 
 /// Whoever waits for a sandbox.
 type Waiting<T> = oneshot::Sender<Result<T>>;
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! "The code of a tool": what the contract says that the code finds and what becomes of it.
 
+use std::time::Duration;
+
 use domain::error::ErrorCode;
 use domain::runner::{Call, LogLevel};
 use domain::{RawValue, Revision};
@@ -292,24 +294,28 @@ pub(crate) async fn the_globals_do_what_the_web_says(engine: &Subject) {
 pub(crate) async fn a_dropped_execution_tells_the_code_and_then_ends_it(engine: &Subject) {
     let listens = "await new Promise((done) => ctx.signal.addEventListener('abort', done))";
     let ignores = "setInterval(() => {}, 5); await new Promise(() => {})";
-    let mut heard = false;
-    // On a busy machine the moment can be too short even for code that listens.
-    for _ in 0..10 {
-        let ended_by_itself = dropped(engine, listens).await;
-        heard = heard || ended_by_itself.as_millis() < 90;
+    // Both include the end of the sandbox, which takes its time on a busy machine.
+    let (mut by_itself, mut killed) = (Duration::MAX, Duration::MAX);
+    for _ in 0..3 {
+        killed = killed.min(dropped(engine, ignores).await);
     }
-    assert!(heard, "the code was told");
-    let killed = dropped(engine, ignores).await;
     assert!(
         (90..3_000).contains(&killed.as_millis()),
         "it had a moment: {killed:?}"
     );
+    for _ in 0..10 {
+        by_itself = by_itself.min(dropped(engine, listens).await);
+        if by_itself + Duration::from_millis(40) < killed {
+            return;
+        }
+    }
+    panic!("the code was not told: {by_itself:?}, and {killed:?} until the kill");
 }
 
 /// Drops a call that waits, and says how long its sandbox lived on.
-async fn dropped(engine: &Subject, code: &str) -> std::time::Duration {
+async fn dropped(engine: &Subject, code: &str) -> Duration {
     let execution = start(engine, call(code)).await;
-    tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
     assert_eq!(engine.status().running, 1, "it waits for the signal");
     drop(execution);
     idle(engine).await

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::error::ErrorCode;
-use domain::runner::{Call, LogLevel};
+use domain::runner::{Call, EngineKind, LogLevel};
 use serde_json::{Value, json};
 
 use super::run::*;
@@ -32,7 +32,10 @@ pub(crate) async fn f02_memory_loops_are_out_of_memory(engine: &Subject) {
     }
     let caught =
         "try { const all = []; for (;;) all.push(new Uint8Array(1e6)) } catch { return 'caught' }";
-    assert_eq!(run(engine, caught).await.value(), Some(json!("caught")));
+    if engine.kind() == EngineKind::Isolate {
+        // A container gives memory that is not touched, so that nothing is refused there.
+        assert_eq!(run(engine, caught).await.value(), Some(json!("caught")));
+    }
     still_works(engine).await;
 }
 
@@ -68,13 +71,20 @@ pub(crate) async fn f04_what_does_not_end_is_a_timeout(engine: &Subject) {
     still_works(engine).await;
 }
 
-/// 13: the CPU budget is a limit of its own, and named as one.
+/// 13: CPU time is bounded besides wall time: by a budget that is named, or by a quota that leaves
+/// the others theirs.
 pub(crate) async fn f13_cpu_time_is_bounded_besides_wall_time(engine: &Subject) {
-    let mut call = brief("for (;;);", 20_000);
-    call.limits.cpu_millis = 50;
+    let is_quota = engine.kind() == EngineKind::Docker;
+    let mut call = brief("for (;;);", if is_quota { 5_000 } else { 20_000 });
+    call.limits.cpu_millis = if is_quota { 200 } else { 50 };
     let ended = run_call(engine, call).await;
     let failure = ended.failure(ErrorCode::Timeout);
-    assert!(failure.message.contains("CPU"), "{failure:?}");
+    assert_eq!(failure.message.contains("CPU"), !is_quota, "{failure:?}");
+    if is_quota {
+        let used = ended.outcome.usage.cpu.unwrap();
+        let bounds = Duration::from_millis(100)..Duration::from_millis(1_500);
+        assert!(bounds.contains(&used), "{used:?}");
+    }
 }
 
 /// 6, 7, 8: a flood is cut and said to be cut; the result comes all the same.
@@ -302,7 +312,7 @@ pub(crate) async fn f43_there_is_no_way_out(engine: &Subject) {
         let code = format!("const m = await import({module:?}); return Object.keys(m)");
         let ended = run(engine, &code).await;
         assert!(
-            ended.outcome.result.is_err() || engine.kind() != domain::runner::EngineKind::Isolate,
+            ended.outcome.result.is_err() || engine.kind() != EngineKind::Isolate,
             "{module}"
         );
     }
@@ -448,9 +458,10 @@ pub(crate) async fn f80_random_numbers_differ_between_calls(engine: &Subject) {
 /// Code that replaces what the globals are made of harms itself only: nothing it says is taken for
 /// a sandbox that broke out.
 pub(crate) async fn f75_replaced_builtins_are_the_codes_own_matter(engine: &Subject) {
-    let code = "Number.isFinite = () => true; ctx.progress(Infinity, Infinity); \
-                ctx.progress(1, Infinity); Array.prototype.includes = () => true; \
-                ctx.log('no level', 1); JSON.stringify = () => 'not JSON'; ctx.log('info', 2); \
+    let code = "Number.isFinite = () => true; try { ctx.progress(Infinity, Infinity) } catch {} \
+                try { ctx.progress(1, Infinity) } catch { ctx.progress(1) } \
+                Array.prototype.includes = () => true; \
+                try { ctx.log('no level', 1) } catch {} JSON.stringify = () => 'not JSON'; ctx.log('info', 2); \
                 String.prototype.toWellFormed = () => 5; ctx.progress(2, 3, '\\ud800'); \
                 return {a: 1}";
     let ended = run(engine, code).await;
