@@ -68,19 +68,20 @@ pub(super) async fn layer(
             let bearer = Bearer::find(request.headers(), request.uri());
             let verified = edge.verify(tokens, bearer).await;
             let asked = Asked::of(request.headers(), request.uri(), &edge.settings.mcp_path);
-            verified.map_err(|failed| failed.turn_away(tokens, &asked))
+            verified.map_err(|failed| Box::new(failed.turn_away(tokens, &asked)))
         }
     };
     let known = known.and_then(|known| edge.elevated(known, request.headers()));
     let audited = Audited::of(&edge.settings.audit, &request);
     let known = match known {
         Ok(known) => known,
-        Err(TurnedAway {
-            refusal,
-            challenge,
-            why,
-            principal,
-        }) => {
+        Err(away) => {
+            let TurnedAway {
+                refusal,
+                challenge,
+                why,
+                principal,
+            } = *away;
             edge.metrics.http_auth_denied.inc();
             if let Some(audited) = &audited {
                 audited.denied(why, refusal.status, principal.as_deref());
@@ -179,7 +180,7 @@ impl Edge {
         key: &ApiKey,
         principal: &Arc<Principal>,
         shown: Result<SecretString, NoToken>,
-    ) -> Result<Known, TurnedAway> {
+    ) -> Result<Known, Box<TurnedAway>> {
         let (decision, sentence) = match shown {
             Ok(shown) if key.matches(&shown) => {
                 self.decided("api_key", "accepted");
@@ -198,16 +199,16 @@ impl Edge {
             Err(none) => (none.as_str(), none.sentence()),
         };
         self.decided("api_key", decision);
-        Err(TurnedAway {
+        Err(Box::new(TurnedAway {
             refusal: unauthenticated(sentence),
             challenge: Some(HeaderValue::from_static("Bearer")),
             why: ("api_key", decision),
             principal: None,
-        })
+        }))
     }
 
     /// The caller with the rights of the admin token, when that came along.
-    fn elevated(&self, known: Known, headers: &HeaderMap) -> Result<Known, TurnedAway> {
+    fn elevated(&self, known: Known, headers: &HeaderMap) -> Result<Known, Box<TurnedAway>> {
         let mut tokens = headers.get_all(ADMIN_TOKEN).iter();
         let elevated = match (tokens.next(), tokens.next()) {
             (None, _) => return Ok(known),
@@ -233,12 +234,12 @@ impl Edge {
                 self.decided("admin_token", "wrong");
                 let message = "the x-mcp-admin-token is not the configured one";
                 let challenge = "AdminToken header=\"x-mcp-admin-token\"";
-                Err(TurnedAway {
+                Err(Box::new(TurnedAway {
                     refusal: unauthenticated(message),
                     challenge: Some(HeaderValue::from_static(challenge)),
                     why: ("admin_token", "wrong"),
                     principal: Some(known.principal),
-                })
+                }))
             }
         }
     }
