@@ -14,12 +14,15 @@ const TOOLS: u64 = 1_000;
 /// Calls at once; the guard lets 8 in by default.
 const AT_ONCE: usize = 8;
 
-/// Records with fields as varied as the published schema allows.
-pub(super) fn tools() -> Vec<Value> {
-    (0..TOOLS).map(tool).collect()
+/// Images that tools of the Node server name.
+pub(super) const IMAGES: [&str; 2] = ["node:lts-slim", "node:22-alpine"];
+
+/// Records with fields as varied as the published schema allows; a few name the second image.
+pub(super) fn tools(images: [&str; 2]) -> Vec<Value> {
+    (0..TOOLS).map(|at| tool(at, images)).collect()
 }
 
-fn tool(at: u64) -> Value {
+fn tool(at: u64, images: [&str; 2]) -> Value {
     let name = match at % 5 {
         0 => format!("text.tool-{at}"),
         1 => format!("a:b_{at}"),
@@ -36,7 +39,7 @@ fn tool(at: u64) -> Value {
             2 => "\"quoted\" \\ and `code`".to_owned(),
             _ => "x".repeat(4_000),
         },
-        "image": if at.is_multiple_of(7) { "node:22-alpine" } else { "node:lts-slim" },
+        "image": images[usize::from(at.is_multiple_of(7))],
         "timeoutMs": 1_000 + at * 119,
         "dependencies": if at.is_multiple_of(10) { json!([{"name": "@scope/pkg", "version": "^1.2.3"}]) } else { json!([]) },
         "code": code(at),
@@ -111,9 +114,9 @@ async fn assert_is_called(client: &Client, at: u64, stored: &Value) {
 }
 
 /// Imports the tools as a JSON file into a deployment of this kind and calls each.
-pub(super) async fn imported_and_called(kind: Kind, env: &[(&str, &str)]) {
+pub(super) async fn imported_and_called(kind: Kind, images: [&str; 2], env: &[(&str, &str)]) {
     let folder = tempfile::tempdir().unwrap();
-    let all = tools();
+    let all = tools(images);
     let path = write_store(folder.path(), &all);
     let before = std::fs::read(&path).unwrap();
     let env = [&[("MCP_DYNAMIC_MAX_TOOLS", "1000")], env].concat();
@@ -154,10 +157,24 @@ async fn called(kind: Kind, folder: TempDir, all: &[Value], env: &[(&str, &str)]
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_tools_in_one_process() {
-    imported_and_called(Kind::Direct, &[("MCP_EXECUTION_ENGINE", "node")]).await;
+    let isolate = ("MCP_EXECUTION_ENGINE", "node");
+    imported_and_called(Kind::Direct, IMAGES, &[isolate]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_tools_in_three_processes() {
-    imported_and_called(Kind::Three, &[("MCP_EXECUTION_ENGINE", "node")]).await;
+    let isolate = ("MCP_EXECUTION_ENGINE", "node");
+    imported_and_called(Kind::Three, IMAGES, &[isolate]).await;
+}
+
+/// The same in containers, of images that are on this machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_tools_on_docker() {
+    let images = ["dynamic-mcp-test/node:1", "dynamic-mcp-test/node-bare:1"];
+    let allowed = images.join(",");
+    let env = [
+        ("MCP_EXECUTION_ENGINE", "docker"),
+        ("MCP_SANDBOX_ALLOWED_IMAGES", allowed.as_str()),
+    ];
+    imported_and_called(Kind::Direct, images, &env).await;
 }

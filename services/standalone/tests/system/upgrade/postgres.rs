@@ -233,7 +233,7 @@ async fn a_database_that_is_not_there_is_waited_for() {
 /// The thousand tools of a JSON store, as rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_rows_are_imported() {
-    let all = super::many::tools();
+    let all = super::many::tools(super::many::IMAGES);
     let cluster = database(&all).await;
     let before = cluster.sql("postgres", CONTENT).await;
     let url = cluster.url("postgres");
