@@ -37,7 +37,7 @@ pub use self::daemon::DockerSettings;
 
 use self::call::Running;
 use self::daemon::Daemon;
-use self::images::ImageId;
+use self::images::{Images, Timing};
 use self::pool::{Key, Pool};
 use self::reaper::Reaper;
 use self::sandbox::Maker;
@@ -110,11 +110,18 @@ impl DockerEngine {
     /// `unavailable` with the daemon's address and the reason; `invalid_argument` about a setting.
     pub async fn launch(settings: DockerEngineSettings, metrics: Arc<Metrics>) -> Result<Self> {
         let daemon = Daemon::connect(&settings.docker, Arc::clone(&metrics)).await?;
+        let walls = daemon.check(settings.runtime.as_deref()).await?;
         let reaper = Reaper::launch(daemon.clone(), settings.owner, Arc::clone(&metrics));
-        let images = Images::launch(&daemon, &settings.allowed_images).await;
+        let images = Images::launch(
+            daemon.clone(),
+            &settings.allowed_images,
+            Timing::default(),
+            Arc::clone(&metrics),
+        )?;
         let maker = Maker {
             daemon: daemon.clone(),
             reaper: reaper.clone(),
+            images: images.clone(),
             runtime: settings.runtime,
             max_call: settings.max_timeout,
             metrics,
@@ -138,11 +145,38 @@ impl DockerEngine {
             images,
             reaper,
             pool,
-            walls: Vec::new(),
+            walls,
             running: Arc::default(),
             calls,
             closed,
         })
+    }
+
+    /// Whether the engine could run tools: the daemon answers, has what was asked for, and an image
+    /// that tools may use is there or on its way. For `MCP_EXECUTION_ENGINE=auto`; starts nothing,
+    /// and takes no longer than `patience`.
+    ///
+    /// # Errors
+    /// A sentence that says why not.
+    pub async fn probe(
+        settings: &DockerEngineSettings,
+        metrics: Arc<Metrics>,
+        patience: Duration,
+    ) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        let late = |_| {
+            let message = format!("the Docker daemon did not answer within {patience:?}");
+            Error::new(ErrorCode::Unavailable, message)
+        };
+        let daemon = Daemon::connect(&settings.docker, Arc::clone(&metrics));
+        let daemon = timeout_at(deadline, daemon).await.map_err(late)??;
+        let check = daemon.check(settings.runtime.as_deref());
+        timeout_at(deadline, check).await.map_err(late)??;
+        let timing = Timing::default();
+        let images = Images::launch(daemon.clone(), &settings.allowed_images, timing, metrics)?;
+        let usable = images.any_usable(deadline).await;
+        images.shutdown().await;
+        usable
     }
 }
 
@@ -157,6 +191,7 @@ async fn tend(
     if names.is_empty() {
         names.push(DEFAULT_IMAGE.to_owned());
     }
+    let mut changes = images.changes();
     loop {
         let ids = names.iter().filter_map(|name| images.resolve(name).ok());
         let keys: Vec<Key> = ids
@@ -169,6 +204,8 @@ async fn tend(
         pool.keep(&keys);
         tokio::select! {
             () = tokio::time::sleep(TEND_EVERY) => {}
+            // An error is the end of the images' own tasks, and then of this one too.
+            Ok(()) = changes.changed() => {}
             () = closed.cancelled() => return,
         }
     }
@@ -196,7 +233,7 @@ impl Engine for DockerEngine {
                 ..
             } => lacks("sandboxes that outlive a call"),
             Call { dependencies, .. } if !dependencies.is_empty() => lacks("dependencies"),
-            _ => self.images.resolve(&call.image).map(drop),
+            _ => self.images.want(&call.image),
         }
     }
 
@@ -207,7 +244,7 @@ impl Engine for DockerEngine {
         // Time and output are bounded here and by the agent; memory and CPU by the container, so
         // that a call with less of them than others gets one of its own.
         let key = Key {
-            image: self.images.resolve(&job.call.image)?,
+            image: self.images.look_up(&job.call.image).await?,
             memory_bytes: limits.memory_bytes,
             cpu_millis: limits.cpu_millis,
         };
@@ -264,6 +301,7 @@ impl Engine for DockerEngine {
         self.pool.close().await;
         self.calls.close();
         self.calls.wait().await;
+        self.images.shutdown().await;
         self.reaper.shutdown(Instant::now() + SHUTDOWN).await;
     }
 }
@@ -290,28 +328,5 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// TEMPORARY until images.rs has it.
-#[derive(Clone)]
-struct Images(Arc<std::collections::HashMap<String, ImageId>>);
-
-impl Images {
-    async fn launch(daemon: &Daemon, names: &[String]) -> Self {
-        let mut all = std::collections::HashMap::new();
-        for name in names {
-            if let Ok(Some(facts)) = daemon.image(name).await {
-                all.insert(name.clone(), ImageId::from(facts));
-            }
-        }
-        Self(Arc::new(all))
-    }
-
-    fn resolve(&self, name: &str) -> Result<ImageId> {
-        self.0
-            .get(name)
-            .cloned()
-            .ok_or_else(|| Error::unavailable("image"))
     }
 }

@@ -96,14 +96,10 @@ impl Running {
         heard.text.flush(&mut heard.output, self.max_output());
         let max_output = self.max_output();
         let Self {
-            job,
-            usage,
-            sink,
-            daemon,
-            ..
+            job, usage, sink, ..
         } = self;
         sink.finish(heard.output.outcome(result, usage, max_output));
-        sandbox.destroy(&daemon).await;
+        sandbox.destroy().await;
         drop(job.slot);
     }
 

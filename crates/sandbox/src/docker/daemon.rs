@@ -5,6 +5,7 @@
 
 mod address;
 mod attach;
+mod check;
 mod circuit;
 mod fault;
 mod requests;

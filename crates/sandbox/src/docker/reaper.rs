@@ -86,6 +86,7 @@ impl Reaper {
         Guard {
             id,
             shared: Arc::clone(&self.0),
+            gone: false,
         }
     }
 
@@ -135,12 +136,26 @@ impl fmt::Debug for Reaper {
 pub(crate) struct Guard {
     id: ContainerId,
     shared: Arc<Shared>,
+    gone: bool,
 }
 
 impl Guard {
     /// The container.
     pub(crate) fn id(&self) -> &ContainerId {
         &self.id
+    }
+
+    /// Ends the container now, and returns when it is gone; when the daemon cannot do it now, when
+    /// it is queued.
+    pub(crate) async fn destroy(mut self) {
+        match self.shared.daemon.remove(&self.id).await {
+            Ok(true) => {
+                self.gone = true;
+                self.shared.held.lock().remove(&self.id);
+            }
+            Ok(false) => {}
+            Err(fault) => tracing::debug!(id = %self.id, %fault, "a container is not removed yet"),
+        }
     }
 }
 
@@ -152,6 +167,9 @@ impl fmt::Debug for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        if self.gone {
+            return;
+        }
         if self.shared.queue.try_send(self.id.clone()).is_err() {
             // Too many at once: from here on it is an orphan, and the sweep's.
             self.shared.held.lock().remove(&self.id);

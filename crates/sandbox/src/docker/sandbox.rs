@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::daemon::{ContainerId, Daemon, Output};
 use super::frames::{Frames, Piece};
 use super::guest;
+use super::images::Images;
 use super::pool::{Key, Source};
 use super::profile::Profile;
 use super::reaper::{Guard, Reaper, new_name};
@@ -78,12 +79,10 @@ impl Sandbox {
     }
 
     /// Kills and removes it, and returns when it is gone or somebody sees to it.
-    pub(super) async fn destroy(self, daemon: &Daemon) {
+    pub(super) async fn destroy(self) {
         // The stream first: its end is the agent's end too.
         drop((self.input, self.frames));
-        if let Err(error) = daemon.kill_and_remove(self.guard.id()).await {
-            tracing::debug!(%error, "a container is not removed yet");
-        }
+        self.guard.destroy().await;
     }
 }
 
@@ -91,6 +90,7 @@ impl Sandbox {
 pub(super) struct Maker {
     pub(super) daemon: Daemon,
     pub(super) reaper: Reaper,
+    pub(super) images: Images,
     pub(super) runtime: Option<String>,
     pub(super) max_call: Duration,
     pub(super) metrics: Arc<Metrics>,
@@ -133,7 +133,10 @@ impl Source for Maker {
     async fn make(&self, key: &Key) -> Result<Sandbox> {
         let begun = Instant::now();
         let made = self.make_one(key).await;
-        if made.is_ok() {
+        if made.is_err() {
+            // The image may be gone.
+            self.images.look_again();
+        } else {
             self.metrics
                 .sandbox_create_duration
                 .with_label_values(&[EngineKind::Docker.as_str()])

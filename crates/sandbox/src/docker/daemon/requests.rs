@@ -61,9 +61,11 @@ pub(crate) struct Facts {
     pub(crate) runtimes: Vec<String>,
     /// The daemon's clock, in seconds since 1970.
     pub(crate) now: Option<i64>,
-    /// Walls that it lacks, in words.
-    pub(crate) lacks: Vec<&'static str>,
-    /// For the start-up lines: version, cgroup version, rootless or not.
+    /// Walls that the profile needs, and whether it can build them.
+    pub(crate) walls: Vec<(&'static str, bool)>,
+    /// Whether root of a container is somebody else outside.
+    pub(crate) rootless: bool,
+    /// Its version.
     pub(crate) version: String,
     /// The version of its runc, as it writes it.
     pub(crate) runc: String,
@@ -231,17 +233,16 @@ impl Daemon {
         let info = self.ask("info", QUICK, self.shared.api.info()).await?;
         let security = info.security_options.unwrap_or_default();
         let has = |name: &str| security.iter().any(|option| option.contains(name));
-        let wall = |there: Option<bool>, name| (there != Some(true)).then_some(name);
-        let lacks = [
-            wall(
-                Some(info.os_type.as_deref() == Some("linux")),
+        let walls = [
+            (
                 "Linux containers",
+                Some(info.os_type.as_deref() == Some("linux")),
             ),
-            wall(Some(has("name=seccomp")), "seccomp"),
-            wall(info.memory_limit, "memory limits"),
-            wall(info.swap_limit, "swap limits"),
-            wall(info.pids_limit, "process limits"),
-            wall(info.cpu_cfs_quota, "CPU quotas"),
+            ("seccomp", Some(has("name=seccomp"))),
+            ("memory limits", info.memory_limit),
+            ("swap limits", info.swap_limit),
+            ("process limits", info.pids_limit),
+            ("CPU quotas", info.cpu_cfs_quota),
         ];
         let now = info.system_time.as_deref();
         Ok(Facts {
@@ -249,7 +250,10 @@ impl Daemon {
             now: now
                 .and_then(|now| now.parse::<jiff::Timestamp>().ok())
                 .map(|now| now.as_second()),
-            lacks: lacks.into_iter().flatten().collect(),
+            walls: walls
+                .map(|(name, there)| (name, there == Some(true)))
+                .into(),
+            rootless: has("name=rootless") || has("name=userns"),
             version: info.server_version.unwrap_or_default(),
             runc: info
                 .runc_commit
