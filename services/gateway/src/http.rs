@@ -9,6 +9,7 @@ mod limits;
 mod measure;
 mod observe;
 mod protected_resource;
+mod rest;
 mod security;
 mod serve;
 mod stalls;
@@ -169,6 +170,8 @@ pub fn router(
         ))
         // Heads that are too large are refused before anything looks into them.
         .layer(middleware::from_fn(limits::layer))
+        // A connection outlives a refusal that did not need the body.
+        .layer(middleware::from_fn(rest::layer))
         // Lists of many tools shrink tenfold; event streams must not wait for a full block.
         .layer(compression)
         // The request's id, span, metric and last defence against a panic, around all of it.

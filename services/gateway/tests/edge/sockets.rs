@@ -125,6 +125,55 @@ async fn an_oversized_body_is_refused_unread_and_without_100_continue() {
 }
 
 #[tokio::test]
+async fn a_connection_outlives_a_refusal_that_came_before_the_body() {
+    local(async {
+        let server = server(ServeSettings::default()).await;
+        let mut stream = server.connect().await;
+        let head = "POST /nowhere HTTP/1.1\r\nHost: localhost\r\n";
+        for (length, body) in [
+            ("Content-Length: 2", "{}"),
+            ("Transfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n"),
+        ] {
+            let head = format!("{head}{length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            sleep(Duration::from_millis(50)).await;
+            stream.write_all(body.as_bytes()).await.unwrap();
+            let refusal = answer(&mut stream).await;
+            assert!(refusal.starts_with("HTTP/1.1 404 "), "{refusal}");
+            assert!(!refusal.contains("connection: close"), "{refusal}");
+        }
+        let call = request("", &call("echo"));
+        stream.write_all(call.as_bytes()).await.unwrap();
+        let answer = answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_says_when_the_body_is_too_long_or_too_late_to_keep_the_connection() {
+    local(async {
+        let server = server(ServeSettings::default()).await;
+        for (length, least, most) in [
+            ("Content-Length: 70000", 0, 500),
+            ("Content-Length: 2\r\nExpect: 100-continue", 0, 500),
+            ("Content-Length: 2", 900, 3_000),
+        ] {
+            let mut stream = server.connect().await;
+            let head = format!("POST /nowhere HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let started = Instant::now();
+            let text = read(&mut stream, Duration::from_secs(5)).await;
+            let took = started.elapsed().as_millis();
+            assert!(text.starts_with("HTTP/1.1 404 "), "{text}");
+            assert!(text.contains("connection: close"), "{text}");
+            assert!((least..most).contains(&took), "{length}: {took} ms");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn messages_that_could_be_read_in_two_ways_are_refused() {
     local(async {
         let server = server(ServeSettings::default()).await;
