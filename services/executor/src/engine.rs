@@ -16,13 +16,17 @@ use telemetry::Metrics;
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long `auto` waits for a daemon to say whether it can be used.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What runs, and the sentence that says why.
 pub(crate) struct Chosen {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) why: String,
 }
 
-/// Starts the engine that the configuration names.
+/// Starts the engine that the configuration names. With `auto` Docker, where its daemon answers and
+/// an allowed image is there or can be pulled; else the isolate engine.
 ///
 /// # Errors
 /// A sentence that says what is missing.
@@ -42,10 +46,22 @@ pub(crate) async fn start(
             let engine = launch_docker(settings, metrics).await?;
             Ok(in_docker(engine, "MCP_EXECUTION_ENGINE names it"))
         }
-        EngineChoice::Auto => {
-            let why = "MCP_EXECUTION_ENGINE=auto, which does not look for Docker yet";
-            isolate(config, metrics, why.to_owned()).await
-        }
+        EngineChoice::Auto => match probe(&settings, metrics).await {
+            Ok(()) => {
+                let engine = DockerEngine::launch(settings, Arc::clone(metrics)).await?;
+                let why = "MCP_EXECUTION_ENGINE=auto, and a Docker daemon has or gets the images";
+                Ok(in_docker(engine, why))
+            }
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    cause = ?error.cause(),
+                    "Docker cannot be used: tools run in the isolate engine, without Node's modules"
+                );
+                let why = format!("MCP_EXECUTION_ENGINE=auto, and Docker cannot be used: {error}");
+                isolate(config, metrics, why).await
+            }
+        },
     }
 }
 
@@ -80,6 +96,10 @@ fn in_docker(engine: DockerEngine, why: &str) -> Chosen {
         engine: Arc::new(engine),
         why: why.to_owned(),
     }
+}
+
+async fn probe(settings: &DockerEngineSettings, metrics: &Arc<Metrics>) -> Result<(), Error> {
+    DockerEngine::probe(settings, Arc::clone(metrics), PATIENCE).await
 }
 
 async fn launch_docker(

@@ -1,7 +1,9 @@
 //! What a user sees when a program starts, or says why it does not.
 
 mod configuration;
+mod engine;
 mod import;
+mod open_address;
 mod store;
 
 use std::path::Path;
