@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use testkit::issuer::Issuer;
 use testkit::postgres::{Cluster, Durability};
+use tokio::task::JoinSet;
 
 use super::document;
 use crate::piped::Piped;
@@ -139,7 +140,8 @@ async fn the_example_of_production_wants_an_admin_token() {
 #[tokio::test]
 async fn the_example_of_production_serves_with_its_database_and_its_issuer() {
     let issuer = Issuer::default();
-    let keys = key_set(&issuer).await;
+    let mut serving = JoinSet::new();
+    let keys = key_set(&issuer, &mut serving).await;
     let cluster = Cluster::start(Durability::Relaxed).await;
     let url = cluster.url("postgres");
     let folder = tempfile::tempdir().unwrap();
@@ -176,7 +178,7 @@ async fn the_example_of_production_serves_with_its_database_and_its_issuer() {
 }
 
 /// Serves the issuer's key as a JSON Web Key Set and returns its URL.
-async fn key_set(issuer: &Issuer) -> String {
+async fn key_set(issuer: &Issuer, serving: &mut JoinSet<()>) -> String {
     let pem = issuer.public_pem();
     let body: String = pem
         .lines()
@@ -191,7 +193,7 @@ async fn key_set(issuer: &Issuer) -> String {
     let router = axum::Router::new().route("/keys", axum::routing::get(answer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/keys", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
     url
 }
 

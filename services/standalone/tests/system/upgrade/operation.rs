@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::http::exchange;
 use testkit::process::Program;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::http::{post, request};
@@ -17,6 +18,7 @@ checks! {
     "U-702" => logs_are_lines_on_stderr,
     "U-703" "U-704" => the_audit_log_goes_on_in_its_file,
     "U-705" => calls_that_cannot_be_recorded_are_refused,
+    "U-707" => the_audit_file_is_for_its_owner_alone,
     "U-706" => a_stop_waits_for_calls,
     "U-711" => the_arguments_of_the_image,
     "U-712" => a_health_check_without_node,
@@ -146,12 +148,34 @@ async fn calls_that_cannot_be_recorded_are_refused() {
     ended.assert(1, &["file/audit.log", "MCP_AUDIT_FILE"]);
 }
 
+async fn the_audit_file_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    std::fs::write(&path, "").unwrap();
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(&path, open).unwrap();
+    let env = [
+        ("MCP_AUDIT_ENABLED", "true"),
+        ("MCP_AUDIT_FILE", "audit.log"),
+    ];
+    let (program, _) = serve(folder.path(), &env).await;
+    program.stop().await;
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    std::os::unix::fs::symlink(&path, folder.path().join("link.log")).unwrap();
+    let env = [("MCP_PORT", "0"), env[0], ("MCP_AUDIT_FILE", "link.log")];
+    let ended = run("dynamic-mcp", folder.path(), &[], &env).await;
+    ended.assert(1, &["link.log", "MCP_AUDIT_FILE"]);
+}
+
 async fn a_stop_waits_for_calls() {
     let folder = tempfile::tempdir().unwrap();
     let (program, client) = serve(folder.path(), &[NODE]).await;
     let address = client.address.clone();
     let code = "await new Promise((done) => setTimeout(done, 2000)); return 'done'";
-    let call = tokio::spawn(async move {
+    let mut call = JoinSet::new();
+    call.spawn(async move {
         let params = json!({"name": "run_js_ephemeral", "arguments": {"code": code}});
         post(&address, "/mcp", &[], &request("tools/call", params)).await
     });
@@ -159,7 +183,14 @@ async fn a_stop_waits_for_calls() {
     let began = Instant::now();
     program.stop().await;
     assert!(began.elapsed() < Duration::from_secs(15));
-    let last = call.await.unwrap().messages().pop().unwrap();
+    let last = call
+        .join_next()
+        .await
+        .unwrap()
+        .unwrap()
+        .messages()
+        .pop()
+        .unwrap();
     assert_eq!(
         last["result"]["structuredContent"]["result"], "done",
         "{last}"

@@ -1,4 +1,4 @@
-//! U-651 to U-657: the table of the Node server, taken over by the real programs.
+//! U-651 to U-658: the table of the Node server, taken over by the real programs.
 
 use serde_json::{Value, json};
 use testkit::mcp::{Client, Era};
@@ -13,6 +13,7 @@ checks! {
     "U-653" => what_the_node_server_writes_later_is_not_seen,
     "U-654" => an_outage_ends_nothing,
     "U-657" => a_file_is_imported_where_there_is_no_table,
+    "U-658" => connections_are_bounded_and_named,
     "U-656" => modes_of_tls_are_those_of_postgres,
     "U-655" => a_database_that_is_not_there_is_waited_for,
 }
@@ -245,6 +246,27 @@ async fn a_thousand_rows_are_imported() {
         before,
         "the table is as it was"
     );
+}
+
+async fn connections_are_bounded_and_named() {
+    let cluster = database(&[record("was.there", "return 1")]).await;
+    let url = cluster.url("postgres");
+    let folder = tempfile::tempdir().unwrap();
+    let shown = super::effective(folder.path(), &[], &settings(&url)).await;
+    assert_eq!(
+        super::printed(&shown, "MCP_DYNAMIC_PG_MAX_CONNECTIONS"),
+        "20"
+    );
+    let mut env = settings(&url);
+    env.push(("MCP_DYNAMIC_PG_MAX_CONNECTIONS", "3"));
+    let (program, client) = serve(folder.path(), &env).await;
+    let tool = |at: usize| json!({"name": format!("made.{at}"), "description": "d", "code": "1"});
+    let made = (0..8).map(|at| client.ok("dynamic.tool.create", json!({"tool": tool(at)})));
+    futures::future::join_all(made).await;
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dynamic-mcp'";
+    let count: u32 = cluster.sql("postgres", count).await.parse().unwrap();
+    assert!((1..=3).contains(&count), "{count} connections");
+    program.stop().await;
 }
 
 /// Modes of TLS: the words of Postgres.
