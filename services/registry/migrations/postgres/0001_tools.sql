@@ -21,6 +21,14 @@ CREATE TABLE mcp_catalog (
 INSERT INTO mcp_catalog (id, first_version, version)
 SELECT 1, at, at FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS at) AS now;
 
+-- The last writes, each with a mark by which its writer finds out whether it was made when the answer
+-- to its commit was lost. The id of a transaction is none: after a crash the server may give it away
+-- again. As many are kept as can be made while a writer asks; they take each other's place.
+CREATE TABLE mcp_writes (
+    slot integer NOT NULL PRIMARY KEY CHECK (slot BETWEEN 0 AND 65535),
+    mark uuid    NOT NULL
+) WITH (fillfactor = 50);
+
 -- The head of each name, kept as a tombstone when the tool is deleted: its revision numbers go on.
 CREATE TABLE mcp_tools (
     tenant     text COLLATE "C" NOT NULL CHECK (tenant ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),

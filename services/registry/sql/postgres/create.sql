@@ -28,9 +28,14 @@ WITH head AS (
     INSERT INTO mcp_revisions
         (tenant, name, revision, version, spec, code_digest, code_bytes, made_at, made_by, changed)
     SELECT $1, $2, revision, version, $4::json, $5, $7, $8, $9, $10::json FROM bump
+), mark AS (
+    INSERT INTO mcp_writes (slot, mark) SELECT version % 65536, gen_random_uuid() FROM bump
+    ON CONFLICT (slot) DO UPDATE SET mark = excluded.mark
+    RETURNING mark
 )
 SELECT outcome, verdict.revision, coalesce(version, 0) AS version,
        pg_current_xact_id()::text AS transaction,
+       (SELECT mark::text FROM mark) AS mark,
        CASE WHEN outcome = 'made'
             THEN pg_notify('dynamic_mcp', current_schema() || ' catalogue ' || version)::text END
 FROM verdict LEFT JOIN bump ON true

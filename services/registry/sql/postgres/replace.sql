@@ -15,9 +15,14 @@ WITH head AS (
     INSERT INTO mcp_revisions
         (tenant, name, revision, version, spec, code_digest, code_bytes, made_at, made_by, changed)
     SELECT $1, $2, revision, version, $4::json, $5, $7, $8, $9, $10::json FROM bump
+), mark AS (
+    INSERT INTO mcp_writes (slot, mark) SELECT version % 65536, gen_random_uuid() FROM bump
+    ON CONFLICT (slot) DO UPDATE SET mark = excluded.mark
+    RETURNING mark
 )
 SELECT head.revision, head.created_at, coalesce(version, 0) AS version,
        pg_current_xact_id()::text AS transaction,
+       (SELECT mark::text FROM mark) AS mark,
        CASE WHEN version IS NOT NULL
             THEN pg_notify('dynamic_mcp', current_schema() || ' catalogue ' || version)::text END
 FROM head LEFT JOIN bump ON true

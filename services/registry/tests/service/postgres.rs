@@ -1,7 +1,10 @@
 //! The registry on a real Postgres.
 
+mod alone;
 mod checks;
 mod conformance;
+mod crowd;
+mod fleet;
 mod import;
 mod store;
 

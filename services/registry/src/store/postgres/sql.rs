@@ -20,7 +20,8 @@ statements! {
     IMPORT = "import.sql";
     IMPORTED = "imported.sql";
     EVER_USED = "ever_used.sql";
-    OUTCOME = "outcome.sql";
+    IS_RUNNING = "is_running.sql";
+    WAS_MADE = "was_made.sql";
     SPAN = "span.sql";
     LOAD = "load.sql";
     CHANGES = "changes.sql";

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use super::super::{Import, NewRevision, Refusal, Verdict};
 use super::arguments::arguments;
-use super::commit;
+use super::commit::{self, Receipt};
 use super::failure::{Failure, leaves_connection};
 use super::link::{Link, Session};
 use super::read::{column, int, one, version};
@@ -50,15 +50,16 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// Makes the change. `transaction` is the id by which its end can be found out.
-    pub(super) async fn commit(mut self, transaction: &str) -> Result<(), Failure> {
+    /// Makes the change. `row` has what its end can be found out by.
+    pub(super) async fn commit(mut self, row: &PgRow) -> Result<(), Failure> {
+        let receipt = Receipt::of(row)?;
         let Err(error) = self.session.run("COMMIT", true).await else {
             return Ok(());
         };
         let link = self.link;
         // A session that is still there would keep the transaction open, and the end unknown.
         drop(self);
-        commit::find_out(link, transaction, error).await
+        commit::find_out(link, &receipt, error).await
     }
 
     /// Makes a change that may as well be made twice, or be lost.
@@ -75,10 +76,6 @@ impl<'a> Write<'a> {
         }
         error.into()
     }
-}
-
-fn transaction(row: &PgRow) -> Result<String> {
-    column(row, "transaction")
 }
 
 fn revision(row: &PgRow) -> Result<Revision> {
@@ -143,7 +140,7 @@ pub(super) async fn create(link: &Link, tool: NewRevision, max_tools: u32) -> Ve
             let row = one(write.rows(sql::CREATE, arguments.clone()).await?)?;
             let refusal = match column::<&str>(&row, "outcome")? {
                 "made" => {
-                    write.commit(&transaction(&row)?).await?;
+                    write.commit(&row).await?;
                     return Ok(Ok((revision(&row)?, version(&row)?)));
                 }
                 "exists" => Refusal::Exists,
@@ -188,7 +185,7 @@ pub(super) async fn replace(
             if int(next.0) > keep {
                 prune(&mut write, place, keep).await?;
             }
-            write.commit(&transaction(row)?).await?;
+            write.commit(row).await?;
             Ok(Ok((version(row)?, column::<i64>(row, "created_at")?)))
         })
         .await?;
@@ -229,7 +226,7 @@ pub(super) async fn delete(
             Some(row) => {
                 prune(&mut write, (tenant, name), 0).await?;
                 write.rows(sql::FORGET, forget.clone()).await?;
-                write.commit(&transaction(row)?).await?;
+                write.commit(row).await?;
                 return Ok(Ok(version(row)?));
             }
         };
@@ -267,7 +264,7 @@ pub(super) async fn import(link: &Link, tools: Vec<Import>, note: &str) -> Verdi
             write.rows(sql::IMPORT, row.clone()).await?;
         }
         let row = one(write.rows(sql::IMPORTED, note.clone()).await?)?;
-        write.commit(&transaction(&row)?).await?;
+        write.commit(&row).await?;
         Ok(Ok(version(&row)?))
     })
     .await
