@@ -8,6 +8,9 @@ use testkit::mcp::Era;
 use super::{ON, log_in};
 use crate::deployment::{Deployment, Kind};
 
+/// A subject that tries to be more than one member, and to turn the line around.
+const JANE: &str = "jane\",\"forged\":\"\u{202e}1";
+
 #[tokio::test]
 async fn every_decision_about_a_credential_is_recorded() {
     let issuer = Issuer::default();
@@ -25,7 +28,7 @@ async fn every_decision_about_a_credential_is_recorded() {
     ];
     let deployment = Deployment::start(Kind::Direct, &env).await;
     let good = issuer.token(
-        "jane\n{\"forged\":1}",
+        JANE,
         "mcp:invoke",
         &json!({"org": "acme", "client_id": "editor"}),
     );
@@ -71,9 +74,17 @@ async fn every_decision_about_a_credential_is_recorded() {
     let folder = deployment.stop_keeping().await;
     let path = log_in(folder.path());
     let text = std::fs::read_to_string(&path).unwrap();
-    for secret in [good.as_str(), &poor, &expired, "no.token.atall", "canary", admin] {
+    for secret in [
+        good.as_str(),
+        &poor,
+        &expired,
+        "no.token.atall",
+        "canary",
+        admin,
+    ] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
+    assert!(!text.contains('\u{202e}'));
     let decisions: Vec<Value> = records(&path)
         .into_iter()
         .filter(|record| record["action"] == "http.auth")
@@ -83,12 +94,15 @@ async fn every_decision_about_a_credential_is_recorded() {
         .map(|record| {
             assert_eq!(record["source"], "127.0.0.1");
             json!([
-                record["requestId"], record["result"], record["code"],
-                record["details"]["method"], record["actor"]["subject"],
+                record["requestId"],
+                record["result"],
+                record["code"],
+                record["details"]["method"],
+                record["actor"]["subject"],
             ])
         })
         .collect();
-    let (jane, nobody) = ("jane\n{\"forged\":1}", "unauthenticated");
+    let (jane, nobody) = (JANE, "unauthenticated");
     assert_eq!(
         told,
         [
