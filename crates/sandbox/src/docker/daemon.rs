@@ -25,7 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-pub(crate) use self::attach::{Attached, Output, Printed};
+pub(crate) use self::attach::{Output, Printed};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::requests::{End, Facts, ImageFacts, Ours, Progress};
 
@@ -125,9 +125,12 @@ impl Daemon {
         if let Address::Tcp { host, .. } = shared.transport.address()
             && !matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1")
         {
-            let address = shared.transport.address().to_string();
-            tracing::warn!(address, "the Docker daemon is spoken to without TLS");
+            let address = shared.transport.address();
+            tracing::warn!(%address, "the Docker daemon is spoken to without TLS");
         }
+        let (major, minor) = shared.transport.version();
+        let address = shared.transport.address();
+        tracing::info!(%address, api = format!("{major}.{minor}"), "the Docker daemon answers");
         let closed = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (watched, token) = (Arc::clone(&shared), closed.clone());
@@ -143,25 +146,9 @@ impl Daemon {
         })
     }
 
-    /// The version that is spoken.
-    pub(crate) fn api_version(&self) -> (u16, u16) {
-        self.shared.transport.version()
-    }
-
     /// Where it is, for messages.
     pub(crate) fn address(&self) -> String {
         self.shared.transport.address().to_string()
-    }
-
-    /// Whether it answers.
-    ///
-    /// # Errors
-    /// `unavailable` when it does not.
-    pub(crate) async fn ping(&self) -> Result<()> {
-        let api = &self.shared.api;
-        self.ask("ping", PING, async { api.ping().await.map(drop) })
-            .await
-            .map_err(|fault| fault.of("ping"))
     }
 
     /// One request, with all that every request has.
@@ -177,7 +164,8 @@ impl Daemon {
         let answer = async {
             shared.circuit.check()?;
             tokio::select! {
-                answer = within(deadline, request) => answer,
+                // Some of the library's futures are large.
+                answer = within(deadline, Box::pin(request)) => answer,
                 gone = shared.circuit.tripped() => Err(gone),
             }
         };

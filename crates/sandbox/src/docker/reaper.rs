@@ -90,14 +90,6 @@ impl Reaper {
         }
     }
 
-    /// Removes what others left behind; says how many containers it were.
-    ///
-    /// # Errors
-    /// When the daemon does not list them.
-    pub(crate) async fn sweep(&self) -> Result<usize, Fault> {
-        self.0.sweep().await
-    }
-
     /// Removes every container of this life, those in use too, until `deadline`. What is left then
     /// is named in the log, and removed by the next start.
     pub(crate) async fn shutdown(&self, deadline: Instant) {

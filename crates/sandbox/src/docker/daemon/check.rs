@@ -10,6 +10,9 @@ use crate::WallStatus;
 /// CVE-2025-52565, CVE-2025-52881): 1.2.8, 1.3.3, and all of 1.4 and later.
 const SAFE_RUNC: [(u64, u64, u64); 2] = [(1, 2, 8), (1, 3, 3)];
 
+/// The name of that wall.
+const RUNC: &str = "runc";
+
 impl Daemon {
     /// Looks whether the daemon can build every wall of the profile, and has the runtime.
     ///
@@ -19,11 +22,12 @@ impl Daemon {
         let facts = self.facts().await.map_err(|fault| fault.of("info"))?;
         let walls = walls(&facts);
         for wall in walls.iter().filter(|wall| !wall.held && !wall.required) {
-            tracing::warn!(
-                wall = wall.name,
-                detail = wall.detail,
-                "the sandbox could be stronger"
-            );
+            let detail = &wall.detail;
+            if wall.name == RUNC {
+                tracing::warn!(detail, "the Docker daemon's runc should be updated");
+            } else {
+                tracing::info!(wall = wall.name, detail, "the sandbox could be stronger");
+            }
         }
         let missing = walls.iter().filter(|wall| !wall.held && wall.required);
         let missing: Vec<&str> = missing.map(|wall| wall.name).collect();
@@ -74,7 +78,7 @@ fn walls(facts: &Facts) -> Vec<WallStatus> {
     });
     let safe = is_safe_runc(&facts.runc);
     walls.push(WallStatus {
-        name: "runc",
+        name: RUNC,
         // One that does not say its version may be any other runtime, or a newer one.
         held: safe != Some(false),
         required: false,

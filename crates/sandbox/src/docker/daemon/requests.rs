@@ -210,13 +210,6 @@ impl Daemon {
     }
 
     /// All containers of this product, running or not, whoever owns them.
-    ///
-    /// # Errors
-    /// `unavailable`.
-    pub(crate) async fn list_ours(&self) -> Result<Vec<Ours>> {
-        self.list().await.map_err(|fault| fault.of("list"))
-    }
-
     pub(crate) async fn list(&self) -> Result<Vec<Ours>, Fault> {
         let filters = HashMap::from([("label", vec![Labels::FILTER])]);
         let options = ListContainersOptionsBuilder::new()

@@ -290,6 +290,6 @@ async fn a_runtime_that_the_daemon_does_not_have_is_an_error() {
             .contains("no-such-runtime"),
         "{error:?}"
     );
-    let there = daemon.list_ours().await.unwrap();
+    let there = daemon.list().await.unwrap();
     assert!(there.iter().all(|it| it.name != name));
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use testkit::docker::{BARE_IMAGE, Docker};
+use testkit::docker::{BARE_IMAGE, Docker, PrivateDaemon};
 
 use super::*;
-use crate::docker::daemon::tests::{metrics, node, profile, shared};
+use crate::docker::daemon::tests::{at, metrics, node, profile, shared};
+use crate::docker::images::{Images, Timing};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -121,7 +122,7 @@ async fn what_a_killed_process_left_is_removed_and_nothing_else() {
 
     // While that process lives, another one with the same owner leaves its containers alone.
     let other = rig.launch();
-    other.sweep().await.unwrap();
+    other.0.sweep().await.unwrap();
     let there = rig
         .docker
         .run(&["ps", "-a", "--format", "{{.Names}}"])
@@ -132,7 +133,7 @@ async fn what_a_killed_process_left_is_removed_and_nothing_else() {
     }
     executor.kill().unwrap();
     executor.wait().unwrap();
-    assert_eq!(other.sweep().await.unwrap(), 2);
+    assert_eq!(other.0.sweep().await.unwrap(), 2);
     assert_eq!(swept(&other, "start"), 2);
     let there = rig
         .docker
@@ -224,5 +225,70 @@ async fn more_than_the_queue_holds_is_left_to_the_sweep() {
     assert_eq!(
         held, queued,
         "what is not queued is an orphan, which the sweep removes"
+    );
+}
+
+/// Fault 29: what was to be removed while the daemon was away is removed when it is back, images stay
+/// known, a shutdown does not wait for a daemon that is dead, and nothing is left on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_daemon_is_away_alone_nothing_is_lost_and_nobody_waits() {
+    let mut private = PrivateDaemon::start().await;
+    let daemon = at(Some(private.host())).await;
+    let rig = Rig {
+        docker: private.docker(),
+        owner: "private".to_owned(),
+        daemon: daemon.clone(),
+    };
+    let before = rig.docker.listing().await;
+    let allowed = [BARE_IMAGE.to_owned()];
+    let images = Images::launch(daemon, &allowed, Timing::default(), metrics()).unwrap();
+    let image = images.look_up(BARE_IMAGE).await.unwrap();
+    let reaper = rig.launch();
+    let (first, id) = rig.container(&reaper.labels(SOON)).await;
+    let guard = reaper.adopt(id);
+    let (second, id) = rig.container(&reaper.labels(SOON)).await;
+    let in_use = reaper.adopt(id);
+
+    private.kill();
+    drop(guard);
+    sleep(Duration::from_millis(500)).await;
+    images.look_again();
+    assert_eq!(
+        images.resolve(BARE_IMAGE).unwrap(),
+        image,
+        "it comes back with its images"
+    );
+    private.resume().await;
+    rig.gone(&first).await;
+    assert!(rig.there().await.contains(&second));
+
+    private.kill();
+    let asked = Instant::now();
+    reaper
+        .shutdown(Instant::now() + Duration::from_millis(500))
+        .await;
+    assert!(
+        asked.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        asked.elapsed()
+    );
+    drop(in_use);
+    images.shutdown().await;
+    private.resume().await;
+    // Stands for a later shutdown of the same life, with a daemon that answers.
+    let next = Reaper(Arc::new(Shared {
+        daemon: rig.daemon.clone(),
+        owner: rig.owner.clone(),
+        epoch: reaper.0.epoch.clone(),
+        held: Mutex::default(),
+        queue: mpsc::channel(1).0,
+        metrics: metrics(),
+        closed: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    }));
+    next.shutdown(Instant::now() + SOON).await;
+    assert_eq!(
+        rig.docker.listing().await.since(&before),
+        Vec::<String>::new()
     );
 }

@@ -180,8 +180,7 @@ async fn tls_both_ways() {
     let daemon = connect(settings(&host, true, Some(made.path())))
         .await
         .unwrap();
-    daemon.ping().await.unwrap();
-    daemon.list_ours().await.unwrap();
+    daemon.list().await.unwrap();
     assert!(daemon.address().contains("with TLS"));
     let https = host.replace("tcp", "https");
     connect(settings(&https, true, Some(made.path())))
