@@ -170,7 +170,7 @@ impl TokenVerifier {
     /// Says whose token it is.
     ///
     /// Waits for nothing, unless the token names a key that is not known: then for a fetch of the
-    /// issuer's keys, 2 s at most, and at most one a minute is made for such tokens.
+    /// issuer's keys, less than a second, and at most one a minute is made for such tokens.
     ///
     /// # Errors
     /// Why it is not accepted.

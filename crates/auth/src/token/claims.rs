@@ -15,6 +15,9 @@ use super::jose::present;
 pub(crate) const LEEWAY_SECONDS: f64 = 30.0;
 /// Longest subject and client id, in bytes.
 const MAX_NAME_BYTES: usize = 256;
+/// Most that all scopes have together, in bytes of a JSON array: our own services carry them in a
+/// header (see [`crate::internal::MAX_TOKEN_BYTES`]).
+const MAX_SCOPES_BYTES: usize = 4 * 1024;
 
 /// What a token must say.
 #[derive(Debug)]
@@ -169,6 +172,14 @@ fn scopes(claims: &Claims) -> Result<BTreeSet<String>, Denied> {
             }
         }
         other => add(text(other.as_ref())?.unwrap_or_default()),
+    }
+    let is_scope = |scope: &String| {
+        let fits = |b: u8| (0x21..0x7f).contains(&b) && b != b'"' && b != b'\\';
+        scope.bytes().all(fits)
+    };
+    let bytes: usize = scopes.iter().map(|scope| scope.len() + 3).sum();
+    if bytes > MAX_SCOPES_BYTES || !scopes.iter().all(is_scope) {
+        return Err(Denied::Scopes);
     }
     Ok(scopes)
 }

@@ -33,6 +33,8 @@ pub enum Denied {
     NotYetValid,
     /// `sub` is empty, too long or holds control characters.
     Subject,
+    /// The scopes are too many, or one is none (RFC 6749, section 3.3).
+    Scopes,
     /// The configured claim names no tenant.
     Tenant,
 }
@@ -55,6 +57,7 @@ impl Denied {
         Denied::Expired,
         Denied::NotYetValid,
         Denied::Subject,
+        Denied::Scopes,
         Denied::Tenant,
     ];
 
@@ -77,6 +80,7 @@ impl Denied {
             Denied::Expired => "expired",
             Denied::NotYetValid => "not_yet_valid",
             Denied::Subject => "subject",
+            Denied::Scopes => "scopes",
             Denied::Tenant => "tenant",
         }
     }
@@ -102,6 +106,9 @@ impl Denied {
             Denied::Expired => "the token has expired",
             Denied::NotYetValid => "the token is not valid yet",
             Denied::Subject => "sub must have 1-256 bytes and no control characters",
+            Denied::Scopes => {
+                "the scopes must be printable ASCII and have no more than 4 KiB together"
+            }
             Denied::Tenant => "the token names no tenant",
         }
     }

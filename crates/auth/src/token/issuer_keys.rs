@@ -24,7 +24,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// At most one fetch in this time because of a key that is not known.
 const COOL_DOWN: Duration = Duration::from_secs(60);
 /// How long a caller with an unknown key waits for such a fetch.
-const WAIT: Duration = Duration::from_secs(2);
+const WAIT: Duration = Duration::from_millis(900);
 /// How long keys are believed when they cannot be fetched again.
 const STALE: Duration = Duration::from_secs(3600);
 

@@ -119,10 +119,9 @@ pub(super) async fn layer(
     let HttpAuth::Tokens(tokens) = &edge.settings.auth else {
         return next.run(request).await;
     };
-    let (headers, uri) = (request.headers().clone(), request.uri().clone());
+    let asked = Asked::of(request.headers(), request.uri(), &edge.settings.mcp_path);
     let mut response = next.run(request).await;
     if let Some(scope) = response.extensions().get::<Scope>() {
-        let asked = Asked::of(&headers, &uri, &edge.settings.mcp_path);
         edge.decided("jwt", "insufficient_scope");
         if let Some(audited) = &audited {
             let why = ("jwt", "insufficient_scope");

@@ -1,8 +1,9 @@
 //! Callers with access tokens of a real issuer: standalone and gateway, discovery to rotation.
 
-mod issuer;
+pub(crate) mod issuer;
 mod outage;
 mod scopes;
+mod trust;
 
 use serde_json::{Value, json};
 use testkit::http::{Answer, exchange};
@@ -23,8 +24,10 @@ impl Guarded {
     async fn start(kind: Kind, more: &[(&str, &str)]) -> Self {
         let issuer = Issuer::start().await;
         let jwks = format!("{}/jwks", issuer.url);
+        // With its keys set, `auto` means tokens.
+        let mode = if kind == Kind::Direct { "auto" } else { "jwt" };
         let env = [
-            ("MCP_AUTH_MODE", "jwt"),
+            ("MCP_AUTH_MODE", mode),
             ("MCP_AUTH_JWKS_URL", jwks.as_str()),
             ("MCP_AUTH_ISSUER", issuer.url.as_str()),
             ("MCP_AUTH_AUDIENCE", RESOURCE),

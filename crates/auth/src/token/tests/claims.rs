@@ -157,6 +157,20 @@ async fn scopes_come_from_scope_and_scp_and_never_the_internal_one() {
         );
         assert!(!accepted.principal.has(domain::Scope::Internal));
     }
+    for scope in [
+        "a \"b",
+        "a\\b",
+        "\u{fc}",
+        "a\u{7f}",
+        "a\u{0}",
+        &"x".repeat(4_094),
+        &(0..900).map(|n| format!(" s{n}")).collect::<String>(),
+    ] {
+        let refused = rig.with(json!({ "scope": scope })).await;
+        assert_eq!(denied(refused), Denied::Scopes, "{scope}");
+    }
+    let most = "x".repeat(4_093);
+    rig.with(json!({ "scope": most })).await.unwrap();
     for claims in [
         json!({"scope": ["a"]}),
         json!({"scope": 1}),
@@ -166,6 +180,29 @@ async fn scopes_come_from_scope_and_scp_and_never_the_internal_one() {
         let refused = rig.with(claims.clone()).await;
         assert_eq!(denied(refused), Denied::Claims, "{claims}");
     }
+}
+
+/// Whatever a token says fits into the identity that our services show each other.
+#[tokio::test]
+async fn the_largest_principal_can_be_handed_on() {
+    use crate::internal::{Audience, MAX_TOKEN_BYTES, Signer, SigningKey};
+    let rig = rig(Some("tenant"));
+    let scopes: String = (0..695).map(|n| format!(" {n:02}")).collect();
+    let name = "\"".repeat(256);
+    let claims = json!({
+        "scope": scopes, "sub": name, "client_id": name, "tenant": "t".repeat(64),
+    });
+    let accepted = rig.with(claims).await.unwrap();
+    let context = domain::CallContext::new(
+        accepted.principal,
+        domain::RequestId::random(),
+        Duration::from_secs(1),
+    );
+    let key = Arc::new(SigningKey::generate().unwrap());
+    let signer = Signer::new(key, Audience::Executor);
+    let signed = signer.sign(&context, "/dynamic_mcp.v1.Catalog/WatchTools", b"x");
+    let length = signed.unwrap().len();
+    assert!(length < MAX_TOKEN_BYTES, "{length}");
 }
 
 #[tokio::test]

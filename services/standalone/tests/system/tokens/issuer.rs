@@ -14,14 +14,14 @@ use tokio::time::timeout;
 pub(super) const RESOURCE: &str = "https://tools.example/mcp";
 
 /// A running issuer; it ends when this is dropped.
-pub(super) struct Issuer {
+pub(crate) struct Issuer {
     /// Its name and address.
-    pub(super) url: String,
+    pub(crate) url: String,
     process: Child,
 }
 
 impl Issuer {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/issuer");
         assert!(
             folder.join("node_modules/oidc-provider").exists(),
