@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::deployment::{Deployment, IMAGE, Kind, binary};
+use crate::tokens::issuer::Issuer;
 
 /// A script ends by itself after 60 seconds.
 const LIMIT: Duration = Duration::from_secs(75);
@@ -201,4 +202,49 @@ mod docker {
         sdk1 = SDK1, SDK1;
         client2 = CLIENT2, CLIENT2_LEGACY;
     }
+}
+
+/// From the endpoint's address and credentials at the issuer, the SDK finds its way to tokens.
+/// `required`: what the first challenge names; without it the SDK asks for more when it is refused.
+async fn login(sdk: Sdk, required: &str) {
+    let issuer = Issuer::start().await;
+    let jwks = format!("{}/jwks", issuer.url);
+    let env = [
+        ("MCP_PROFILE", "enterprise"),
+        ("MCP_REQUIRE_ADMIN_TOKEN", "false"),
+        ("MCP_AUTH_MODE", "jwt"),
+        ("MCP_AUTH_JWKS_URL", &jwks),
+        ("MCP_AUTH_ISSUER", &issuer.url),
+        ("MCP_AUTH_AUDIENCE", "dynamic-mcp"),
+        ("MCP_AUTH_REQUIRED_SCOPES", required),
+    ];
+    let deployment = Deployment::start(Kind::Direct, &env).await;
+    let url = format!("http://{}/mcp", deployment.address);
+    let credentials = issuer.url.replace("http://", "http://sdk:secret@");
+    let arguments = ["--login", &credentials, "--url", &url];
+    run(sdk, deployment.folder(), &arguments, &[], || {
+        deployment.front.log().join("\n")
+    })
+    .await;
+    deployment.stop().await;
+}
+
+#[tokio::test]
+async fn mcp1_logs_in() {
+    login(MCP1, "mcp:invoke,mcp:tools:read,mcp:tools:write").await;
+}
+
+#[tokio::test]
+async fn mcp2_logs_in_and_steps_up() {
+    login(MCP2, "").await;
+}
+
+#[tokio::test]
+async fn sdk1_logs_in() {
+    login(SDK1, "mcp:invoke,mcp:tools:read,mcp:tools:write").await;
+}
+
+#[tokio::test]
+async fn client2_logs_in_and_steps_up() {
+    login(CLIENT2, "").await;
 }

@@ -3,7 +3,9 @@
 // of 127.0.0.1 and ends with its standard input.
 //
 // Who asks decides what the token is: client ids are `NAME`, `NAME.ALGORITHM` or `NAME.FLAW`, the
-// secret is `secret`. `acme-*` and `globex-*` are of the tenants `acme` and `globex`.
+// secret is `secret`. `acme-*` and `globex-*` are of the tenants `acme` and `globex`. `sdk` is for
+// what SDKs do by themselves: its secret goes into the Authorization header, as they send it, and its
+// tokens are for the audience `dynamic-mcp`, whatever resource is asked for.
 //
 // Besides the provider's own routes:
 //   POST /test/rotate    a new set of keys; the old ones are gone
@@ -40,14 +42,16 @@ function makeKeys() {
 
 const names = ['alice', 'acme-bob', 'globex-carol'];
 const kinds = ['', ...ALGORITHMS, ...Object.keys(FLAWS)];
-const clients = names.flatMap((name) => kinds.map((kind) => ({
-  client_id: kind ? `${name}.${kind}` : name,
+const client = (id, method) => ({
+  client_id: id,
   client_secret: 'secret',
   grant_types: ['client_credentials'],
   redirect_uris: [],
   response_types: [],
-  token_endpoint_auth_method: 'client_secret_post',
-})));
+  token_endpoint_auth_method: method,
+});
+const clients = names.flatMap((name) => kinds.map((kind) => client(kind ? `${name}.${kind}` : name, 'client_secret_post')));
+clients.push(client('sdk', 'client_secret_basic'));
 const kindOf = (clientId) => clientId.split('.')[1];
 
 function provider(issuer, jwks) {
@@ -64,7 +68,7 @@ function provider(issuer, jwks) {
           const kind = kindOf(client.clientId);
           return {
             scope: SCOPE,
-            audience: resource,
+            audience: client.clientId === 'sdk' ? 'dynamic-mcp' : resource,
             accessTokenFormat: 'jwt',
             accessTokenTTL: 3600,
             jwt: { sign: { alg: ALGORITHMS.includes(kind) ? kind : 'RS256' } },

@@ -35,6 +35,7 @@ def parse(description, eras):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--url")
     parser.add_argument("--token", help="an access token (JWT), only with --url")
+    parser.add_argument("--login", metavar="http://ID:SECRET@ISSUER", help="the SDK gets its tokens itself, only with --url")
     parser.add_argument("--header", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--profile", choices=["mvp", "enterprise"], default="enterprise")
     parser.add_argument("--engine", choices=["isolate", "docker"])
@@ -44,8 +45,10 @@ def parse(description, eras):
     options = parser.parse_args()
     if (options.url is None) == (not options.stdio):
         parser.error("give --url or --stdio")
-    if options.token is not None and options.url is None:
-        parser.error("--token needs --url")
+    if options.token is not None and options.login is not None:
+        parser.error("give --token or --login")
+    if (options.token or options.login) is not None and options.url is None:
+        parser.error("--token and --login need --url")
     options.headers = dict(header.split("=", 1) for header in options.header)
     return options
 

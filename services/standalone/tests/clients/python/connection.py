@@ -1,7 +1,10 @@
 """From the command line to the running scenario, for both lines of the SDK."""
 
+from urllib.parse import urlsplit
+
 from command_line import check
 from discovery import discovered, watched
+from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from scenario import scenario
 
 
@@ -14,7 +17,8 @@ async def through(connected, make_http, options):
     if options.token is not None:
         await refused(connected, make_http, options)
         options.headers["Authorization"] = f"Bearer {options.token}"
-    async with make_http(headers=options.headers) as http, connected(options, http) as peer:
+    auth = None if options.login is None else login(options)
+    async with make_http(headers=options.headers, auth=auth) as http, connected(options, http) as peer:
         await scenario(peer)
 
 
@@ -32,3 +36,33 @@ async def connects(peer):
             return True
     except Exception:  # Each line of the SDK has its own; what was on the wire is looked at next.
         return False
+
+
+def login(options):
+    """The SDK's own way from the endpoint's address and credentials to tokens, and to more scopes when they are needed."""
+    issuer = urlsplit(options.login)
+    return ClientCredentialsOAuthProvider(
+        options.url,
+        Memory(),
+        issuer.username,
+        issuer.password,
+        issuer=issuer._replace(netloc=issuer.netloc.rpartition("@")[2]).geturl(),
+    )
+
+
+class Memory:
+    """Where the SDK keeps its tokens."""
+
+    tokens = client_info = None
+
+    async def get_tokens(self):
+        return self.tokens
+
+    async def set_tokens(self, tokens):
+        self.tokens = tokens
+
+    async def get_client_info(self):
+        return self.client_info
+
+    async def set_client_info(self, client_info):
+        self.client_info = client_info

@@ -21,6 +21,7 @@ class Peer1(Peer):
     """A `ClientSession` after its handshake."""
 
     error = McpError
+    steps_up = False  # It asks for what a refusal names and forgets what it had.
     expected_version = LATEST_PROTOCOL_VERSION
 
     def __init__(self, options, streams):

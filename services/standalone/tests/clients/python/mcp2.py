@@ -20,6 +20,7 @@ class Peer2(Peer):
     """A `Client` that speaks the asked era."""
 
     error = MCPError
+    steps_up = True
 
     def __init__(self, options, server):
         super().__init__(options)

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 class Peer:
     """The connected client and what its callbacks have received; each line of the SDK has one of its own.
 
-    It sets `client`, whose methods have the same names in both, and what differs: `error`, `expected_version`, and
-    after the handshake `version`, `server_name` and `capabilities`.
+    It sets `client`, whose methods have the same names in both, and what differs: `error`, `expected_version`, `steps_up`
+    (whether a login gets more scopes when they are needed), and after the handshake `version`, `server_name` and `capabilities`.
     """
 
     def __init__(self, options):

@@ -70,6 +70,18 @@ async def connected(peer):
     check(structured(health).get("status") == "ok", "system.health is ok", health)
 
 
+async def more_scopes(peer):
+    """A login begins with the scope to call tools; the SDK asks for more when a refusal names it, and keeps what it had."""
+    listed = [tool["name"] for tool in await peer.tools()]
+    check("run_js_ephemeral" in listed and "dynamic.tool.create" not in listed, "a first token is for calls alone", listed)
+    found = await peer.manage("list", {})
+    check(not found["isError"], "the SDK gets the scope to read tools", found)
+    gone = await peer.manage("delete", {"name": f"client.{os.getpid()}.none"})
+    check(code_of(gone) == "not_found", "and the scope to write them", gone)
+    again = await peer.manage("list", {})
+    check(not again["isError"], "without losing the one before", again)
+
+
 async def made(peer, names):
     async with peer.listening():
         before = peer.changes
@@ -355,6 +367,8 @@ async def scenario(peer):
     """Runs every step; the first check that does not hold ends it."""
     short = ["sum", "chatty", "typed", "blocks", "failing", "echo", "big"]
     names = {name: f"client.{os.getpid()}.{name}" for name in short}
+    if peer.options.login is not None and peer.steps_up:
+        await more_scopes(peer)
     await connected(peer)
     await made(peer, names)
     await called(peer, names)

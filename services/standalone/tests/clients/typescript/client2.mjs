@@ -2,6 +2,7 @@
 
 import {
   Client,
+  ClientCredentialsProvider,
   StreamableHTTPClientTransport,
   discoverOAuthProtectedResourceMetadata,
   extractWWWAuthenticateParams,
@@ -35,6 +36,7 @@ const overHttp = (more) => new StreamableHTTPClientTransport(new URL(options.url
 
 function transport() {
   if (options.token) return overHttp({ authProvider: { token: async () => options.token } });
+  if (options.login) return overHttp({ authProvider: new ClientCredentialsProvider(options.login) });
   if (options.url) return overHttp({});
   return new StdioClientTransport({ command: options.stdio[0], args: options.stdio.slice(1), env: { ...process.env } });
 }
@@ -56,6 +58,7 @@ await finish(async (check) => {
   await scenario({
     check,
     options,
+    stepsUp: true,
     expectedVersion: modern ? options.era : '2025-11-25',
     version: client.getNegotiatedProtocolVersion(),
     serverName: client.getServerVersion()?.name,

@@ -18,6 +18,7 @@ export function parse(argv, eras) {
         const [name, ...text] = value().split('=');
         options.headers[name] = text.join('=');
       } else if (flag === '--token') options.token = value();
+      else if (flag === '--login') options.login = loginOf(value());
       else if (flag === '--engine') options.engine = value();
       else if (flag === '--profile') options.profile = value();
       else if (flag === '--era') options.era = value();
@@ -27,18 +28,25 @@ export function parse(argv, eras) {
     }
     if ((options.url === undefined) === (options.stdio === undefined)) throw new Error('give --url or --stdio');
     if (options.stdio?.length === 0) throw new Error('--stdio needs a program');
-    if (options.token !== undefined && options.url === undefined) throw new Error('--token needs --url');
+    if (options.token !== undefined && options.login !== undefined) throw new Error('give --token or --login');
+    if ((options.token ?? options.login) !== undefined && options.url === undefined) throw new Error('--token and --login need --url');
     if (!eras.includes(options.era)) throw new Error(`--era must be one of ${eras.join(', ')}`);
     if (!['mvp', 'enterprise'].includes(options.profile)) throw new Error('--profile must be mvp or enterprise');
     if (![undefined, 'isolate', 'docker'].includes(options.engine)) throw new Error('--engine must be isolate or docker');
   } catch (error) {
     process.stderr.write(
-      `${error.message}\nusage: [--era ${eras.join('|')}] [--profile mvp|enterprise] [--engine isolate|docker] [--token TOKEN] ` +
-        '[--header name=value]... [--without-additions] (--url URL | --stdio PROGRAM [ARGUMENT]...)\n',
+      `${error.message}\nusage: [--era ${eras.join('|')}] [--profile mvp|enterprise] [--engine isolate|docker] ` +
+        '[--token TOKEN | --login http://ID:SECRET@ISSUER] [--header name=value]... [--without-additions] (--url URL | --stdio PROGRAM [ARGUMENT]...)\n',
     );
     process.exit(2);
   }
   return options;
+}
+
+/** What the SDKs' `ClientCredentialsProvider` takes: it gets tokens by itself, from this issuer only. */
+function loginOf(text) {
+  const { protocol, username, password, host, pathname } = new URL(text);
+  return { clientId: username, clientSecret: password, expectedIssuer: `${protocol}//${host}${pathname === '/' ? '' : pathname}` };
 }
 
 /** Runs `work` and ends the process: `ok <n> checks` and 0, or what failed and 1. */

@@ -25,6 +25,7 @@ export async function scenario(peer) {
   const names = Object.fromEntries(
     ['sum', 'chatty', 'typed', 'blocks', 'failing', 'echo', 'big'].map((name) => [name, `client.${process.pid}.${name}`]),
   );
+  if (options.login && peer.stepsUp) await moreScopes(peer);
   await connected(peer);
   await made(peer, names);
   await called(peer, names);
@@ -57,6 +58,19 @@ async function connected(peer) {
   check(JSON.stringify(again) === JSON.stringify(listed), 'the order is the same twice', { listed, again });
   const health = await peer.call('system.health', {});
   check(health.structuredContent?.status === 'ok', 'system.health is ok', health);
+}
+
+/** A login begins with the scope to call tools; the SDK asks for more when a refusal names it, and keeps what it had. */
+async function moreScopes(peer) {
+  const { check } = peer;
+  const listed = (await peer.tools()).map((tool) => tool.name);
+  check(listed.includes('run_js_ephemeral') && !listed.includes('dynamic.tool.create'), 'a first token is for calls alone', listed);
+  const found = await manage(peer, 'list', {});
+  check(!found.isError, 'the SDK gets the scope to read tools', found);
+  const gone = await manage(peer, 'delete', { name: `client.${process.pid}.none` });
+  check(codeOf(gone) === 'not_found', 'and the scope to write them', gone);
+  const again = await manage(peer, 'list', {});
+  check(!again.isError, 'without losing the one before', again);
 }
 
 async function made(peer, names) {

@@ -1,6 +1,7 @@
 // The scenario through `@modelcontextprotocol/sdk` 1.x, which knows the handshake only.
 
 import { discoverOAuthProtectedResourceMetadata, extractWWWAuthenticateParams } from '@modelcontextprotocol/sdk/client/auth.js';
+import { ClientCredentialsProvider } from '@modelcontextprotocol/sdk/client/auth-extensions.js';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
@@ -30,10 +31,15 @@ function unconnected() {
   return client;
 }
 
-const overHttp = (headers, fetch) => new StreamableHTTPClientTransport(new URL(options.url), { requestInit: { headers }, fetch });
+const overHttp = (headers, more) => new StreamableHTTPClientTransport(new URL(options.url), { requestInit: { headers }, ...more });
 
 function transportOf() {
   if (options.token) return overHttp({ ...options.headers, Authorization: `Bearer ${options.token}` });
+  if (options.login) {
+    // This provider asks for what it is given and not for what the server names.
+    const scope = 'mcp:invoke mcp:tools:read mcp:tools:write';
+    return overHttp(options.headers, { authProvider: new ClientCredentialsProvider({ ...options.login, scope }) });
+  }
   if (options.url) return overHttp(options.headers);
   return new StdioClientTransport({ command: options.stdio[0], args: options.stdio.slice(1), env: { ...process.env } });
 }
@@ -41,7 +47,7 @@ function transportOf() {
 await finish(async (check) => {
   if (options.token) {
     await refused(check, options, {
-      connect: (fetch) => unconnected().connect(overHttp(options.headers, fetch)),
+      connect: (fetch) => unconnected().connect(overHttp(options.headers, { fetch })),
       statusOf: (error) => error.code,
       challenge: extractWWWAuthenticateParams,
       metadata: discoverOAuthProtectedResourceMetadata,
@@ -63,6 +69,7 @@ await finish(async (check) => {
   await scenario({
     check,
     options,
+    stepsUp: false,
     expectedVersion: LATEST_PROTOCOL_VERSION,
     version,
     serverName: client.getServerVersion()?.name,
