@@ -1,5 +1,6 @@
 //! Writes and the change feed on a Postgres of its own that syncs every commit: how long a write
-//! takes, and how long until a follower of another registry has it.
+//! takes, and how long until a follower of another registry has it; also right after a connection
+//! that listens was ended, and after the server was restarted.
 //!
 //! `cargo bench -p registry --bench postgres`
 
@@ -20,7 +21,7 @@ use domain::{
 use futures::StreamExt;
 use registry::{PostgresSettings, PostgresStore, Registry, Settings};
 use telemetry::{BuildInfo, Metrics};
-use testkit::postgres::{Cluster, Durability};
+use testkit::postgres::{Cluster, Durability, Stop};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -38,37 +39,52 @@ fn main() {
 }
 
 async fn run(rounds: usize) {
-    let cluster = Cluster::start(Durability::Synced).await;
+    let mut cluster = Cluster::start(Durability::Synced).await;
     let (here, there) = (open(&cluster).await, open(&cluster).await);
     println!("postgres, fsync on, two registries, one machine; {rounds} rounds");
     let mut tasks = JoinSet::new();
-    let mut lag = follow(&there, &mut tasks).await;
+    let mut lag = follow(&there, &mut tasks);
     let name = ToolName::parse("bench.tool").unwrap();
     here.create(&admin(), draft("bench.tool")).await.unwrap();
     lag.recv().await.unwrap();
 
     let (mut writes, mut seen) = (Vec::new(), Vec::new());
     for round in 0..rounds + WARM_UP {
-        let patch = ToolPatch {
-            title: Change::Set(format!("round {round}")),
-            ..ToolPatch::default()
-        };
         let began = Instant::now();
-        let made = here.update(&admin(), &name, patch, None).await.unwrap();
-        let answered = Instant::now();
-        let mut arrived = lag.recv().await.unwrap();
-        while arrived.0 < made.version {
-            arrived = lag.recv().await.unwrap();
-        }
+        let (answered, arrived) = change(&here, &name, round, &mut lag).await;
         if round >= WARM_UP {
             writes.push(answered - began);
-            seen.push(arrived.1.saturating_duration_since(answered));
+            seen.push(arrived);
         }
     }
     show("update, one writer", &mut writes);
     show("answered -> at a follower of the other registry", &mut seen);
 
+    let mut ended = Vec::new();
+    for round in 0..50 {
+        cluster.terminate("%listener").await;
+        ended.push(change(&here, &name, round, &mut lag).await.1);
+    }
+    show("... its listening connection just ended", &mut ended);
+
+    let (mut first, mut restarted) = (Vec::new(), Vec::new());
+    for (round, way) in (0..4)
+        .flat_map(|_| [Stop::Fast, Stop::Immediate, Stop::Kill])
+        .enumerate()
+    {
+        cluster.restart(way).await;
+        let ready = Instant::now();
+        let (answered, arrived) = change(&here, &name, round, &mut lag).await;
+        first.push(answered - ready);
+        restarted.push(arrived);
+    }
+    show(
+        "restarted server ready -> first update answered",
+        &mut first,
+    );
+    show("... -> at a follower of the other registry", &mut restarted);
     tasks.shutdown().await;
+
     let began = Instant::now();
     let writers = (0..WRITERS).map(|writer| {
         let registry = if writer % 2 == 0 { &here } else { &there };
@@ -99,6 +115,31 @@ async fn run(rounds: usize) {
     show("get", &mut reads);
     here.close().await;
     there.close().await;
+}
+
+/// Changes the tool; when that was answered, and how long after that it arrived.
+async fn change(
+    registry: &Registry,
+    name: &ToolName,
+    round: usize,
+    lag: &mut mpsc::Receiver<(CatalogVersion, Instant)>,
+) -> (Instant, Duration) {
+    let made = loop {
+        let patch = ToolPatch {
+            title: Change::Set(format!("round {round}")),
+            ..ToolPatch::default()
+        };
+        // Right after a restart the first may be refused.
+        if let Ok(made) = registry.update(&admin(), name, patch, None).await {
+            break made;
+        }
+    };
+    let answered = Instant::now();
+    let mut arrived = lag.recv().await.unwrap();
+    while arrived.0 < made.version {
+        arrived = lag.recv().await.unwrap();
+    }
+    (answered, arrived.1.saturating_duration_since(answered))
 }
 
 fn show(what: &str, times: &mut [Duration]) {
@@ -132,20 +173,30 @@ async fn open(cluster: &Cluster) -> Registry {
 }
 
 /// When which version came, by the feed of a registry.
-async fn follow(
+fn follow(
     registry: &Registry,
     tasks: &mut JoinSet<()>,
 ) -> mpsc::Receiver<(CatalogVersion, Instant)> {
     let service = CallContext::service("gateway", Duration::from_secs(3_600));
-    let feed = Catalog::watch(registry, &service, CatalogVersion(0)).await;
-    let mut feed = feed.unwrap();
     let (tell, told) = mpsc::channel(4_096);
+    let registry = registry.clone();
     tasks.spawn(async move {
-        while let Some(Ok(change)) = feed.next().await {
-            if let CatalogChange::Upserted(record) = change
-                && tell.send((record.version, Instant::now())).await.is_err()
-            {
-                return;
+        let mut since = CatalogVersion(0);
+        loop {
+            // As a gateway: a feed that breaks is opened again from where it was.
+            let Ok(mut feed) = Catalog::watch(&registry, &service, since).await else {
+                continue;
+            };
+            while let Some(Ok(change)) = feed.next().await {
+                match change {
+                    CatalogChange::Synced(version) => since = version,
+                    CatalogChange::Upserted(record) => {
+                        if tell.send((record.version, Instant::now())).await.is_err() {
+                            return;
+                        }
+                    }
+                    CatalogChange::Reset | CatalogChange::Removed { .. } => {}
+                }
             }
         }
     });

@@ -7,16 +7,16 @@ use domain::tool::{Change, ToolPatch};
 use domain::{Catalog, CatalogVersion, ErrorCode, Result, Revision};
 use futures::StreamExt;
 use proptest::prelude::*;
-use registry::Settings;
+use registry::{Registry, Settings};
 
-use super::{admin, name, open, service, small};
+use super::{admin, name, service, small};
 
 const MAX_TOOLS: usize = 2;
 const MAX_REVISIONS: u64 = 3;
 const NAMES: usize = 3;
 
 #[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum Step {
     Create(usize),
     Update(usize, Expect),
     Delete(usize, Expect),
@@ -25,13 +25,13 @@ enum Step {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Expect {
+pub(crate) enum Expect {
     Nothing,
     Current,
     Revision(u64),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let expect = prop_oneof![
         2 => Just(Expect::Nothing),
         3 => Just(Expect::Current),
@@ -74,15 +74,14 @@ fn expected(model: Model, expect: Expect) -> (Option<Revision>, Option<ErrorCode
     (expected.map(Revision), refusal)
 }
 
-async fn run(steps: Vec<Step>) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("registry.db");
+/// Runs the steps on what `open` opens, again and again the same store.
+pub(crate) async fn run(steps: Vec<Step>, open: impl AsyncFn(Settings) -> Registry) {
     let settings = Settings {
         max_tools: MAX_TOOLS as u32,
         max_revisions: MAX_REVISIONS as u32,
         ..Settings::default()
     };
-    let mut registry = open(&path, settings.clone()).await;
+    let mut registry = open(settings.clone()).await;
     let mut models = [Model::default(); NAMES];
     let mut version = None;
     let tool = |at: usize| name(&format!("tool{at}"));
@@ -145,7 +144,7 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Reopen => {
                 registry.close().await;
-                registry = open(&path, settings.clone()).await;
+                registry = open(settings.clone()).await;
             }
         }
     }
@@ -181,6 +180,9 @@ proptest! {
 
     #[test]
     fn the_registry_does_what_the_model_does(steps in steps()) {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run(steps));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("registry.db");
+        runtime.block_on(run(steps, async |settings| super::open(&path, settings).await));
     }
 }

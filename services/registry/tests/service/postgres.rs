@@ -6,6 +6,7 @@ mod conformance;
 mod crowd;
 mod fleet;
 mod import;
+mod model;
 mod store;
 
 use std::sync::Arc;
