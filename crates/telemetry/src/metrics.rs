@@ -59,7 +59,7 @@ metrics! {
         pub http_auth_success: IntCounter = "dynamic_mcp_http_auth_success_total";
         /// Requests refused for a missing or invalid credential.
         pub http_auth_denied: IntCounter = "dynamic_mcp_http_auth_denied_total";
-        /// Decisions about credentials by method (`none`, `jwt`, `admin_token`) and by `accepted` or
+        /// Decisions about credentials by method (`none`, `jwt`, `api_key`, `admin_token`) and by `accepted` or
         /// the reason of the refusal, for example `expired`.
         pub auth_decisions: IntCounterVec = "mcp_auth_decisions_total" ["method", "decision"];
         /// Time to decide about a token, by `cached` (seen before) or `verified`.

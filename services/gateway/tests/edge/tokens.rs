@@ -99,6 +99,18 @@ async fn the_caller_is_whom_the_token_names() {
     assert_eq!(principal.tenant.as_str(), "acme");
     assert_eq!(Vec::from_iter(&principal.scopes), ["mcp:invoke"]);
 
+    let boasting = json!({
+        "name": "whoami", "arguments": {"scopes": ["mcp:admin"]},
+        "_meta": {"role": "admin", "scope": "mcp:admin", "clientInfo": {"name": "admin"}},
+    });
+    let mut call = modern("tools/call", boasting);
+    for name in ["x-role", "x-scopes", "baggage"] {
+        let value = HeaderValue::from_static("scope=mcp:admin");
+        call.headers_mut().insert(name, value);
+    }
+    let answer = guarded.send("mcp:invoke", call).await;
+    assert_eq!(answer.result()["structuredContent"]["admin"], false);
+
     let mut call = modern("tools/call", json!({"name": "whoami"}));
     let admin = HeaderValue::from_static(ADMIN_TOKEN);
     call.headers_mut().insert("x-mcp-admin-token", admin);

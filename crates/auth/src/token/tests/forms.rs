@@ -109,6 +109,28 @@ async fn a_changed_or_cut_token_is_no_token() {
     }
 }
 
+/// Every byte counts: also the last bits of the base64, which a lenient reader would overlook.
+#[tokio::test]
+async fn no_character_of_a_token_can_be_another_one() {
+    const OTHERS: &[u8] = b"AQgw_-.";
+    for key in [&Key::ed25519(), &*RSA] {
+        let verifier = knows(&[key.jwk("one")], None);
+        let good = key.good("one");
+        for at in 0..good.len() {
+            for other in OTHERS.iter().filter(|other| **other != good.as_bytes()[at]) {
+                let mut changed = good.clone().into_bytes();
+                changed[at] = *other;
+                let changed = String::from_utf8(changed).unwrap();
+                assert!(verifier.verify(&changed).await.is_err(), "{at}: {changed}");
+            }
+        }
+        for length in 0..good.len() {
+            assert!(verifier.verify(&good[..length]).await.is_err(), "{length}");
+        }
+        verifier.verify(&good).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_three_parts_of_json() {
     let key = Key::ed25519();
