@@ -30,6 +30,8 @@ pub(crate) struct CallAudit {
 
 enum Begun {
     Not,
+    /// The log takes nothing now, which is the answer.
+    Refused,
     /// The record of the begin has gone out.
     Yes(Place),
     /// The record of the begin is not on the disk: nothing must be done.
@@ -154,9 +156,11 @@ impl CallAudit {
     /// `unavailable`: it must not be done.
     pub(crate) fn begin(&mut self) -> Result<()> {
         let record = self.begin_record();
-        if let Some(place) = self.log.begin(record)? {
-            self.begun = Begun::Yes(place);
-        }
+        self.begun = Begun::Refused;
+        self.begun = match self.log.begin(record)? {
+            Some(place) => Begun::Yes(place),
+            None => Begun::Not,
+        };
         Ok(())
     }
 
@@ -166,13 +170,14 @@ impl CallAudit {
     /// `unavailable`: it must not be done.
     pub(crate) async fn begin_on_disk(&mut self, deadline: Instant) -> Result<()> {
         let record = self.begin_record();
+        self.begun = Begun::Refused;
         let Some((place, on_disk)) = self.log.begin_privileged(record)? else {
             return Ok(());
         };
         let shared = std::sync::Arc::clone(&place.shared);
         self.begun = Begun::NotOnDisk(place);
         shared.wait(on_disk, deadline).await?;
-        if let Begun::NotOnDisk(place) = std::mem::replace(&mut self.begun, Begun::Not) {
+        if let Begun::NotOnDisk(place) = std::mem::replace(&mut self.begun, Begun::Refused) {
             self.begun = Begun::Yes(place);
         }
         Ok(())
@@ -196,7 +201,7 @@ impl CallAudit {
         match self.begun {
             Begun::Yes(place) | Begun::NotOnDisk(place) => place.end(record),
             Begun::Not if self.is_recorded(code) => self.log.record(record),
-            Begun::Not => {}
+            Begun::Not | Begun::Refused => {}
         }
     }
 
@@ -226,6 +231,7 @@ impl CallAudit {
                 Ok(())
             }
             Begun::Not => self.log.record_on_disk(record, deadline).await,
+            Begun::Refused => Ok(()),
         }
     }
 

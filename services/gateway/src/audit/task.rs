@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use domain::audit::{Action, Outcome, Record};
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -152,20 +152,11 @@ impl AuditTask {
         } = self;
         let before = file.written();
         let began = Instant::now();
-        let mut writing = spawn_blocking(move || {
+        let writing = spawn_blocking(move || {
             let done = file.write(&mut waiting);
             (file, waiting, done)
         });
-        let ended = match timeout(STUCK, &mut writing).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                shared.failed("the disk does not answer");
-                writing.await
-            }
-        };
-        let (file, mut waiting, done) = ended.inspect_err(|_| {
-            shared.failed("its writer has ended");
-        })?;
+        let (file, mut waiting, done) = watched(&shared, writing).await?;
         let took = began.elapsed().as_secs_f64();
         shared.metrics.audit_write_duration.observe(took);
         shared.metrics.audit_written.inc_by(file.written() - before);
@@ -183,6 +174,18 @@ impl AuditTask {
             file,
         })
     }
+}
+
+/// Waits for the disk, however long, and says so when it takes too long.
+async fn watched<T>(shared: &Shared, mut writing: JoinHandle<T>) -> Result<T, JoinError> {
+    let ended = match timeout(STUCK, &mut writing).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            shared.failed("the disk does not answer");
+            writing.await
+        }
+    };
+    ended.inspect_err(|_| shared.failed("its writer has ended"))
 }
 
 /// What went wrong, without a path: the health page shows it to everybody.
@@ -218,5 +221,43 @@ impl Shared {
             tracing::info!(for_ms, "the audit log can be written again");
         }
         self.failing.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use telemetry::{BuildInfo, Metrics};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_does_not_answer_counts_as_failing() {
+        let metrics = Metrics::new(BuildInfo {
+            service: "gateway",
+            version: "0",
+            commit: "unknown",
+        });
+        let shared = Arc::new(Shared {
+            queue: tokio::sync::mpsc::channel(1).0,
+            on_failure: OnFailure::Deny,
+            metrics: Arc::new(metrics.unwrap()),
+            failing: false.into(),
+            trouble: None.into(),
+            lost: 0.into(),
+        });
+        let (answer, disk) = mpsc::channel();
+        let writing = spawn_blocking(move || disk.recv().unwrap());
+        let mut watched = Box::pin(watched(&shared, writing));
+        assert!(timeout(Duration::ZERO, &mut watched).await.is_err());
+        assert!(!shared.failing.load(Ordering::Acquire));
+        tokio::time::advance(STUCK).await;
+        assert!(timeout(Duration::ZERO, &mut watched).await.is_err());
+        assert!(shared.failing.load(Ordering::Acquire));
+        answer.send(7).unwrap();
+        assert_eq!(watched.await.unwrap(), 7);
+        shared.works();
+        assert!(!shared.failing.load(Ordering::Acquire));
     }
 }

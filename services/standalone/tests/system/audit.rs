@@ -41,7 +41,10 @@ fn every_action_is_in_the_document() {
     let document = include_str!("../../../../docs/audit.md");
     for action in domain::audit::Action::ALL {
         let row = format!("\n| `{}` | ", action.as_str());
-        assert!(document.contains(&row), "docs/audit.md has no row of {row:?}");
+        assert!(
+            document.contains(&row),
+            "docs/audit.md has no row of {row:?}"
+        );
     }
 }
 
