@@ -1,7 +1,7 @@
 //! HTTP in front of the MCP endpoint: the routes, and the list of layers that every request passes.
 
-mod bearer;
 mod audited;
+mod bearer;
 mod health;
 mod hosts;
 mod identity;
