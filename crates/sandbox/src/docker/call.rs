@@ -8,15 +8,16 @@ use domain::runner::{Failure, Usage};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::daemon::{ContainerId, Daemon};
 use super::frames::Piece;
+use super::guest;
 use super::pool::{Key, Pool};
 use super::sandbox::{Maker, Sandbox};
 use super::text::Text;
 use super::verdict::{self, Limits};
-use super::{daemon::Daemon, guest};
 use crate::output::{Output, broken, max_frame, parsed, value};
 use crate::verdict::{failure, of_deadline, of_thrown};
-use crate::wire::{FromChild, Nonce, Thrown};
+use crate::wire::{FromChild, Nonce, Spent, Thrown};
 use crate::{ExecutionSink, Job};
 
 /// How long the code may go on after it was told to stop.
@@ -212,13 +213,26 @@ impl Running {
                 Err(verdict::of_nonsense())
             }
             End::Flood => Err(verdict::of_flood(heard.bytes)),
-            End::Deadline => Err(of_deadline(self.job.call.limits.timeout)),
+            End::Deadline => {
+                heard.output.spent = self.used(sandbox.id()).await;
+                Err(of_deadline(self.job.call.limits.timeout))
+            }
             End::Cancelled => {
                 self.cancel(sandbox).await;
                 let message = "the call was cancelled";
                 Err(failure(ErrorCode::Cancelled, message))
             }
         }
+    }
+
+    /// What the code has used until now, as the daemon sees it.
+    async fn used(&self, id: &ContainerId) -> Option<Spent> {
+        let (cpu, memory) = self.daemon.usage_of(id).await.ok()?;
+        Some(Spent {
+            cpu_micros: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX),
+            peak_bytes: memory?,
+            ..Spent::default()
+        })
     }
 
     /// Tells the code, and gives it a moment. What it still says is of no interest.

@@ -7,7 +7,7 @@ use bollard::errors::Error as BollardError;
 use bollard::models::{ContainerCreateBody, ContainerSummary};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, StatsOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use domain::error::Result;
@@ -24,6 +24,8 @@ use crate::docker::reaper::Labels;
 /// removal first kills and waits for the kernel.
 const QUICK: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(30);
+/// For what is nice to know about something that is about to be killed.
+const GLANCE: Duration = Duration::from_millis(300);
 /// How long to wait for the state of a container whose stream has ended: the daemon learns of its
 /// exit a little later than the stream does.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -207,6 +209,33 @@ impl Daemon {
             oom_killed: state.oom_killed.unwrap_or(false),
             error: state.error.filter(|error| !error.is_empty()),
         })
+    }
+
+    /// What a container that runs has used since its start: CPU time, and the most memory in bytes
+    /// where the daemon knows it. For calls that are ended: those that end by themselves say it.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub(crate) async fn usage_of(&self, id: &ContainerId) -> Result<(Duration, Option<u64>)> {
+        let options = StatsOptionsBuilder::new().stream(false).one_shot(true);
+        let request = async {
+            let mut answers =
+                std::pin::pin!(self.shared.api.stats(id.as_str(), Some(options.build())));
+            answers.try_next().await
+        };
+        let found = self.ask("stats", GLANCE, request).await;
+        let found = found
+            .map_err(|fault| fault.of("stats"))?
+            .unwrap_or_default();
+        let cpu = found
+            .cpu_stats
+            .and_then(|stats| stats.cpu_usage?.total_usage);
+        let memory = found.memory_stats.unwrap_or_default();
+        let nanos = cpu.ok_or_else(|| Fault::Answer("no CPU time".to_owned()).of("stats"))?;
+        Ok((
+            Duration::from_nanos(nanos),
+            memory.max_usage.or(memory.usage),
+        ))
     }
 
     /// All containers of this product, running or not, whoever owns them.
