@@ -8,6 +8,7 @@ mod fleet;
 mod import;
 mod model;
 mod store;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

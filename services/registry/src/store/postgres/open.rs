@@ -249,8 +249,11 @@ fn migration_failed(source: MigrateError, settings: &PostgresSettings, place: &s
 /// Whether a server that is starting, restarting, full or not there yet can be the reason.
 fn may_pass(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
+    if let sqlx::Error::Io(error) = error {
+        // A certificate that is not accepted will not be the next time.
+        return error.kind() != std::io::ErrorKind::InvalidData;
+    }
     is_lost(error)
-        || matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut)
         || code.is_some_and(|code| {
             // Too many connections, a lock that another start holds for long, a server that
             // is still a standby.
