@@ -213,7 +213,11 @@ impl Shared {
         loop {
             self.circuit.rest(&pause).await;
             let answer = if self.circuit.is_up() {
-                self.raw_ping().await
+                match self.raw_ping().await {
+                    // One late answer is a busy machine; two are a daemon that hangs.
+                    Err(Fault::Late(_) | Fault::Lost(_)) => self.raw_ping().await,
+                    answer => answer,
+                }
             } else {
                 // It may be another version now.
                 self.greet().await

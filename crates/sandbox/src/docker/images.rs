@@ -1,11 +1,11 @@
 //! Images by the names that tools use.
 
 mod entry;
+mod id;
 mod name;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,51 +19,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::id::ImageId;
+
 use self::entry::{Entry, State};
 use self::name::Reference;
-use super::daemon::{Daemon, ImageFacts};
-
-/// An image on the daemon: its ID, with what has to be known of it to make a container.
-#[derive(Debug, Clone)]
-pub(crate) struct ImageId(Arc<ImageFacts>);
-
-impl ImageId {
-    /// `sha256:…`
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0.id
-    }
-
-    /// What the image brings along.
-    pub(crate) fn facts(&self) -> &ImageFacts {
-        &self.0
-    }
-}
-
-impl From<ImageFacts> for ImageId {
-    fn from(facts: ImageFacts) -> Self {
-        Self(Arc::new(facts))
-    }
-}
-
-impl PartialEq for ImageId {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id
-    }
-}
-
-impl Eq for ImageId {}
-
-impl Hash for ImageId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id.hash(state);
-    }
-}
-
-impl fmt::Display for ImageId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0.id)
-    }
-}
+use super::daemon::Daemon;
 
 /// Images that tools may name without their being on the list, at the same time.
 const WANTED: usize = 64;

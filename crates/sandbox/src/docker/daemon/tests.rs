@@ -300,6 +300,33 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) -> Duration
     started.elapsed()
 }
 
+/// Fault 36, as far as it is ours: nothing is left of a container, here or there.
+#[tokio::test]
+async fn containers_that_come_and_go_leave_nothing_behind() {
+    let daemon = shared().await;
+    let body = body(&daemon, "setInterval(() => {}, 1e6)").await;
+    let cycle = async || {
+        let name = new_name();
+        let id = daemon.create(&name, &body).await.unwrap();
+        let attached = daemon.attach(&id).await.unwrap();
+        daemon.start(&id).await.unwrap();
+        drop(attached);
+        assert!(daemon.remove(&id).await.unwrap(), "gone when it says so");
+        name
+    };
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    cycle().await;
+    until("connections close", async || open() <= 30).await;
+    let before = open();
+    let mut names = Vec::new();
+    for _ in 0..8 {
+        names.push(cycle().await);
+    }
+    until("connections close", async || open() <= before).await;
+    let there = daemon.list().await.unwrap();
+    assert!(!there.iter().any(|it| names.contains(&it.name)));
+}
+
 /// Fault 29, in one test since a daemon of its own takes seconds to make.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_is_killed_hangs_or_restarts_alone_is_found_again() {

@@ -293,3 +293,55 @@ async fn a_runtime_that_the_daemon_does_not_have_is_an_error() {
     let there = daemon.list().await.unwrap();
     assert!(there.iter().all(|it| it.name != name));
 }
+
+const TAKE: &str = r#"
+use strict; $SIG{XFSZ} = 'IGNORE';
+sub until_error { my ($most, $act) = @_; for my $n (0 .. $most) { $! = 0; $act->($n) or return "$n " . ($! + 0) } return "all" }
+my @files;
+print "files ", until_error(9_999, sub { open(my $f, '<', '/dev/null') or return; push @files, $f }), "\n";
+@files = ();
+print "inodes ", until_error(99_999, sub { open(my $f, '>', "/tmp/$_[0]") }), "\n";
+my $mb = 'x' x (1 << 20);
+my $write = sub { my $path = shift; open(my $f, '>', $path) or return $!; until_error(999, sub { my $done = syswrite($f, $mb); defined $done && $done == 1 << 20 }) };
+print "workspace ", $write->('/workspace/large'), "\n"; unlink '/workspace/large';
+print "shm ", $write->('/dev/shm/large'), "\n"; unlink '/dev/shm/large';
+my @children;
+print "processes ", until_error(999, sub { my $pid = fork; return unless defined $pid; if (!$pid) { sleep 100; exit } push @children, $pid }), "\n";
+kill 'KILL', @children;
+"#;
+
+/// Faults 1, 5, 11, 12 and 14: what can be counted ends, with an error inside and nothing outside.
+#[tokio::test]
+async fn what_can_be_counted_comes_to_an_end() {
+    let daemon = shared().await;
+    let profile = profile(&daemon, IMAGE).await;
+    let command = ["perl", "-e", TAKE].map(str::to_owned).into();
+    let ran = run(&daemon, &profile, command).await;
+    assert_eq!(ran.end.exit_code, Some(0), "{ran:?}");
+    let found: Vec<(&str, i64, i64)> = ran
+        .out
+        .lines()
+        .map(|line| {
+            let mut words = line.split(' ');
+            let name = words.next().unwrap();
+            let mut number = || words.next().and_then(|it| it.parse().ok()).unwrap_or(-1);
+            (name, number(), number())
+        })
+        .collect();
+    let (emfile, enospc, eagain) = (24, 28, 11);
+    let [files, inodes, workspace, shm, processes] = found[..] else {
+        panic!("{ran:?}");
+    };
+    assert!(files.1 < 256 && files.2 == emfile, "{files:?}");
+    assert!(
+        (8_000..8_192).contains(&inodes.1) && inodes.2 == enospc,
+        "{inodes:?}"
+    );
+    // The last one is cut short, which is no error yet.
+    assert!((60..=64).contains(&workspace.1), "{workspace:?}");
+    assert!((2..=4).contains(&shm.1), "{shm:?}");
+    assert!(
+        (50..64).contains(&processes.1) && processes.2 == eagain,
+        "{processes:?}"
+    );
+}

@@ -246,3 +246,23 @@ async fn a_shell_and_its_tools_work() {
         "{ran:?}"
     );
 }
+
+/// Fault 47.
+#[tokio::test]
+async fn setuid_programs_gain_nothing() {
+    let daemon = shared().await;
+    let profile = profile(&daemon, IMAGE).await;
+    let script = "ls -l /bin/su | grep -c rws; su -c id 2>&1 </dev/null; echo $?; cp /bin/su /workspace/su; \
+                  chmod u+s /workspace/su; /workspace/su -c id 2>&1 </dev/null; echo $?; id -u";
+    let ran = run(
+        &daemon,
+        &profile,
+        ["bash", "-c", script].map(str::to_owned).into(),
+    )
+    .await;
+    assert!(
+        ran.out.starts_with("1\n") && ran.out.ends_with("65532\n"),
+        "{ran:?}"
+    );
+    assert!(!ran.out.contains("uid=0"), "{ran:?}");
+}
