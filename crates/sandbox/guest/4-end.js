@@ -99,14 +99,21 @@ const cpuMicros = () => isNanos ? account(accounts.cpu) / 1000 : account(account
 const kills = () => max(0, account(accounts.kills, 'oom_kill '));
 const pidsRefused = () => max(0, account(accounts.pids, 'max '));
 const resourceUsage = process.resourceUsage.bind(process);
-const spent = () => {
-  const own = resourceUsage();
+const spent = (failed) => {
   const peak = account(accounts.peak);
   // What the agent itself needed until the call came is not the call's.
   let cpu = cpuMicros() - cpuBefore;
-  if (!(cpu >= 0 && cpuBefore >= 0)) cpu = own.userCPUTime + own.systemCPUTime;
-  return `{"cpu_micros":${round(cpu)},"peak_bytes":${peak > 0 ? peak : own.maxRSS * 1024},` +
-    `"truncated":${truncated},"oom_kills":${kills()},"pids_refused":${pidsRefused()}}`;
+  let bytes = peak;
+  if (!(cpu >= 0 && cpuBefore >= 0) || peak < 0) {
+    const own = resourceUsage();
+    cpu = own.userCPUTime + own.systemCPUTime;
+    bytes = own.maxRSS * 1024;
+  }
+  // What the kernel refused explains a failure and nothing else.
+  const killed = failed ? kills() : 0;
+  const refused = failed ? pidsRefused() : 0;
+  return `{"cpu_micros":${round(cpu)},"peak_bytes":${bytes},"truncated":${truncated},` +
+    `"oom_kills":${killed},"pids_refused":${refused}}`;
 };
 let cpuBefore = -1;
 
@@ -116,9 +123,10 @@ const report = (kind, payload) => {
   if (ended) return;
   flush();
   ended = true;
-  if (silent) return;
-  writeAll(concat([frame(kind, payload), frame(SPENT, bytesOf(spent()))]));
-  exit(0);
+  const account = frame(SPENT, bytesOf(spent(kind === FAILURE)));
+  writeAll(concat([frame(kind, payload), account]));
+  if (silent) practised();
+  else exit(0);
 };
 
 const fail = (message, stack, cause = 'Threw') => {

@@ -156,7 +156,6 @@ impl Profile {
             memory: Some(memory),
             memory_swap: Some(memory),
             memory_reservation: Some(memory / 2),
-            oom_kill_disable: Some(false),
             oom_score_adj: Some(OOM_SCORE),
             cpu_period: Some(CPU_PERIOD),
             cpu_quota: Some((i64::from(self.cpu_millis) * CPU_PERIOD / 1_000).max(1_000)),

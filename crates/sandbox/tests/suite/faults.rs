@@ -77,10 +77,16 @@ pub(crate) async fn f13_cpu_time_is_bounded_besides_wall_time(engine: &Subject) 
     let is_quota = engine.kind() == EngineKind::Docker;
     let mut call = brief("for (;;);", if is_quota { 5_000 } else { 20_000 });
     call.limits.cpu_millis = if is_quota { 200 } else { 50 };
-    let ended = run_call(engine, call).await;
+    let mut ended = run_call(engine, call.clone()).await;
     let failure = ended.failure(ErrorCode::Timeout);
     assert_eq!(failure.message.contains("CPU"), !is_quota, "{failure:?}");
     if is_quota {
+        // A daemon that is busy is not waited for; not every time, however.
+        for _ in 0..2 {
+            if ended.outcome.usage.cpu.is_none() {
+                ended = run_call(engine, call.clone()).await;
+            }
+        }
         let used = ended.outcome.usage.cpu.unwrap();
         let bounds = Duration::from_millis(100)..Duration::from_millis(1_500);
         assert!(bounds.contains(&used), "{used:?}");

@@ -38,7 +38,7 @@ impl Daemon {
                 missing.join(", no ")
             );
             return Err(Error::new(ErrorCode::Unavailable, message)
-                .with_fix("`docker info` says what the kernel lacks"));
+                .with_fix("`docker info` says what the kernel lacks; swap limits may need `swapaccount=1` on its command line"));
         }
         let Some(runtime) = runtime.filter(|name| !facts.runtimes.iter().any(|it| it == name))
         else {

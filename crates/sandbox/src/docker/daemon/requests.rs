@@ -25,7 +25,7 @@ use crate::docker::reaper::Labels;
 const QUICK: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(30);
 /// For what is nice to know about something that is about to be killed.
-const GLANCE: Duration = Duration::from_millis(300);
+const GLANCE: Duration = Duration::from_millis(500);
 /// How long to wait for the state of a container whose stream has ended: the daemon learns of its
 /// exit a little later than the stream does.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -80,7 +80,7 @@ fn is_empty(value: &Value) -> bool {
         Value::Bool(it) => !it,
         Value::Number(it) => it.as_f64() == Some(0.0),
         Value::String(it) => it.is_empty(),
-        Value::Array(it) => it.is_empty(),
+        Value::Array(it) => it.iter().all(is_empty),
         Value::Object(it) => it.is_empty(),
     }
 }
@@ -178,7 +178,7 @@ const fs = require('fs'), os = require('os');
 const read = path => { try { return fs.readFileSync(path, 'utf8').trim() } catch (e) { return e.code } };
 const write = path => { try { fs.writeFileSync(path, 'x'); return 'written' } catch (e) { return 'refused' } };
 const field = name => read('/proc/self/status').match(new RegExp('^' + name + ':\\s*(.*)$', 'm'))?.[1];
-const mount = at => read('/proc/mounts').split('\n').map(l => l.split(' ')).filter(m => m[1] === at).pop()?.[3].split(',').sort();
+const mount = at => read('/proc/mounts').split('\n').map(l => l.split(' ')).filter(m => m[1] === at).pop()?.[3].split(',').filter(o => !/^(relatime|noatime|inode64|huge=.*)$/.test(o)).sort();
 const limit = name => read('/proc/self/limits').split('\n').find(l => l.startsWith(name))?.slice(26).trim().split(/\s+/).slice(0, 2).join(' ');
 console.log(JSON.stringify({
   uid: process.getuid(), gid: process.getgid(), groups: process.getgroups(),
@@ -186,8 +186,8 @@ console.log(JSON.stringify({
   env: Object.keys(process.env).sort(),
   caps: ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map(field),
   noNewPrivs: field('NoNewPrivs'), seccomp: field('Seccomp'), oom: read('/proc/self/oom_score_adj'),
-  interfaces: Object.keys(os.networkInterfaces()), resolv: read('/etc/resolv.conf'),
-  hosts: read('/etc/hosts').split('\n').filter(l => !/^(127|::1|f[ef]0)/.test(l)),
+  interfaces: Object.keys(os.networkInterfaces()), resolv: read('/etc/resolv.conf').split('\n').filter(l => !/^(#.*|nameserver 127.0.0.1|search \.|options.*|)$/.test(l)),
+  hosts: read('/etc/hosts').split('\n').filter(l => l && !/^(127|::1|f[ef]0)/.test(l)),
   cgroup: read('/proc/self/cgroup').split('\n').map(l => l.split(':')[2]).filter((p, i, a) => a.indexOf(p) === i),
   tmp: mount('/tmp'), workspace: mount('/workspace'), shm: mount('/dev/shm'),
   written: ['/x', '/etc/x', '/dev/x', '/usr/x', '/sys/fs/cgroup/x', '/tmp/x', '/workspace/x', '/proc/sysrq-trigger', '/proc/sys/kernel/core_pattern', '/data/x']
