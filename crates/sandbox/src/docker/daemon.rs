@@ -4,6 +4,7 @@
 //! is away requests fail at once (see [`circuit`]), and it is found again without a restart.
 
 mod address;
+mod answers;
 mod attach;
 mod check;
 mod circuit;
@@ -25,9 +26,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+pub(crate) use self::answers::{End, Facts, ImageFacts, Ours, Progress};
 pub(crate) use self::attach::{Output, Printed};
 pub(crate) use self::fault::Fault;
-pub(crate) use self::requests::{End, Facts, ImageFacts, Ours, Progress};
 
 use self::address::Address;
 use self::circuit::{Circuit, PING, Pause};
