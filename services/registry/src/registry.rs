@@ -132,6 +132,7 @@ impl Core {
                 ErrorCode::Unavailable,
                 "the registry did not answer in time; the change may have been made",
             )
+            .with_may_have_run(true)
             .with_fix("read the tool before you try again")),
         }
     }

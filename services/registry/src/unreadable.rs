@@ -30,7 +30,8 @@ impl Unreadable {
         tracing::warn!(
             target: "audit",
             action = "catalogue.row.skipped",
-            target = place,
+            // Not `target`: a line of the log has that already, the word after which it is sorted.
+            tool = place,
             version = version.0,
             reason,
             "a stored tool cannot be read; it is left out, the others are served"
@@ -81,7 +82,7 @@ mod tests {
                 let fields = &event["fields"];
                 assert_eq!(fields["action"], "catalogue.row.skipped");
                 assert_eq!(fields["reason"], "why");
-                let place = fields["target"].as_str().unwrap().to_owned();
+                let place = fields["tool"].as_str().unwrap().to_owned();
                 (place, fields["version"].as_u64().unwrap())
             })
             .collect();
