@@ -27,6 +27,9 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(6
 /// Failures one after the other before whoever waits is told: one may be an accident.
 const FAILURES: u32 = 2;
 
+/// Failures in a row that are worth a warning each: an image without node stays one.
+const LOUD: u32 = 3;
+
 /// What a waiting sandbox was made for. It serves a call only when all of this is the same; what
 /// else will keep sandboxes apart (networks, dependencies) belongs here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -116,6 +119,7 @@ impl<S: Source> Pool<S> {
     ///
     /// # Errors
     /// What the source fails with; `unavailable` after [`close`](Self::close).
+    #[tracing::instrument(level = "debug", name = "pool take", skip_all)]
     pub(super) async fn take(&self, key: &Key) -> Result<(S::Sandbox, bool)> {
         // Whoever gives up may have a sandbox on its way, which others can have.
         let _again = FillAtEnd(self);
@@ -159,11 +163,7 @@ impl<S: Source> Pool<S> {
             made = self.0.source.make(&key) => made,
             () = self.0.closed.cancelled() => Err(Error::unavailable("sandbox pool")),
         };
-        if let Err(error) = &made
-            && !self.0.closed.is_cancelled()
-        {
-            tracing::warn!(%error, image = %key.image, "a sandbox could not be made");
-        }
+        let failed = made.as_ref().err().cloned();
         let size = self.0.size;
         let left = self
             .0
@@ -171,6 +171,16 @@ impl<S: Source> Pool<S> {
             .lock()
             .place(&key, made, size, Instant::now());
         drop(left.sandbox);
+        if let Some(error) = failed
+            && !self.0.closed.is_cancelled()
+        {
+            let cause = error.cause().map(ToString::to_string);
+            if left.failed_in_a_row <= LOUD {
+                tracing::warn!(%error, cause, image = %key.image, "a sandbox could not be made");
+            } else {
+                tracing::debug!(%error, cause, image = %key.image, "no sandbox, as before");
+            }
+        }
         if let Some(pause) = left.pause {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::Engine;
 use sandbox::docker::{DockerEngine, DockerEngineSettings};
 use telemetry::{BuildInfo, Metrics};
 use tokio::time::{Instant, sleep};

@@ -42,6 +42,8 @@ pub(super) struct Placed<T> {
     pub(super) sandbox: Option<T>,
     /// How long to wait before the next one.
     pub(super) pause: Option<Duration>,
+    /// How many failed, one after the other, this one included.
+    pub(super) failed_in_a_row: u32,
 }
 
 impl<T> Default for Shelves<T> {
@@ -158,6 +160,7 @@ impl<T> Shelves<T> {
         let mut placed = Placed {
             sandbox: None,
             pause: None,
+            failed_in_a_row: 0,
         };
         // Closed meanwhile.
         let Some(shelf) = self.by_key.get_mut(key) else {
@@ -183,6 +186,7 @@ impl<T> Shelves<T> {
             }
             Err(error) => {
                 shelf.failed_in_a_row = shelf.failed_in_a_row.saturating_add(1);
+                placed.failed_in_a_row = shelf.failed_in_a_row;
                 let pause = PAUSES[0] * 2_u32.saturating_pow(shelf.failed_in_a_row.min(12) - 1);
                 let pause = pause.min(PAUSES[1]);
                 shelf.not_before = Some(now + pause);
