@@ -390,3 +390,35 @@ async fn a_new_store_is_opened_by_several_at_once() {
         }
     }
 }
+
+/// An image that policy no longer allows: the tool can be switched off, and not on again.
+#[tokio::test]
+async fn what_policy_no_longer_allows_can_be_switched_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.db");
+    let registry = open(&path, Settings::default()).await;
+    registry.create(&admin(), small("old.tool")).await.unwrap();
+    registry.close().await;
+    let mut strict = Settings::default();
+    strict.policy.allowed_images = vec!["other:1".to_owned()];
+    let registry = open(&path, strict).await;
+    let enabled = |enabled: bool| ToolPatch {
+        enabled: Some(enabled),
+        ..ToolPatch::default()
+    };
+    let old = name("old.tool");
+    let update = async |patch| registry.update(&admin(), &old, patch, None).await;
+    let off = update(enabled(false)).await.unwrap();
+    assert!(!off.spec.enabled);
+    for patch in [
+        enabled(true),
+        ToolPatch {
+            timeout_ms: Some(1_000),
+            ..enabled(false)
+        },
+    ] {
+        let refused = update(patch).await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::PolicyDenied);
+    }
+    registry.close().await;
+}

@@ -343,3 +343,40 @@ async fn forgotten_names_never_reuse_a_number_and_start_followers_again() {
     let first = feed.unwrap().next().await.unwrap().unwrap();
     assert_eq!(first, CatalogChange::Reset);
 }
+
+/// A catalogue of many batches comes whole, in order, and once.
+#[tokio::test]
+async fn ten_thousand_tools_come_through_the_feed() {
+    let cluster = Cluster::start(Durability::Relaxed).await;
+    let registry = open(&cluster, Settings::default()).await;
+    registry.create(&admin(), small("first")).await.unwrap();
+    let many = "SET search_path TO dynamic_mcp;
+        INSERT INTO mcp_tools SELECT 'many', 'tool' || n, 1, version + n, false, 0
+            FROM generate_series(1, 10000) AS n, mcp_catalog;
+        INSERT INTO mcp_codes SELECT 'many', digest, code FROM mcp_codes;
+        INSERT INTO mcp_revisions SELECT 'many', t.name, 1, t.version, r.spec, r.code_digest,
+                r.code_bytes, 0, r.made_by, r.changed
+            FROM mcp_tools AS t, mcp_revisions AS r WHERE t.tenant = 'many' AND r.name = 'first';
+        UPDATE mcp_catalog SET version = version + 10000";
+    cluster.sql("postgres", many).await;
+    let feed = Catalog::watch(&registry, &service(), CatalogVersion(0)).await;
+    let mut feed = feed.unwrap();
+    assert_eq!(feed.next().await.unwrap().unwrap(), CatalogChange::Reset);
+    let mut names = std::collections::BTreeSet::new();
+    let mut last = CatalogVersion(0);
+    loop {
+        match feed.next().await.unwrap().unwrap() {
+            CatalogChange::Upserted(record) => {
+                assert!(record.version > last, "in order");
+                last = record.version;
+                assert!(names.insert(record.name), "once");
+            }
+            CatalogChange::Synced(version) => {
+                assert_eq!(version, last);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(names.len(), 10_001);
+}
