@@ -237,7 +237,7 @@ impl Engine for DockerEngine {
         }
     }
 
-    async fn start(&self, job: Job) -> Result<Execution> {
+    async fn start(&self, mut job: Job) -> Result<Execution> {
         self.supports(&job.call)?;
         guest::check(&job.call)?;
         let limits = job.call.limits;
@@ -261,6 +261,7 @@ impl Engine for DockerEngine {
             warm,
             ..Usage::default()
         };
+        job.start_clock();
         let nonce = *uuid::Uuid::new_v4().as_bytes();
         let frame = guest::encode(&job, &nonce)?;
         let (execution, sink) = execution();

@@ -21,13 +21,21 @@ pub struct Job {
     pub call: Call,
     /// `ctx.requestId`.
     pub request_id: RequestId,
-    /// When the code is killed; never later than what `call.limits.timeout` allows.
+    /// When nobody waits for the end any more. The time of the code itself, `call.limits.timeout`,
+    /// begins when a sandbox has it: see [`Job::start_clock`].
     pub deadline: Instant,
     /// Dropped once the sandbox is gone, which is later than the outcome.
     pub slot: Option<Slot>,
 }
 
 impl Job {
+    /// A sandbox was found: from now on the code may take as long as its limit says, and never longer
+    /// than somebody waits.
+    pub(crate) fn start_clock(&mut self) {
+        let end = Instant::now() + self.call.limits.timeout;
+        self.deadline = self.deadline.min(end);
+    }
+
     /// How much time is left, zero when there is none.
     #[must_use]
     pub fn time_left(&self) -> Duration {

@@ -172,11 +172,8 @@ impl Engine for IsolateEngine {
         }
     }
 
-    async fn start(&self, job: Job) -> Result<Execution> {
+    async fn start(&self, mut job: Job) -> Result<Execution> {
         self.supports(&job.call)?;
-        let nonce = *uuid::Uuid::new_v4().as_bytes();
-        let cpu_seconds = cpu_seconds(&job);
-        let frame = encode(&job, nonce, cpu_seconds)?;
         let asked = Instant::now();
         let (sandbox, warm) = match timeout_at(job.deadline, self.pool.take()).await {
             Ok(Ok(taken)) => taken,
@@ -191,6 +188,10 @@ impl Engine for IsolateEngine {
             warm,
             ..Usage::default()
         };
+        job.start_clock();
+        let nonce = *uuid::Uuid::new_v4().as_bytes();
+        let cpu_seconds = cpu_seconds(&job);
+        let frame = encode(&job, nonce, cpu_seconds)?;
         let (execution, sink) = execution();
         let pool = self.pool.clone();
         let running = Running {

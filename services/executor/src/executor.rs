@@ -216,7 +216,7 @@ impl Runner for Executor {
         metrics.queue_wait.observe(queued.as_secs_f64());
         let left = context.budget.saturating_sub(queued);
         let job = Job {
-            deadline: Instant::now() + call.limits.timeout.min(left),
+            deadline: Instant::now() + left,
             call,
             request_id: context.request_id.clone(),
             slot: Some(Box::new(slot)),

@@ -13,6 +13,7 @@ use bootstrap::config::{
 use bootstrap::{App, OnFailure, Secret, Socket, StartError};
 use domain::fleet::ExecutorInfo;
 use domain::limits::RunLimits;
+use domain::runner::EngineKind;
 use domain::{Catalog, Runner, ToolName, ToolSpec};
 use rpc::Endpoint;
 use rpc::client::{CatalogClient, FleetClient, Link, RunnerClient};
@@ -214,9 +215,13 @@ pub async fn serve_http(
 /// Most names that one log line holds.
 const NAMED: usize = 20;
 
-/// Says which stored tools the isolate engine will refuse, for whom it is the only engine.
-pub fn name_what_isolate_lacks(gateway: &Gateway) {
-    let refused = gateway.catalogue().names(ToolSpec::needs_docker);
+/// Says which stored tools the one engine of this program will refuse.
+pub fn name_what_the_engine_lacks(gateway: &Gateway, engine: EngineKind) {
+    let lacks = |spec: &ToolSpec| match engine {
+        EngineKind::Isolate => spec.needs_docker(),
+        EngineKind::Docker => spec.needs_more_than_node(),
+    };
+    let refused = gateway.catalogue().names(lacks);
     if refused.is_empty() {
         return;
     }
@@ -224,7 +229,8 @@ pub fn name_what_isolate_lacks(gateway: &Gateway) {
     tracing::warn!(
         tools = named.join(", "),
         count = refused.len(),
-        "stored tools that need the Docker engine: their calls answer policy_denied"
+        engine = engine.as_str(),
+        "stored tools that this engine does not run: their calls answer policy_denied"
     );
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
 use bootstrap::config::{Admission, StandaloneConfig, Wiring};
 use bootstrap::{App, StartError, StopReason, Tasks};
-use domain::runner::EngineKind;
 use domain::{Catalog, Runner};
 use gateway::Gateway;
 use gateway::http::anonymous;
@@ -50,9 +49,7 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
     let engine = executor.status().engine.kind;
     close_after_drain(&app.tasks, registry, executor);
     gateway::service::first_look(&gateway).await;
-    if engine == EngineKind::Isolate {
-        gateway::service::name_what_isolate_lacks(&gateway);
-    }
+    gateway::service::name_what_the_engine_lacks(&gateway, engine);
     let why = config.transport.why;
     if config.transport.stdio {
         tracing::info!(why, "serving one MCP client over stdin and stdout");

@@ -40,10 +40,9 @@ struct Arguments<'a> {
 
 pub(super) async fn run(invocation: &Invocation<'_>) -> Result<Answer> {
     invocation.need_admin()?;
-    let draft = draft(
-        invocation.text,
-        &invocation.gateway.settings().default_image,
-    )?;
+    let settings = invocation.gateway.settings();
+    let longest = settings.policy.max_timeout_ms;
+    let draft = draft(invocation.text, &settings.default_image, longest)?;
     let code = Arc::clone(&draft.code);
     let gateway = invocation.gateway;
     let created = gateway.catalog().create(invocation.context, draft);
@@ -57,9 +56,9 @@ pub(super) async fn run(invocation: &Invocation<'_>) -> Result<Answer> {
     )
 }
 
-/// The draft that the arguments describe; a tool that names no image gets `image`, which policy allows. Schemas stay
-/// the text that their author wrote.
-fn draft(text: &str, image: &str) -> Result<ToolDraft> {
+/// The draft that the arguments describe. What they leave out is as policy allows it: the image is
+/// `image`, and the time the usual one or `longest`. Schemas stay the text that their author wrote.
+fn draft(text: &str, image: &str, longest: u32) -> Result<ToolDraft> {
     let Arguments { mut tool } = serde_json::from_str(text).map_err(unreadable)?;
     let name: ToolName = take(&mut tool, "name")?;
     let code: Arc<str> = take(&mut tool, "code")?;
@@ -67,6 +66,9 @@ fn draft(text: &str, image: &str) -> Result<ToolDraft> {
     let mut spec: ToolSpec = serde_json::from_str(&rest).map_err(unreadable)?;
     if !tool.contains_key("image") {
         image.clone_into(&mut spec.image);
+    }
+    if !tool.contains_key("timeoutMs") {
+        spec.timeout_ms = spec.timeout_ms.min(longest);
     }
     Ok(ToolDraft { name, spec, code })
 }
@@ -94,7 +96,7 @@ mod tests {
     fn a_draft_keeps_the_authors_text() {
         let text = r#"{"tool":{"code":"return \"é\";","name":"a.b","description":"d",
             "inputSchema":{"type":"object","properties":{"z":{},"a":{}}}}}"#;
-        let draft = draft(text, "node:22").unwrap();
+        let draft = draft(text, "node:22", 120_000).unwrap();
         assert_eq!(
             (draft.name.as_str(), &*draft.code),
             ("a.b", "return \"é\";")
@@ -113,7 +115,7 @@ mod tests {
             let text = format!(
                 r#"{{"tool":{{"name":"a.b","description":"d","code":"return 1;"{more}}}}}"#
             );
-            draft(&text, "node:22").unwrap().spec.image
+            draft(&text, "node:22", 120_000).unwrap().spec.image
         };
         assert_eq!(image_of(""), "node:22");
         assert_eq!(image_of(r#","image":"node:lts-slim""#), "node:lts-slim");

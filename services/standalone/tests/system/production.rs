@@ -10,6 +10,6 @@ mod replicas;
     clippy::disallowed_methods,
     reason = "a test has no configuration of its own"
 )]
-fn soak() -> bool {
+pub(crate) fn soak() -> bool {
     std::env::var("MCP_TEST_SOAK").is_ok_and(|value| value == "1")
 }

@@ -42,6 +42,13 @@ pub(crate) fn database(
              postgres://user:password@host:5432/database",
         ),
         (Some(url), Backend::Postgres) => {
+            if Url::parse(url.expose()).is_ok_and(|url| encrypts_only(&url)) {
+                settings.warnings.push(
+                    "MCP_DYNAMIC_PG_URL: with this sslmode the server's certificate is not checked; \
+                     sslmode=verify-full checks it"
+                        .to_owned(),
+                );
+            }
             let known = |url: &Url| {
                 matches!(url.scheme(), "postgres" | "postgresql") && url.path().len() > 1
             };
@@ -63,6 +70,12 @@ pub(crate) fn database(
         ),
         (None, Backend::Sqlite | Backend::File) => {}
     }
+}
+
+/// Whether it asks for TLS of a kind that anybody in between can take part in.
+fn encrypts_only(url: &Url) -> bool {
+    let mode = url.query_pairs().find(|(name, _)| name == "sslmode");
+    mode.is_some_and(|(_, mode)| matches!(&*mode, "require" | "prefer" | "allow"))
 }
 
 pub(crate) fn docker(settings: &mut Settings, docker: Option<&DockerConfig>) {

@@ -339,6 +339,16 @@ fn parts_that_contradict_each_other_do_not_start() {
     .refused::<StandaloneConfig>();
     assert!(!text.contains("canary"), "{text}");
     insta::assert_snapshot!(text);
+    let url = "postgres://user:canary@db/x?sslmode=require";
+    let postgres = [
+        ("MCP_DYNAMIC_BACKEND", "postgres"),
+        ("MCP_DYNAMIC_PG_URL", url),
+    ];
+    let warned = start("", &postgres).standalone().warnings;
+    assert!(
+        warned.iter().any(|line| line.contains("verify-full")),
+        "{warned:?}"
+    );
     for (name, value) in [
         ("MCP_DYNAMIC_BACKEND", "postgres"),
         ("MCP_DYNAMIC_PG_URL", "postgres://user:canary@db/x"),

@@ -86,7 +86,11 @@ async fn an_unknown_variable_is_a_warning_with_the_nearest_name() {
 #[tokio::test]
 async fn an_address_for_everyone_has_to_be_allowed() {
     let folder = tempfile::tempdir().unwrap();
-    let env = [("MCP_HOST", "0.0.0.0"), ("MCP_PORT", "0")];
+    let env = [
+        ("MCP_HOST", "0.0.0.0"),
+        ("MCP_PORT", "0"),
+        ("MCP_AUTH_MODE", "none"),
+    ];
     let ended = run("dynamic-mcp", folder.path(), &[], &env).await;
     ended.assert(
         78,
