@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::error::ErrorCode;
 use domain::runner::{Failure, Usage};
 use serde_json::value::RawValue;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::daemon::{ContainerId, Daemon};
 use super::frames::Piece;
@@ -26,6 +26,9 @@ const GRACE: Duration = Duration::from_millis(100);
 /// Text beyond the bound of a call that is read and thrown away, in bytes, so that a result can
 /// follow it; what prints more is stopped.
 const FLOOD: u64 = 32 << 20;
+
+/// How long a container that has reported is left alone.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// New containers that are tried when one ends before it has read the call.
 const ATTEMPTS: u32 = 3;
@@ -93,6 +96,7 @@ impl Running {
             }
         };
         self.usage.running = begun.elapsed();
+        let reported = matches!(end, End::Reported(_));
         let result = self.judge(end, &mut sandbox, &mut heard).await;
         heard.text.flush(&mut heard.output, self.max_output());
         let max_output = self.max_output();
@@ -100,6 +104,11 @@ impl Running {
             job, usage, sink, ..
         } = self;
         sink.finish(heard.output.outcome(result, usage, max_output));
+        // The answer is on its way to the caller, which is worth more than an early end of a container
+        // in which nothing runs any more.
+        if reported {
+            sleep(LINGER).await;
+        }
         sandbox.destroy().await;
         drop(job.slot);
     }

@@ -24,6 +24,9 @@ use super::images::ImageId;
 /// First and longest pause after a sandbox that could not be made.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
 
+/// How long after a take its replacement is begun, when nobody waits for it.
+const SOON: Duration = Duration::from_millis(20);
+
 /// Failures one after the other before whoever waits is told: one may be an accident.
 const FAILURES: u32 = 2;
 
@@ -121,8 +124,6 @@ impl<S: Source> Pool<S> {
     /// What the source fails with; `unavailable` after [`close`](Self::close).
     #[tracing::instrument(level = "debug", name = "pool take", skip_all)]
     pub(super) async fn take(&self, key: &Key) -> Result<(S::Sandbox, bool)> {
-        // Whoever gives up may have a sandbox on its way, which others can have.
-        let _again = FillAtEnd(self);
         let (taken, gone) = {
             let mut shelves = self.0.shelves.lock();
             // Under the lock, so that nobody queues up after `close` has emptied the queues.
@@ -132,10 +133,15 @@ impl<S: Source> Pool<S> {
             shelves.take(key, |sandbox| self.0.source.usable(sandbox))
         };
         drop(gone);
-        self.fill();
         match taken {
-            Taken::Ready(sandbox) => Ok((sandbox, true)),
+            Taken::Ready(sandbox) => {
+                self.fill_soon();
+                Ok((sandbox, true))
+            }
             Taken::Later(receiver) => {
+                self.fill();
+                // Whoever gives up may have a sandbox on its way, which others can have.
+                let _again = FillAtEnd(self);
                 let closed = |_| Error::unavailable("sandbox pool");
                 Ok((receiver.await.map_err(closed)??, false))
             }
@@ -156,6 +162,19 @@ impl<S: Source> Pool<S> {
                 .tasks
                 .spawn_on(self.clone().make_one(key), &self.0.runtime);
         }
+    }
+
+    /// Starts what is missing in a moment: making a sandbox takes a core for a good while, and the
+    /// call that has just got one wants it for a few milliseconds.
+    fn fill_soon(&self) {
+        let pool = self.clone();
+        let soon = async move {
+            tokio::select! {
+                () = tokio::time::sleep(SOON) => pool.fill(),
+                () = pool.0.closed.cancelled() => {}
+            }
+        };
+        self.0.tasks.spawn_on(soon, &self.0.runtime);
     }
 
     async fn make_one(self, key: Key) {

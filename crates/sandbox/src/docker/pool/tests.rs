@@ -54,7 +54,7 @@ fn pool(size: usize) -> (Pool<Arc<Numbers>>, Arc<Numbers>) {
 }
 
 async fn seconds(seconds: u64) {
-    sleep(Duration::from_millis(seconds * 1_000 + 10)).await;
+    sleep(Duration::from_millis(seconds * 1_000 + 100)).await;
 }
 
 #[tokio::test(start_paused = true)]
