@@ -71,7 +71,7 @@ section! {
         pub init_max_attempts: u32 =
             Key::kept("MCP_DYNAMIC_PG_INIT_MAX_ATTEMPTS", "dynamic.pgInitMaxAttempts")
             .kind(Kind::Integer(1, 100)).default("10");
-        /// Pause between two such tries.
+        /// Pause after the first try; each further one is twice as long, up to ten seconds.
         pub init_backoff: Duration =
             Key::kept("MCP_DYNAMIC_PG_INIT_BACKOFF_MS", "dynamic.pgInitBackoffMs")
             .kind(Kind::Duration(DurationUnit::Milliseconds, 1, 60_000)).default("1000");
