@@ -22,7 +22,7 @@ pub struct Job {
     /// `ctx.requestId`.
     pub request_id: RequestId,
     /// When nobody waits for the end any more. The time of the code itself, `call.limits.timeout`,
-    /// begins when a sandbox has it: see [`Job::start_clock`].
+    /// begins when a sandbox has it.
     pub deadline: Instant,
     /// Dropped once the sandbox is gone, which is later than the outcome.
     pub slot: Option<Slot>,

@@ -1,8 +1,8 @@
 //! The audit log: one file of JSON lines per process, written by one task behind a bounded queue.
 //!
 //! Who records something holds an [`AuditLog`]. Where the log is off that is an empty value and
-//! costs nothing. [`call`] says what is recorded of a call, [`file`] how lines get onto the disk and
-//! what becomes of a file that is full or was left torn, [`task`] what happens when the disk fails.
+//! costs nothing. `call` says what is recorded of a call, [`file`] how lines get onto the disk and
+//! what becomes of a file that is full or was left torn, `task` what happens when the disk fails.
 
 pub(crate) mod call;
 mod file;
