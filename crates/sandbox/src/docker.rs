@@ -18,6 +18,7 @@ mod seccomp;
 mod text;
 mod verdict;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +29,7 @@ use domain::error::{Error, ErrorCode, Result};
 use domain::limits::DEFAULT_IMAGE;
 use domain::runner::{Call, EngineKind, Usage};
 use domain::tool::{Isolation, Runtime};
+use parking_lot::Mutex;
 use telemetry::Metrics;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -37,7 +39,7 @@ pub use self::daemon::DockerSettings;
 
 use self::call::Running;
 use self::daemon::Daemon;
-use self::images::{Images, Timing};
+use self::images::{ImageId, Images, Timing};
 use self::pool::{Key, Pool};
 use self::reaper::Reaper;
 use self::sandbox::Maker;
@@ -118,6 +120,7 @@ impl DockerEngine {
             Timing::default(),
             Arc::clone(&metrics),
         )?;
+        let unfit = Arc::<Mutex<HashSet<ImageId>>>::default();
         let maker = Maker {
             daemon: daemon.clone(),
             reaper: reaper.clone(),
@@ -125,6 +128,7 @@ impl DockerEngine {
             runtime: settings.runtime,
             max_call: settings.max_timeout,
             metrics,
+            unfit: Arc::clone(&unfit),
         };
         let pool = Pool::new(maker, settings.pool_size, settings.creating);
         let calls = TaskTracker::new();
@@ -137,6 +141,7 @@ impl DockerEngine {
             pool.clone(),
             images.clone(),
             kept,
+            unfit,
             ceiling,
             closed.clone(),
         ));
@@ -185,6 +190,7 @@ async fn tend(
     pool: Pool<Maker>,
     images: Images,
     mut names: Vec<String>,
+    unfit: Arc<Mutex<HashSet<ImageId>>>,
     (memory_bytes, cpu_millis): (u64, u32),
     closed: CancellationToken,
 ) {
@@ -195,6 +201,7 @@ async fn tend(
     loop {
         let ids = names.iter().filter_map(|name| images.resolve(name).ok());
         let keys: Vec<Key> = ids
+            .filter(|image| !unfit.lock().contains(image))
             .map(|image| Key {
                 image,
                 memory_bytes,

@@ -27,6 +27,7 @@ pub async fn start(config: ExecutorConfig, mut app: App) -> Result<(), StartErro
     let name = name();
     let executor = open(
         &name,
+        &config.server.listen.to_string(),
         config.server.capacity,
         &config.engine,
         &config.docker,
@@ -80,19 +81,23 @@ pub async fn start(config: ExecutorConfig, mut app: App) -> Result<(), StartErro
 }
 
 /// Starts the engine that the configuration names, says which one runs and why, and makes the
-/// executor with its health check. From the start of a drain it takes no new calls.
+/// executor with its health check. From the start of a drain it takes no new calls. `place` tells
+/// this executor from others on the same machine and stays the same over restarts.
 ///
 /// # Errors
 /// A sentence that names the wall that is missing, or why no sandbox starts.
 pub async fn open(
     name: &str,
+    place: &str,
     capacity: Option<u32>,
     config: &EngineConfig,
     docker: &DockerConfig,
     policy: &PolicyConfig,
     app: &App,
 ) -> Result<Executor, StartError> {
-    let owner = host().unwrap_or_else(|| "local".to_owned());
+    // The same after a restart, and another one for whoever shares the daemon: host names may be
+    // shared by containers that share the machine's network, but then not the place.
+    let owner = format!("{}/{place}", host_or("local"));
     let chosen = engine::start(config, docker, policy, &owner, &app.metrics).await?;
     let ceiling = RunLimits {
         timeout: policy.max_timeout,

@@ -23,6 +23,8 @@ use crate::first_key;
 /// # Errors
 /// The store cannot be opened, the engine does not start, or a setting cannot be used.
 pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), StartError> {
+    let place = std::path::absolute(folder_of_the_store(&config))?;
+    let place = place.display().to_string();
     let (registry, executor) = tokio::try_join!(
         Box::pin(registry::service::open(
             &config.catalog,
@@ -32,6 +34,7 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
         )),
         Box::pin(executor::service::open(
             "local",
+            &place,
             None,
             &config.engine,
             &config.docker,

@@ -1,5 +1,6 @@
 //! A container that waits for its call, and how it comes to be.
 
+use std::collections::HashSet;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use domain::error::{Error, ErrorCode, Result};
 use domain::runner::EngineKind;
 use futures::FutureExt;
+use parking_lot::Mutex;
 use telemetry::Metrics;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
@@ -15,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::daemon::{ContainerId, Daemon, Output};
 use super::frames::{Frames, Piece};
 use super::guest;
-use super::images::Images;
+use super::images::{ImageId, Images};
 use super::pool::{Key, Source};
 use super::profile::Profile;
 use super::reaper::{Guard, Reaper, new_name};
@@ -32,6 +34,9 @@ const MAX_TEXT: usize = 1_024;
 
 /// How long a container may wait for a call before it is replaced.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(600);
+
+/// What Docker's init says of an image without Node.js.
+const NO_NODE: &str = "exec node failed";
 
 /// How long after that the agent ends by itself: between the two nobody hands it a call.
 const UNUSED: Duration = Duration::from_secs(30);
@@ -94,6 +99,8 @@ pub(super) struct Maker {
     pub(super) runtime: Option<String>,
     pub(super) max_call: Duration,
     pub(super) metrics: Arc<Metrics>,
+    /// Images in which no agent runs: none waits in them. A call that asks for one is told why.
+    pub(super) unfit: Arc<Mutex<HashSet<ImageId>>>,
 }
 
 impl Maker {
@@ -133,7 +140,11 @@ impl Source for Maker {
     async fn make(&self, key: &Key) -> Result<Sandbox> {
         let begun = Instant::now();
         let made = self.make_one(key).await;
-        if made.is_err() {
+        if let Err(error) = &made {
+            let cause = error.cause().map(ToString::to_string).unwrap_or_default();
+            if cause.contains(NO_NODE) {
+                self.unfit.lock().insert(key.image.clone());
+            }
             // The image may be gone.
             self.images.look_again();
         } else {

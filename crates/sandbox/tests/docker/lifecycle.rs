@@ -15,7 +15,7 @@ use testkit::docker::PrivateDaemon;
 use tokio::time::{Instant, sleep};
 
 use crate::rig::{Rig, metrics, settings};
-use crate::suite::run::{Subject, brief, call, idle, run, run_call, start};
+use crate::suite::run::{IMAGE, Subject, brief, call, idle, run, run_call, start};
 
 /// Full counts of the issue; a small one otherwise.
 fn cycles() -> usize {
@@ -258,4 +258,42 @@ async fn docker_f29_f31_a_daemon_that_dies_is_an_error_and_then_over() {
     idle(&engine).await;
     engine.shutdown().await;
     daemon.stop().await;
+}
+
+/// An image without Node.js, as one for another language is: a call of it is told so, no container
+/// waits in it, and the others are served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn docker_an_image_without_node_keeps_nobody_waiting() {
+    let docker = testkit::docker::daemon();
+    let name = "dynamic-mcp-test/nothing:1";
+    let script = format!("tar -c -C /usr/share/zoneinfo UTC | docker import - {name}");
+    let made = tokio::process::Command::new("sh")
+        .args(["-c", &script])
+        .output()
+        .await
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let rig = Rig::with(DockerEngineSettings {
+        allowed_images: vec![IMAGE.to_owned(), name.to_owned()],
+        ..settings()
+    })
+    .await;
+    let begun = Instant::now();
+    // The pool of one image, as soon as the other has shown what it is.
+    while rig.engine.status().pool_size != 2 || rig.engine.status().pool_idle != 2 {
+        let status = rig.engine.status();
+        assert!(begun.elapsed() < Duration::from_secs(30), "{status:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    let nothing = Call {
+        image: name.to_owned(),
+        ..brief("return 1", 20_000)
+    };
+    let refused = rig.engine.start(job(nothing)).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Unavailable, "{refused}");
+    assert!(refused.to_string().contains("needs `node`"), "{refused}");
+    let one = run_call(&rig.engine, brief("return 1", 20_000)).await;
+    assert_eq!(one.value(), Some(json!(1)));
+    rig.close().await;
+    docker.run(&["image", "rm", name]).await;
 }

@@ -129,9 +129,10 @@ impl PrivateDaemon {
         // Not the machine's own configuration.
         std::fs::write(self.path("config.json"), "{}").unwrap_or_else(|error| panic!("{error}"));
         let at = |name: &str| self.path(name).display().to_string();
-        // A test that is killed takes its daemon along.
+        // A test that is killed takes its daemon along. In a network namespace of its own: a daemon
+        // without a bridge removes the `docker0` that it finds, which is the shared daemon's.
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "dockerd"])
+            .args(["--pdeathsig", "TERM", "unshare", "--net", "dockerd"])
             .arg(format!("--host={}", self.host()))
             .arg(format!("--data-root={}", at("data")))
             .arg(format!("--exec-root={}", at("exec")))
