@@ -87,6 +87,17 @@ for (const name of ['require', 'module', 'exports', '__filename', '__dirname', .
 const define = (name, value) =>
   Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
 define('crypto', webcrypto);
+// Node's own does not keep its process alive: code that waits for nothing else would have come to
+// its end before the time is up.
+const { timeout: signalAfter } = AbortSignal;
+Object.defineProperty(AbortSignal, 'timeout', {
+  value: { timeout(delay) {
+    const signal = apply(signalAfter, this, [delay]);
+    startTimer(() => {}, delay);
+    return signal;
+  } }.timeout,
+  writable: true, configurable: true, enumerable: true,
+});
 define('require', createRequire(`${process.cwd()}/tool.js`));
 process.argv = ['node'];
 process.execArgv = [];

@@ -272,7 +272,7 @@ pub(crate) async fn the_globals_do_what_the_web_says(engine: &Subject) {
             json!(["abort", "why", true]),
         ),
         (
-            "const s = AbortSignal.timeout(1); await new Promise((r) => s.onabort = r); return s.reason.name",
+            "const s = AbortSignal.timeout(30); await new Promise((r) => s.onabort = r); return s.reason.name",
             json!("TimeoutError"),
         ),
         (
