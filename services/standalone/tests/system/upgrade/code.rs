@@ -195,8 +195,7 @@ async fn dependencies_come_later() {
             "{env:?}"
         );
         let log = program.log().join("\n");
-        let isolate = env.len() == 1;
-        assert_eq!(log.contains("\"tools\":\"has.some\""), isolate, "{log}");
+        assert!(log.contains("\"tools\":\"has.some\""), "{log}");
         program.stop().await;
     }
 }
