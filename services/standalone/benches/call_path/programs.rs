@@ -82,6 +82,11 @@ impl Service {
         }
     }
 
+    /// Ends it in good order: one that is killed leaves its containers to the next.
+    pub(crate) async fn stop(self) {
+        self.program.stop().await;
+    }
+
     pub(crate) fn resident_mib(&self) -> f64 {
         self.program.resident_kib() as f64 / 1024.0
     }
@@ -128,8 +133,8 @@ pub(crate) struct Three {
     pub(crate) address: String,
     /// `host:port` of the executor's `/metrics`.
     pub(crate) executor_metrics: String,
-    _gateway: Service,
-    _inner: [Program; 2],
+    gateway: Service,
+    inner: [Program; 2],
     _folder: TempDir,
 }
 
@@ -184,10 +189,18 @@ impl Three {
         Self {
             address: gateway.address.clone(),
             executor_metrics,
-            _gateway: gateway,
-            _inner: [registry, executor],
+            gateway,
+            inner: [registry, executor],
             _folder: folder,
         }
+    }
+
+    /// As [`Service::stop`].
+    pub(crate) async fn stop(self) {
+        self.gateway.stop().await;
+        let [registry, executor] = self.inner;
+        executor.stop().await;
+        registry.stop().await;
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) async fn measure(scale: usize) {
         metrics: &standalone.address,
     };
     containers("standalone", here, scale, |request| request).await;
-    drop(standalone);
+    standalone.stop().await;
 
     let postgres = Cluster::start(Durability::Synced).await;
     let issuer = Issuer::default();
@@ -59,7 +59,11 @@ pub(crate) async fn measure(scale: usize) {
         ("MCP_DYNAMIC_BACKEND", "postgres"),
         ("MCP_DYNAMIC_PG_URL", &*url),
     ];
-    let three = Three::start_with(&database, DOCKER, &tokens_env(&key)).await;
+    // All three check which images tools may use.
+    let image = [("MCP_SANDBOX_ALLOWED_IMAGES", IMAGE)];
+    let registry = [&database[..], &image].concat();
+    let gateway = [&tokens_env(&key)[..], &image].concat();
+    let three = Three::start_with(&registry, DOCKER, &gateway).await;
     let signed = |request: Vec<u8>| with_token(&request, &token);
     writes(&three.address, scale, signed).await;
     let there = Target {
@@ -67,6 +71,7 @@ pub(crate) async fn measure(scale: usize) {
         metrics: &three.executor_metrics,
     };
     containers("three services, Postgres, token", there, scale, signed).await;
+    three.stop().await;
 }
 
 /// Where to call, and where the process with the containers shows its metrics.

@@ -201,9 +201,14 @@ async fn a_time_limit_over_the_maximum() {
         .as_f64()
         .unwrap();
     assert!(left <= 10_000.0 && left > 5_000.0, "{left} ms are left");
-    for (more, good) in [(json!({}), false), (json!({"timeoutMs": 10_000}), true)] {
-        let made = create(&client, "is.new", more).await;
+    for (name, more, good) in [
+        ("is.long", json!({"timeoutMs": 10_001}), false),
+        ("is.new", json!({"timeoutMs": 10_000}), true),
+        ("is.silent", json!({}), true),
+    ] {
+        let made = create(&client, name, more).await;
         assert_eq!(made.is_ok(), good, "{made:?}");
+        assert!(made.is_err() || made.unwrap()["timeoutMs"] == 10_000);
     }
     program.stop().await;
 }
