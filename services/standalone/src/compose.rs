@@ -70,7 +70,11 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
 /// Where the program keeps what is its own, also when the tools are in Postgres.
 fn folder_of_the_store(config: &StandaloneConfig) -> PathBuf {
     let store = StorePaths::of(&config.catalog.store).database;
-    store.parent().map(Path::to_owned).unwrap_or_default()
+    match store.parent() {
+        // A file named without a folder is in the one that the program runs in.
+        Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
+        folder => folder.map(Path::to_owned).unwrap_or_default(),
+    }
 }
 
 /// What the gateway needs of the registry and of the executor.
