@@ -200,7 +200,11 @@ async fn tend(
     let mut changes = images.changes();
     loop {
         let ids = names.iter().filter_map(|name| images.resolve(name).ok());
+        let ids: Vec<ImageId> = ids.collect();
+        // What nobody is to wait in need not be remembered.
+        unfit.lock().retain(|image| ids.contains(image));
         let keys: Vec<Key> = ids
+            .into_iter()
             .filter(|image| !unfit.lock().contains(image))
             .map(|image| Key {
                 image,

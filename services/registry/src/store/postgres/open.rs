@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
@@ -105,7 +106,7 @@ pub(super) fn options(settings: &PostgresSettings) -> Result<PgConnectOptions, P
             reason,
         });
     }
-    let options = PgConnectOptions::from_str(&settings.url).map_err(|_| {
+    let options = PgConnectOptions::from_str(settings.url.expose_secret()).map_err(|_| {
         // The error of the parser may quote the URL, password and all.
         PostgresError::Setting {
             key: "MCP_DYNAMIC_PG_URL",

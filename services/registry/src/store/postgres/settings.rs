@@ -1,7 +1,8 @@
 //! What configuration decides about the database.
 
-use std::fmt;
 use std::time::Duration;
+
+use secrecy::SecretString;
 
 /// How durable a write is before it is answered: Postgres's `synchronous_commit`. `off`, which can
 /// lose answered writes, is not among them.
@@ -31,10 +32,10 @@ impl SynchronousCommit {
 
 /// Settings of a [`PostgresStore`](super::PostgresStore); the defaults are those of contract
 /// section 5.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct PostgresSettings {
     /// `postgres://user:password@host:port/database` (`MCP_DYNAMIC_PG_URL`). A secret.
-    pub url: String,
+    pub url: SecretString,
     /// The schema of our tables (`MCP_DYNAMIC_PG_SCHEMA`), `^[a-z_][a-z0-9_]{0,62}$` and not
     /// `pg_*`; it is made when it is not there.
     pub schema: String,
@@ -60,7 +61,7 @@ impl PostgresSettings {
     #[must_use]
     pub fn of(url: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
+            url: SecretString::from(url.into()),
             schema: "dynamic_mcp".to_owned(),
             init_max_attempts: 10,
             init_backoff: Duration::from_secs(1),
@@ -102,17 +103,5 @@ impl PostgresSettings {
             self.schema,
             self.synchronous_commit.as_str(),
         )
-    }
-}
-
-impl fmt::Debug for PostgresSettings {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("PostgresSettings")
-            .field("url", &"***")
-            .field("schema", &self.schema)
-            .field("max_connections", &self.max_connections)
-            .field("statement_timeout", &self.statement_timeout)
-            .field("synchronous_commit", &self.synchronous_commit)
-            .finish_non_exhaustive()
     }
 }

@@ -168,7 +168,7 @@ async fn a_silent_network_is_noticed_and_heals() {
         &link.address().port().to_string(),
     );
     let settings = PostgresSettings {
-        url: through,
+        url: through.into(),
         statement_timeout: Duration::from_millis(300),
         ..database(&cluster)
     };

@@ -53,7 +53,7 @@ async fn what_cannot_be_opened_is_an_error_that_says_what_to_do() {
         assert!(text.contains("MCP_DYNAMIC_PG_SCHEMA"), "{text}");
     }
     let secret = "http://user:verysecret@host/db";
-    let error = refused(with(&|it| it.url = secret.to_owned()))
+    let error = refused(with(&|it| it.url = secret.into()))
         .await
         .to_string();
     assert!(
@@ -62,14 +62,14 @@ async fn what_cannot_be_opened_is_an_error_that_says_what_to_do() {
     );
 
     let url = cluster.url("none");
-    let error = refused(with(&|it| it.url.clone_from(&url))).await;
+    let error = refused(with(&|it| it.url = url.as_str().into())).await;
     assert!(matches!(error, PostgresError::Refused { .. }), "{error}");
     assert!(error.to_string().contains("/none"), "{error}");
 
     let ascii = "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0";
     cluster.sql("postgres", ascii).await;
     let url = cluster.url("ascii");
-    let error = refused(with(&|it| it.url.clone_from(&url))).await;
+    let error = refused(with(&|it| it.url = url.as_str().into())).await;
     assert!(error.to_string().contains("ENCODING 'UTF8'"), "{error}");
 
     // A user without rights: told so; with rights on a schema that is there, that is enough.
@@ -77,7 +77,7 @@ async fn what_cannot_be_opened_is_an_error_that_says_what_to_do() {
     cluster.sql("postgres", user).await;
     let url = cluster.url("postgres").replace("postgres@", "plain@");
     let plain = |schema: &str| PostgresSettings {
-        url: url.clone(),
+        url: url.clone().into(),
         schema: schema.to_owned(),
         ..database(&cluster)
     };

@@ -57,7 +57,7 @@ async fn tls_is_used_and_the_server_is_verified() {
         ("?sslmode=verify-full", false),
     ] {
         let settings = PostgresSettings {
-            url: cluster.url("postgres") + query,
+            url: (cluster.url("postgres") + query).into(),
             init_max_attempts: 1,
             ..database(&cluster)
         };
