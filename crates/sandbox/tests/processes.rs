@@ -153,7 +153,7 @@ async fn a_program_that_is_no_sandbox_does_not_launch() {
 
 /// 38: a sandbox that died while it waited is never handed out.
 #[tokio::test]
-async fn f38_a_dead_sandbox_is_never_handed_out() {
+async fn fault_38_a_dead_sandbox_is_never_handed_out() {
     const MEMORY: u64 = 70_000_003;
     let engine = launch(MEMORY, 3).await;
     for _ in 0..5 {
@@ -172,7 +172,7 @@ async fn f38_a_dead_sandbox_is_never_handed_out() {
 
 /// 39: a burst beyond the pool is served in turn, and afterwards there are as many as before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f39_a_burst_is_served_and_leaves_nothing() {
+async fn fault_39_a_burst_is_served_and_leaves_nothing() {
     const MEMORY: u64 = 70_000_004;
     let engine = launch(MEMORY, 2).await;
     let calls = (0..40).map(|n| {
@@ -193,7 +193,7 @@ async fn f39_a_burst_is_served_and_leaves_nothing() {
 
 /// 14, 36: hundreds of calls, ended in every way, leave no process and no file behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f36_many_calls_leave_no_process_and_no_file() {
+async fn fault_36_many_calls_leave_no_process_and_no_file() {
     const MEMORY: u64 = 70_000_005;
     let engine = launch(MEMORY, 2).await;
     let open = || fs::read_dir("/proc/self/fd").unwrap().count();
@@ -236,7 +236,7 @@ async fn f36_many_calls_leave_no_process_and_no_file() {
 
 /// 43: a sandbox has no environment, and no files but its three streams.
 #[tokio::test]
-async fn f43_a_sandbox_inherits_nothing() {
+async fn fault_43_a_sandbox_inherits_nothing() {
     const MEMORY: u64 = 70_000_006;
     let engine = launch(MEMORY, 1).await;
     eventually("the pool is full", || engine.status().pool_idle == 1).await;

@@ -105,7 +105,7 @@ async fn none_left(parent: u32) {
 /// 24: the executor is killed in the middle of a call. Its sandboxes die with it, those that loop
 /// and those that wait, and the caller learns that the tool may have run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f24_a_killed_executor_leaves_no_sandbox() {
+async fn fault_24_a_killed_executor_leaves_no_sandbox() {
     let Running {
         mut program,
         client,

@@ -146,7 +146,7 @@ async fn events_come_in_order_with_the_name_first_and_the_outcome_last() {
 }
 
 #[tokio::test]
-async fn a_dropped_stream_cancels_and_the_slot_stays_taken_until_the_sandbox_is_gone() {
+async fn fault_19_a_dropped_stream_cancels_and_the_slot_stays_taken_until_the_sandbox_is_gone() {
     let (engine, executor, _) = setup(1);
     let stream = executor.run(&caller(), testkit::call("1")).await.unwrap();
     let (job, sink) = engine.next();
@@ -207,7 +207,7 @@ async fn it_authorises_again_and_refuses_what_the_engine_cannot_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_queue_is_bounded_and_its_wait_is_no_part_of_the_calls_time() {
+async fn fault_39_the_queue_is_bounded_and_its_wait_is_no_part_of_the_calls_time() {
     let (engine, executor, _) = setup(1);
     let mut running = executor.run(&caller(), testkit::call("1")).await.unwrap();
     let mut queued = tokio::task::JoinSet::new();

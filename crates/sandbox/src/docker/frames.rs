@@ -211,7 +211,7 @@ mod tests {
 
     /// 9: no memory for what nobody announced, and no byte looked at again and again.
     #[tokio::test]
-    async fn f09_a_gigabyte_without_an_end_is_never_held() {
+    async fn fault_09_a_gigabyte_without_an_end_is_never_held() {
         let chunk = Bytes::from(vec![b'n'; 1 << 16]);
         let chunks = stream::repeat(chunk)
             .take(1 << 10)

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn f09_a_line_without_an_end_is_cut_and_said_to_be() {
+    fn fault_09_a_line_without_an_end_is_cut_and_said_to_be() {
         let (mut text, mut output) = (Text::default(), Output::default());
         let long = vec![b'x'; 1 << 20];
         for _ in 0..64 {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn f06_beyond_the_bound_nothing_is_kept() {
+    fn fault_06_beyond_the_bound_nothing_is_kept() {
         let (mut text, mut output) = (Text::default(), Output::default());
         for _ in 0..1_000 {
             text.add(

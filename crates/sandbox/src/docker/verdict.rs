@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn f02_out_of_memory_is_told_by_the_daemon_and_never_guessed_from_137() {
+    fn fault_02_out_of_memory_is_told_by_the_daemon_and_never_guessed_from_137() {
         assert_eq!(
             of_end(end(Some(137), true), "", LIMITS).code,
             ErrorCode::OutOfMemory
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn f31_an_end_without_an_exit_is_no_success() {
+    fn fault_31_an_end_without_an_exit_is_no_success() {
         let running = End {
             running: true,
             exit_code: None,
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn f03_what_the_kernel_did_to_a_child_is_told() {
+    fn fault_03_what_the_kernel_did_to_a_child_is_told() {
         let threw = || failure(ErrorCode::ToolFailed, "it broke");
         let killed = Spent {
             oom_kills: 1,

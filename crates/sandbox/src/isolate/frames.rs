@@ -106,7 +106,7 @@ mod tests {
 
     /// Faults 9 and 69: no memory for a frame that is too large, no belief in one of another call.
     #[tokio::test]
-    async fn what_is_too_large_forged_or_unknown_is_refused() {
+    async fn fault_09_69_what_is_too_large_forged_or_unknown_is_refused() {
         let huge = frame(FromChild::Value, &NONCE, &[b'1'; 101]);
         let forged = frame(FromChild::Value, &[8; 16], b"1");
         let mut unknown = frame(FromChild::Value, &NONCE, b"1");

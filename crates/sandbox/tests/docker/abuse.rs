@@ -11,7 +11,7 @@ use crate::suite::run::{brief, call, idle, run, run_call};
 
 /// 1: no more processes than allowed, said so, and the next call works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f01_a_fork_bomb_is_held() {
+async fn fault_01_a_fork_bomb_is_held() {
     let rig = Rig::new().await;
     let bombs = [
         "const { spawn } = require('child_process'); for (let i = 0; i < 200; i++) spawn('sleep', ['98763']); \
@@ -45,7 +45,7 @@ fn sleepers() -> usize {
 
 /// 2, 3: the kernel's kill of a child is told as what it was; one that the code gets over is none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f03_a_child_that_is_killed_for_memory_is_out_of_memory() {
+async fn fault_03_a_child_that_is_killed_for_memory_is_out_of_memory() {
     let rig = Rig::new().await;
     let hog = "require('child_process').execFileSync('sh', ['-c', 'x=$(head -c 200000000 /dev/zero | tr \"\\\\0\" x)'])";
     let ended = run_call(&rig.engine, brief(hog, 20_000)).await;
@@ -56,7 +56,7 @@ async fn docker_f03_a_child_that_is_killed_for_memory_is_out_of_memory() {
 
 /// 5, 11, 12: files are memory, and both their size and their number end inside.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f05_f11_f12_files_are_bounded_and_gone_with_the_call() {
+async fn fault_05_11_12_files_are_bounded_and_gone_with_the_call() {
     let rig = Rig::new().await;
     let cases = [
         "const fs = require('fs'); const part = Buffer.alloc(1 << 20, 1); \
@@ -100,7 +100,7 @@ async fn docker_f05_f11_f12_files_are_bounded_and_gone_with_the_call() {
 
 /// 6, 8, 9: text that passes the agent by is bounded, whatever it looks like.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f06_f08_f09_a_flood_past_the_agent_is_stopped_and_not_held() {
+async fn fault_06_08_09_a_flood_past_the_agent_is_stopped_and_not_held() {
     let rig = Rig::new().await;
     let floods = [
         "const fs = require('fs'); for (;;) fs.writeSync(1, 'a line\\n'.repeat(5000))",
@@ -135,7 +135,7 @@ fn resident() -> u64 {
 
 /// 10: what is no text becomes text, in the order in which it came.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f10_raw_bytes_and_the_console_are_one_text() {
+async fn fault_10_raw_bytes_and_the_console_are_one_text() {
     let rig = Rig::new().await;
     let code = "const fs = require('fs'); console.log('one'); fs.writeSync(1, Buffer.from([0x32, 0xff, 0, 10])); \
                 process.stdout.write('th'); console.error('e'); process.stdout.write('ree\\nfo'); \
@@ -147,7 +147,7 @@ async fn docker_f10_raw_bytes_and_the_console_are_one_text() {
 
 /// 17: only a signal stops these, and nothing of them goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f17_f20_what_ignores_everything_is_killed() {
+async fn fault_17_20_what_ignores_everything_is_killed() {
     let rig = Rig::new().await;
     let cases = [
         "for (const name of Object.keys(require('os').constants.signals)) { try { process.on(name, () => {}) } catch {} } for (;;);",

@@ -11,7 +11,7 @@ use crate::suite::run::{brief, idle, run, run_call};
 
 /// 15, 16, 23, 72: each is the tool's failure with a sentence, never a success and never a hang.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f15_f23_f72_no_exit_is_a_success() {
+async fn fault_15_23_72_no_exit_is_a_success() {
     let rig = Rig::new().await;
     let cases = [
         ("process.exit(0)", "exit code 0"),
@@ -86,7 +86,7 @@ async fn docker_f15_f23_f72_no_exit_is_a_success() {
 
 /// 18, 21, 22: nothing that the code started outlives it, and orphans are reaped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f18_f21_f22_no_process_outlives_its_call() {
+async fn fault_18_21_22_no_process_outlives_its_call() {
     let rig = Rig::new().await;
     let daemon = "const { spawn } = require('child_process'); \
         spawn('setsid', ['sh', '-c', 'trap \"\" TERM HUP; sleep 98761 & sleep 98762'], {detached: true, stdio: 'ignore'}).unref(); \
@@ -120,7 +120,7 @@ fn sleepers() -> usize {
 
 /// 69: frames of the code's own making are text, and half of one is no result.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f69_frames_that_the_code_writes_are_text() {
+async fn fault_69_frames_that_the_code_writes_are_text() {
     let rig = Rig::new().await;
     let code = "const fs = require('fs'); const head = Buffer.alloc(21); head[16] = 2; head[20] = 6; \
         for (const nonce of [Buffer.alloc(16), require('crypto').randomBytes(16)]) { \

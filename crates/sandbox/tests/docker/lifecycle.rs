@@ -38,7 +38,7 @@ fn job(call: Call) -> Job {
 
 /// 38: containers that died while they waited are passed over, and no call notices.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f38_a_dead_container_serves_nobody() {
+async fn fault_38_a_dead_container_serves_nobody() {
     let rig = Rig::new().await;
     let docker = testkit::docker::daemon();
     for at_the_same_moment in [false, true, true] {
@@ -85,7 +85,7 @@ async fn docker_f38_a_dead_container_serves_nobody() {
 
 /// 39: a burst is served, each in a container of its own, and leaves the pool as it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f39_a_burst_is_served_and_leaves_nothing() {
+async fn fault_39_a_burst_is_served_and_leaves_nothing() {
     let rig = Rig::new().await;
     rig.only_the_pool().await;
     let calls = (0..8).map(|n| {
@@ -122,7 +122,7 @@ async fn docker_f39_a_burst_is_served_and_leaves_nothing() {
 
 /// 14, 18, 19, 36: calls ended in every way leave nothing on the daemon and nothing in this process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_alone_f36_many_calls_leave_nothing() {
+async fn fault_36_alone_many_calls_leave_nothing() {
     let docker = testkit::docker::daemon();
     let before = docker.listing().await;
     let rig = Rig::new().await;
@@ -205,7 +205,7 @@ async fn private(daemon: &PrivateDaemon) -> Subject {
 
 /// 29, 31: a daemon that dies under a call is told within bounds, and found again without a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f29_f31_a_daemon_that_dies_is_an_error_and_then_over() {
+async fn fault_29_31_a_daemon_that_dies_is_an_error_and_then_over() {
     let mut daemon = PrivateDaemon::start().await;
     let engine = private(&daemon).await;
     let bare = |code: &str, millis| Call {

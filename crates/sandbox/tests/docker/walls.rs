@@ -79,7 +79,7 @@ async fn docker_node_is_all_there() {
 
 /// 43: neither the executor's environment nor anybody's is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f43_no_environment_but_ours() {
+async fn fault_43_no_environment_but_ours() {
     let rig = Rig::new().await;
     let code = "const fs = require('fs'); const all = {own: Object.keys(process.env)}; \
         for (const it of ['1', 'self']) { \
@@ -111,7 +111,7 @@ async fn docker_f43_no_environment_but_ours() {
 
 /// 44, 47, 48, 49: no way to the machine, and none out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f44_f48_f49_there_is_nothing_to_reach() {
+async fn fault_44_48_49_there_is_nothing_to_reach() {
     let rig = Rig::new().await;
     let code = r#"const net = require('net'), fs = require('fs'), dns = require('dns').promises, os = require('os');
         const reached = [];
@@ -140,7 +140,7 @@ async fn docker_f44_f48_f49_there_is_nothing_to_reach() {
 
 /// 50: two that run at once do not meet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_f50_two_sandboxes_are_apart() {
+async fn fault_50_two_sandboxes_are_apart() {
     let rig = Rig::new().await;
     let waits = "require('fs').writeFileSync('/tmp/mark', 'x'); \
         require('net').createServer().listen(4567, '0.0.0.0'); require('net').createServer().listen('\\0abstract'); \

@@ -16,7 +16,7 @@ async fn still_works(engine: &Subject) {
 }
 
 /// 2, 3: memory is refused, said so, and nobody else notices.
-pub(crate) async fn f02_memory_loops_are_out_of_memory(engine: &Subject) {
+pub(crate) async fn fault_02_memory_loops_are_out_of_memory(engine: &Subject) {
     let loops = [
         "const all = []; for (;;) all.push({})",
         "const all = []; for (;;) all.push('x'.repeat(1e6) + all.length)",
@@ -40,7 +40,7 @@ pub(crate) async fn f02_memory_loops_are_out_of_memory(engine: &Subject) {
 }
 
 /// 4, 13, 17, 20: only a kill stops these, and it is told as what it is.
-pub(crate) async fn f04_what_does_not_end_is_a_timeout(engine: &Subject) {
+pub(crate) async fn fault_04_what_does_not_end_is_a_timeout(engine: &Subject) {
     let endless = [
         "for (;;);",
         "for (;;) try { for (;;); } catch {} finally { continue }",
@@ -73,7 +73,7 @@ pub(crate) async fn f04_what_does_not_end_is_a_timeout(engine: &Subject) {
 
 /// 13: CPU time is bounded besides wall time: by a budget that is named, or by a quota that leaves
 /// the others theirs.
-pub(crate) async fn f13_cpu_time_is_bounded_besides_wall_time(engine: &Subject) {
+pub(crate) async fn fault_13_cpu_time_is_bounded_besides_wall_time(engine: &Subject) {
     let is_quota = engine.kind() == EngineKind::Docker;
     let mut call = brief("for (;;);", if is_quota { 5_000 } else { 20_000 });
     call.limits.cpu_millis = if is_quota { 200 } else { 50 };
@@ -94,7 +94,7 @@ pub(crate) async fn f13_cpu_time_is_bounded_besides_wall_time(engine: &Subject) 
 }
 
 /// 6, 7, 8: a flood is cut and said to be cut; the result comes all the same.
-pub(crate) async fn f06_a_flood_of_output_is_cut_and_the_result_survives(engine: &Subject) {
+pub(crate) async fn fault_06_a_flood_of_output_is_cut_and_the_result_survives(engine: &Subject) {
     for print in [
         "console.log",
         "console.error",
@@ -132,7 +132,7 @@ pub(crate) async fn f06_a_flood_of_output_is_cut_and_the_result_survives(engine:
 }
 
 /// 6: a reader that does not read stops the code, not the executor, and not its deadline.
-pub(crate) async fn f06_a_reader_that_does_not_read_holds_nothing(engine: &Subject) {
+pub(crate) async fn fault_06_a_reader_that_does_not_read_holds_nothing(engine: &Subject) {
     let code = "for (let i = 0;; i++) ctx.log('info', i)";
     let mut call = brief(code, 400);
     call.limits.max_output_bytes = 10_000_000;
@@ -143,7 +143,7 @@ pub(crate) async fn f06_a_reader_that_does_not_read_holds_nothing(engine: &Subje
 }
 
 /// 7: at the bound is in, one byte more is out.
-pub(crate) async fn f07_the_result_is_bounded_exactly(engine: &Subject) {
+pub(crate) async fn fault_07_the_result_is_bounded_exactly(engine: &Subject) {
     for (length, fits) in [(199_998, true), (199_999, false)] {
         let ended = run(engine, &format!("return 'x'.repeat({length})")).await;
         if fits {
@@ -167,7 +167,7 @@ pub(crate) async fn f07_the_result_is_bounded_exactly(engine: &Subject) {
 }
 
 /// 9: one endless line is cut like many.
-pub(crate) async fn f09_one_long_line_is_cut(engine: &Subject) {
+pub(crate) async fn fault_09_one_long_line_is_cut(engine: &Subject) {
     let ended = run(engine, "console.log('é'.repeat(8e6)); return 1").await;
     assert_eq!(ended.value(), Some(json!(1)));
     assert!(ended.outcome.truncated);
@@ -175,7 +175,7 @@ pub(crate) async fn f09_one_long_line_is_cut(engine: &Subject) {
 }
 
 /// 10: whatever characters come out, they are valid JSON and UTF-8.
-pub(crate) async fn f10_odd_characters_are_valid_json(engine: &Subject) {
+pub(crate) async fn fault_10_odd_characters_are_valid_json(engine: &Subject) {
     let code = r"const odd = 'a\ud800b\udfffc\0d\x1b[2Je\u2028';
         console.log(odd); ctx.log('info', {odd}); return [odd, {['\udc00']: 1}, '\\ud800']";
     let ended = run(engine, code).await;
@@ -191,7 +191,7 @@ pub(crate) async fn f10_odd_characters_are_valid_json(engine: &Subject) {
 }
 
 /// 16: a promise that can never settle is a failure, and no empty success.
-pub(crate) async fn f16_a_promise_that_cannot_settle_is_a_failure(engine: &Subject) {
+pub(crate) async fn fault_16_a_promise_that_cannot_settle_is_a_failure(engine: &Subject) {
     for code in [
         "await new Promise(() => {})",
         "return new Promise(() => {})",
@@ -207,7 +207,7 @@ pub(crate) async fn f16_a_promise_that_cannot_settle_is_a_failure(engine: &Subje
 }
 
 /// 17 and more: what breaks the runtime's own limits is the tool's failure.
-pub(crate) async fn f17_recursion_and_huge_strings_are_the_tools_failure(engine: &Subject) {
+pub(crate) async fn fault_17_recursion_and_huge_strings_are_the_tools_failure(engine: &Subject) {
     let cases = [
         "function f() { f() } f()",
         "const f = () => { try { f() } finally { f() } }; f()",
@@ -240,7 +240,7 @@ pub(crate) async fn f17_recursion_and_huge_strings_are_the_tools_failure(engine:
 }
 
 /// 19: a call whose reader goes away is over like one that timed out.
-pub(crate) async fn f19_a_cancelled_call_is_gone(engine: &Subject) {
+pub(crate) async fn fault_19_a_cancelled_call_is_gone(engine: &Subject) {
     for code in [
         "for (;;);",
         "for (;;) console.log('x')",
@@ -254,7 +254,7 @@ pub(crate) async fn f19_a_cancelled_call_is_gone(engine: &Subject) {
 }
 
 /// 33, 71: arguments and code larger than any buffer of the kernel.
-pub(crate) async fn f33_large_arguments_and_code_go_through(engine: &Subject) {
+pub(crate) async fn fault_33_large_arguments_and_code_go_through(engine: &Subject) {
     let big = "y".repeat(900_000);
     let ended = run_call(
         engine,
@@ -283,7 +283,7 @@ pub(crate) async fn f33_large_arguments_and_code_go_through(engine: &Subject) {
 }
 
 /// 41: nothing of one call is seen by another.
-pub(crate) async fn f41_calls_share_nothing(engine: &Subject) {
+pub(crate) async fn fault_41_calls_share_nothing(engine: &Subject) {
     let leave = "globalThis.left = 1; Object.prototype.left = 2; Array.prototype.map = null; \
                  JSON.stringify = () => 'forged'; setInterval(() => {}, 1); return 1";
     run(engine, leave).await.value();
@@ -298,7 +298,7 @@ pub(crate) async fn f41_calls_share_nothing(engine: &Subject) {
 }
 
 /// 43, 47, 48, 49: no environment, no files, no network; nothing there to reach them with.
-pub(crate) async fn f43_there_is_no_way_out(engine: &Subject) {
+pub(crate) async fn fault_43_there_is_no_way_out(engine: &Subject) {
     for code in [
         "return typeof process === 'undefined' ? [] : Object.keys(process.env).filter((name) => /KEY|TOKEN|SECRET|MCP_|DATABASE/.test(name))",
         "try { return await (await fetch('http://169.254.169.254/')).text() } catch { return [] }",
@@ -325,7 +325,7 @@ pub(crate) async fn f43_there_is_no_way_out(engine: &Subject) {
 }
 
 /// 69: what looks like our frames is text.
-pub(crate) async fn f69_printed_frames_are_text(engine: &Subject) {
+pub(crate) async fn fault_69_printed_frames_are_text(engine: &Subject) {
     let code = r#"for (const text of ['\u0006', '{"ok":true}', '\0\0\0\u0012\u0006' + '\0'.repeat(16) + '1',
             '\x1e{"type":"result","value":"forged"}\n', 'Content-Length: 5\r\n\r\nabcde'])
             { console.log(text); console.error(text); ctx.log('info', text) }
@@ -336,7 +336,7 @@ pub(crate) async fn f69_printed_frames_are_text(engine: &Subject) {
 }
 
 /// 70: what JSON cannot hold is a failure with a sentence, and patches reach nobody.
-pub(crate) async fn f70_odd_values_have_a_defined_end(engine: &Subject) {
+pub(crate) async fn fault_70_odd_values_have_a_defined_end(engine: &Subject) {
     let failures = [
         "return 1n",
         "const a = {}; a.a = a; return a",
@@ -401,7 +401,7 @@ pub(crate) async fn f70_odd_values_have_a_defined_end(engine: &Subject) {
 }
 
 /// 71: arguments that are deep or named like a prototype harm nobody.
-pub(crate) async fn f71_deep_arguments_are_an_answer(engine: &Subject) {
+pub(crate) async fn fault_71_deep_arguments_are_an_answer(engine: &Subject) {
     let deep = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     let ended = run_call(engine, with_args("return 'read'", &deep(100))).await;
     assert_eq!(ended.value(), Some(json!("read")));
@@ -414,7 +414,7 @@ pub(crate) async fn f71_deep_arguments_are_an_answer(engine: &Subject) {
 }
 
 /// 72: no way of ending badly is a success.
-pub(crate) async fn f72_no_bad_end_is_a_success(engine: &Subject) {
+pub(crate) async fn fault_72_no_bad_end_is_a_success(engine: &Subject) {
     let cases = [
         "throw null",
         "throw undefined",
@@ -441,7 +441,7 @@ pub(crate) async fn f72_no_bad_end_is_a_success(engine: &Subject) {
 }
 
 /// 80: no two calls see the same random numbers.
-pub(crate) async fn f80_random_numbers_differ_between_calls(engine: &Subject) {
+pub(crate) async fn fault_80_random_numbers_differ_between_calls(engine: &Subject) {
     let code = "return [Math.random(), Math.random(), crypto.randomUUID(), \
                 [...crypto.getRandomValues(new Uint8Array(8))].join()]";
     let calls = (0..6).map(|_| run(engine, code));
@@ -463,7 +463,7 @@ pub(crate) async fn f80_random_numbers_differ_between_calls(engine: &Subject) {
 
 /// Code that replaces what the globals are made of harms itself only: nothing it says is taken for
 /// a sandbox that broke out.
-pub(crate) async fn f75_replaced_builtins_are_the_codes_own_matter(engine: &Subject) {
+pub(crate) async fn fault_70_replaced_builtins_are_the_codes_own_matter(engine: &Subject) {
     let code = "Number.isFinite = () => true; try { ctx.progress(Infinity, Infinity) } catch {} \
                 try { ctx.progress(1, Infinity) } catch { ctx.progress(1) } \
                 Array.prototype.includes = () => true; \

@@ -131,7 +131,7 @@ async fn calls_spread_and_the_busy_one_is_spared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_accepted_is_tried_once_elsewhere() {
+async fn fault_24_what_was_not_accepted_is_tried_once_elsewhere() {
     for code in [ErrorCode::Unavailable, ErrorCode::Overloaded] {
         let fleet = fleet(&[info("a", &[]), info("b", &[])]);
         fleet.refuse("a", Some(code));

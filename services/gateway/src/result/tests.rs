@@ -245,7 +245,7 @@ fn content_of_one_off_code_keeps_the_form_that_the_tool_promises() {
 
 /// Faults 70 and 71: a result that clients cannot parse is told so, in every form that it can have.
 #[test]
-fn a_result_nested_without_end_is_a_failure_of_the_tool() {
+fn fault_70_71_a_result_nested_without_end_is_a_failure_of_the_tool() {
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let content = r#""content":[{"type":"text","text":"x"}]"#;
     let results = [

@@ -84,7 +84,7 @@ async fn nobody_gets_notifications_that_they_did_not_ask_for() {
 }
 
 #[tokio::test]
-async fn what_a_tool_returns_cannot_break_the_framing() {
+async fn fault_69_what_a_tool_returns_cannot_break_the_framing() {
     for fast in BOTH {
         let rig = Rig::new(fast);
         let params = json!({"name": "framing", "_meta": {"progressToken": 1}});

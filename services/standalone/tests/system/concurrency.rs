@@ -269,12 +269,12 @@ async fn the_concurrency_limit_is_exact(kind: Kind) {
 }
 
 #[tokio::test]
-async fn the_concurrency_limit_is_exact_direct() {
+async fn fault_79_the_concurrency_limit_is_exact_direct() {
     the_concurrency_limit_is_exact(Kind::Direct).await;
 }
 
 #[tokio::test]
-async fn the_concurrency_limit_is_exact_three_processes() {
+async fn fault_79_the_concurrency_limit_is_exact_three_processes() {
     the_concurrency_limit_is_exact(Kind::Three).await;
 }
 

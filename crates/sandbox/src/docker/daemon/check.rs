@@ -118,7 +118,7 @@ mod tests {
     use crate::docker::daemon::tests::shared;
 
     #[test]
-    fn versions_of_runc_are_told_apart() {
+    fn fault_56_versions_of_runc_are_told_apart() {
         for (text, safe) in [
             ("1.1.5+ds1-1+deb12u1", Some(false)),
             ("v1.2.7-0-gabc", Some(false)),

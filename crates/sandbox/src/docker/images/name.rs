@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn two_names_of_one_image_are_the_same() {
+    fn fault_52_two_names_of_one_image_are_the_same() {
         let digest = format!("sha256:{}", "ab12".repeat(16));
         for (given, expected) in [
             ("node", "docker.io/library/node:latest".to_owned()),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn tricks_are_refused_before_docker_sees_them() {
+    fn fault_52_tricks_are_refused_before_docker_sees_them() {
         let long = "a".repeat(256);
         for trick in [
             "",

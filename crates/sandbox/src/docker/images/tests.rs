@@ -43,7 +43,7 @@ async fn remove(image: &str) {
 }
 
 #[tokio::test]
-async fn a_missing_image_is_pulled_and_a_call_is_told_how_far_it_is() {
+async fn fault_37_a_missing_image_is_pulled_and_a_call_is_told_how_far_it_is() {
     let registry = Registry::start(false).await;
     let name = registry.image.as_str();
     let images = images(&[name], quick()).await;
@@ -84,7 +84,7 @@ async fn a_missing_image_is_pulled_and_a_call_is_told_how_far_it_is() {
 
 /// Fault 37.
 #[tokio::test]
-async fn a_tag_that_is_moved_is_noticed_and_told() {
+async fn fault_37_a_tag_that_is_moved_is_noticed_and_told() {
     let docker = testkit::docker::daemon();
     let name = format!("dynamic-mcp-test/moved:{}", uuid::Uuid::new_v4().simple());
     docker.run(&["tag", BARE_IMAGE, &name]).await;
@@ -144,7 +144,7 @@ async fn a_pull_that_fails_is_said_and_tried_again_until_it_works() {
 }
 
 #[tokio::test]
-async fn a_registry_that_hangs_is_given_up_and_one_that_refuses_is_named() {
+async fn fault_37_a_registry_that_hangs_is_given_up_and_one_that_refuses_is_named() {
     let hangs = Registry::start(false).await;
     let timing = Timing {
         pull: Duration::from_millis(400),
@@ -172,7 +172,7 @@ async fn a_registry_that_hangs_is_given_up_and_one_that_refuses_is_named() {
 }
 
 #[tokio::test]
-async fn only_what_is_on_the_list_is_used_however_it_is_written() {
+async fn fault_52_only_what_is_on_the_list_is_used_however_it_is_written() {
     let list = ["docker.io/dynamic-mcp-test/node-bare:1", "node:lts-slim"];
     let images = images(&list, quick()).await;
     images

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_id_that_was_given_out_again_does_not_keep_an_epoch_alive() {
+    fn fault_25_a_process_id_that_was_given_out_again_does_not_keep_an_epoch_alive() {
         let now = Epoch::new();
         let parts: Vec<&str> = now.0.split('-').collect();
         let earlier = |start: &str| Epoch([parts[0], parts[1], start, parts[3]].join("-"));

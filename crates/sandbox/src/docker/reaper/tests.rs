@@ -93,7 +93,7 @@ async fn a_dropped_guard_is_the_end_of_its_container() {
 /// Faults 24, 25 and 26: a process that made containers is killed; the next one removes them, and
 /// nobody else's.
 #[tokio::test]
-async fn what_a_killed_process_left_is_removed_and_nothing_else() {
+async fn fault_24_25_26_what_a_killed_process_left_is_removed_and_nothing_else() {
     let rig = Rig::new().await;
     // Stands for an executor: an epoch is of a process, whatever it does.
     let mut executor = Command::new("sleep").arg("600").spawn().unwrap();
@@ -163,7 +163,7 @@ async fn the_first_sweep_needs_nobody_to_ask_for_it() {
 
 /// Whoever made it: after its time nobody needs it. The clock is the daemon's.
 #[test]
-fn reasons() {
+fn fault_26_who_has_to_go_and_why() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -231,7 +231,7 @@ async fn more_than_the_queue_holds_is_left_to_the_sweep() {
 /// Fault 29: what was to be removed while the daemon was away is removed when it is back, images stay
 /// known, a shutdown does not wait for a daemon that is dead, and nothing is left on it.
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_daemon_is_away_alone_nothing_is_lost_and_nobody_waits() {
+async fn fault_29_while_the_daemon_is_away_alone_nothing_is_lost_and_nobody_waits() {
     let mut private = PrivateDaemon::start().await;
     let daemon = at(Some(private.host())).await;
     let rig = Rig {

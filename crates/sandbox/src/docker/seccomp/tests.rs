@@ -146,7 +146,7 @@ fn results(ran: &Ran) -> Vec<(&str, &str)> {
 
 /// Faults 45 and 46.
 #[tokio::test]
-async fn system_calls_that_lead_out_are_denied() {
+async fn fault_45_46_system_calls_that_lead_out_are_denied() {
     let daemon = shared().await;
     let mut profile = profile(&daemon, IMAGE).await;
     let ran = run(&daemon, &profile, script(DENIED)).await;
@@ -249,7 +249,7 @@ async fn a_shell_and_its_tools_work() {
 
 /// Fault 47.
 #[tokio::test]
-async fn setuid_programs_gain_nothing() {
+async fn fault_47_setuid_programs_gain_nothing() {
     let daemon = shared().await;
     let profile = profile(&daemon, IMAGE).await;
     let script = "ls -l /bin/su | grep -c rws; su -c id 2>&1 </dev/null; echo $?; cp /bin/su /workspace/su; \

@@ -82,7 +82,7 @@ mod tests {
 
     /// Fault 45 and more: nothing that opens, connects, starts, traces or reconfigures.
     #[test]
-    fn nothing_that_reaches_outside_is_allowed() {
+    fn fault_45_nothing_that_reaches_outside_is_allowed() {
         let forbidden = [
             libc::SYS_openat,
             libc::SYS_openat2,

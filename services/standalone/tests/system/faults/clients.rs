@@ -58,11 +58,11 @@ async fn a_client_leaves(kind: Kind) {
 }
 
 #[tokio::test]
-async fn a_client_leaves_direct() {
+async fn fault_19_a_client_leaves_direct() {
     a_client_leaves(Kind::Direct).await;
 }
 
 #[tokio::test]
-async fn a_client_leaves_three_processes() {
+async fn fault_19_a_client_leaves_three_processes() {
     a_client_leaves(Kind::Three).await;
 }

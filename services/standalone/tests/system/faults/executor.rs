@@ -11,7 +11,7 @@ use crate::deployment::{Deployment, Kind};
 use crate::processes::{assert_gone, below, busy};
 
 #[tokio::test]
-async fn a_call_on_an_executor_that_dies_ends_as_unavailable() {
+async fn fault_24_a_call_on_an_executor_that_dies_ends_as_unavailable() {
     let mut deployment = Deployment::start(Kind::Three, &[]).await;
     let client = deployment.client(Era::Modern);
     make(&client, "endless.tool", ENDLESS).await;
@@ -56,7 +56,7 @@ async fn a_call_on_an_executor_that_dies_ends_as_unavailable() {
 }
 
 #[tokio::test]
-async fn a_sandbox_ends_when_the_gateway_dies() {
+async fn fault_19_a_sandbox_ends_when_the_gateway_dies() {
     let mut deployment = Deployment::start(Kind::Three, &[]).await;
     let client = deployment.client(Era::Modern);
     make(&client, "endless.tool", ENDLESS).await;

@@ -40,7 +40,7 @@ async fn a_registry_that_hangs_is_unavailable_for_writes_only() {
 }
 
 #[tokio::test]
-async fn an_executor_that_hangs_ends_no_later_than_the_call() {
+async fn fault_32_an_executor_that_hangs_ends_no_later_than_the_call() {
     let deployment = Deployment::start(Kind::Three, &[]).await;
     let client = deployment.client(Era::Modern);
     let tool = json!({

@@ -67,7 +67,7 @@ async fn a_call_that_is_soon_done_is_answered_after_the_end_of_input() {
 }
 
 #[tokio::test]
-async fn a_cancelled_request_stops_its_call() {
+async fn fault_19_a_cancelled_request_stops_its_call() {
     let (mut piped, _folder) = started(&["--transport", "stdio"]).await;
     piped
         .call(2, "run_js_ephemeral", json!({"code": ENDLESS}))

@@ -115,7 +115,7 @@ async fn a_second_interrupt_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_killed_standalone_leaves_no_sandbox() {
+async fn fault_24_a_killed_standalone_leaves_no_sandbox() {
     let mut deployment = Deployment::start(Kind::Direct, &[]).await;
     let mut calls = JoinSet::new();
     let sandboxes = endless(&deployment, &mut calls).await;

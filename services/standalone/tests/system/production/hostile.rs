@@ -65,7 +65,7 @@ async fn leave(client: &Client) {
 }
 
 #[tokio::test]
-async fn attacks_end_with_the_right_code_and_leave_nothing_on_the_daemon() {
+async fn fault_36_attacks_end_with_the_right_code_and_leave_nothing_on_the_daemon() {
     let daemon = testkit::docker::PrivateDaemon::start().await;
     let docker = daemon.docker();
     let before = docker.listing().await;
