@@ -7,6 +7,7 @@
 pub mod docker;
 mod engine;
 mod execution;
+mod failpoint;
 pub mod isolate;
 mod output;
 mod verdict;

@@ -15,6 +15,7 @@ use super::pool::{Key, Pool};
 use super::sandbox::{Maker, Sandbox};
 use super::text::Text;
 use super::verdict::{self, Limits};
+use crate::failpoint;
 use crate::output::{Output, broken, max_frame, parsed, value};
 use crate::verdict::{failure, of_deadline, of_thrown};
 use crate::wire::{FromChild, Nonce, Spent, Thrown};
@@ -97,6 +98,9 @@ impl Running {
         };
         self.usage.running = begun.elapsed();
         let reported = matches!(end, End::Reported(_));
+        if reported {
+            failpoint::reached(failpoint::RESULT);
+        }
         let result = self.judge(end, &mut sandbox, &mut heard).await;
         heard.text.flush(&mut heard.output, self.max_output());
         let max_output = self.max_output();
@@ -160,6 +164,7 @@ impl Running {
             let done = match kind {
                 FromChild::Started if !heard.output.started => {
                     heard.output.started = true;
+                    failpoint::reached(failpoint::RUN);
                     Ok(())
                 }
                 _ if !heard.output.started => Err(broken("a frame before the call was read")),

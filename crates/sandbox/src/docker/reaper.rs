@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use self::identity::{Epoch, Labels, new_name};
 
 use super::daemon::{ContainerId, Daemon, Fault};
+use crate::failpoint;
 
 /// Containers that wait for their end; more are left to the sweep.
 const QUEUE: usize = 1_024;
@@ -140,6 +141,7 @@ impl Guard {
     /// Ends the container now, and returns when it is gone; when the daemon cannot do it now, when
     /// it is queued.
     pub(crate) async fn destroy(mut self) {
+        failpoint::reached(failpoint::REMOVE);
         match self.shared.daemon.remove(&self.id).await {
             Ok(true) => {
                 self.gone = true;
@@ -183,6 +185,7 @@ impl Shared {
         let mut pause = PAUSES[0];
         let mut tries = 0;
         while tries < TRIES {
+            failpoint::reached(failpoint::REMOVE);
             match self.daemon.remove(&id).await {
                 Ok(true) => break,
                 // Somebody removes it: look again.
