@@ -4,12 +4,12 @@ use std::any::Any;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::error::Result;
+use domain::error::{Error, ErrorCode, Result};
 use domain::id::RequestId;
 use domain::runner::{Call, EngineKind};
 use tokio::time::Instant;
 
-use crate::Execution;
+use crate::{Execution, OpenSession, Session};
 
 /// What the caller reserved for a call; given back when it is dropped.
 pub type Slot = Box<dyn Any + Send + Sync>;
@@ -89,6 +89,16 @@ pub trait Engine: Send + Sync {
     /// Nothing has run: `policy_denied` as [`Engine::supports`], `unavailable` when no sandbox can
     /// be made, `timeout` when none was ready before the deadline.
     async fn start(&self, job: Job) -> Result<Execution>;
+
+    /// Opens a sandbox that stays.
+    ///
+    /// # Errors
+    /// `policy_denied` when this engine has none, or not in this image; `unavailable`, `timeout`,
+    /// `invalid_argument`, `dependency_install_failed`.
+    async fn open_session(&self, _open: OpenSession) -> Result<Box<dyn Session>> {
+        let message = "sandbox sessions need the Docker engine, and this executor runs another";
+        Err(Error::new(ErrorCode::PolicyDenied, message))
+    }
 
     /// Its state now. Cheap; called for every health check.
     fn status(&self) -> EngineStatus;

@@ -10,8 +10,10 @@ mod execution;
 mod failpoint;
 pub mod isolate;
 mod output;
+mod session;
 mod verdict;
 mod wire;
 
 pub use engine::{Engine, EngineStatus, Job, Slot, WallStatus};
 pub use execution::{Execution, ExecutionSink, execution};
+pub use session::{OpenSession, Session, SessionEnd};
