@@ -41,9 +41,11 @@ use self::call::Running;
 use self::daemon::Daemon;
 use self::images::{ImageId, Images, Timing};
 use self::pool::{Key, Pool};
+use self::profile::{Network, Purpose};
 use self::reaper::Reaper;
 use self::sandbox::Maker;
 use self::verdict::Limits;
+use crate::failpoint;
 use crate::{Engine, EngineStatus, Execution, Job, WallStatus, execution};
 
 /// How often the pool is compared with what it should be: a container that died or whose image
@@ -70,8 +72,12 @@ pub struct DockerEngineSettings {
     pub memory_bytes: u64,
     /// CPU of a container, in thousandths of a core: the executor's ceiling.
     pub cpu_millis: u32,
+    /// The cgroup that all containers are put under; the daemon's own choice when there is none.
+    pub cgroup_parent: Option<String>,
     /// The longest that a call may run.
     pub max_timeout: Duration,
+    /// The longest that a session may live.
+    pub max_session: Duration,
     /// Images that tools may use; all when it is empty.
     pub allowed_images: Vec<String>,
 }
@@ -86,7 +92,9 @@ impl Default for DockerEngineSettings {
             creating: 2,
             memory_bytes: 512 << 20,
             cpu_millis: 1_000,
+            cgroup_parent: None,
             max_timeout: Duration::from_secs(120),
+            max_session: Duration::from_secs(24 * 60 * 60),
             allowed_images: vec![DEFAULT_IMAGE.to_owned()],
         }
     }
@@ -111,6 +119,7 @@ impl DockerEngine {
     /// # Errors
     /// `unavailable` with the daemon's address and the reason; `invalid_argument` about a setting.
     pub async fn launch(settings: DockerEngineSettings, metrics: Arc<Metrics>) -> Result<Self> {
+        failpoint::arm();
         let daemon = Daemon::connect(&settings.docker, Arc::clone(&metrics)).await?;
         let walls = daemon.check(settings.runtime.as_deref()).await?;
         let reaper = Reaper::launch(daemon.clone(), settings.owner, Arc::clone(&metrics));
@@ -126,7 +135,9 @@ impl DockerEngine {
             reaper: reaper.clone(),
             images: images.clone(),
             runtime: settings.runtime,
+            cgroup_parent: settings.cgroup_parent,
             max_call: settings.max_timeout,
+            max_session: settings.max_session,
             metrics,
             unfit: Arc::clone(&unfit),
         };
@@ -208,8 +219,12 @@ async fn tend(
             .filter(|image| !unfit.lock().contains(image))
             .map(|image| Key {
                 image,
+                runtime: Runtime::Node,
+                purpose: Purpose::Call,
                 memory_bytes,
                 cpu_millis,
+                network: Network::None,
+                deps: None,
             })
             .collect();
         pool.keep(&keys);
@@ -256,8 +271,12 @@ impl Engine for DockerEngine {
         // that a call with less of them than others gets one of its own.
         let key = Key {
             image: self.images.look_up(&job.call.image).await?,
+            runtime: job.call.runtime,
+            purpose: Purpose::Call,
             memory_bytes: limits.memory_bytes,
             cpu_millis: limits.cpu_millis,
+            network: Network::None,
+            deps: None,
         };
         let asked = Instant::now();
         let (sandbox, warm) = match timeout_at(job.deadline, self.pool.take(&key)).await {
@@ -284,7 +303,7 @@ impl Engine for DockerEngine {
             sink,
             limits: Limits {
                 memory_bytes: key.memory_bytes,
-                pids: profile::PIDS,
+                pids: key.purpose.bounds().pids,
             },
             key,
             pool: self.pool.clone(),

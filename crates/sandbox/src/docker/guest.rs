@@ -7,6 +7,7 @@ use domain::runner::{Call, LogLevel};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::pool::Key;
 use crate::Job;
 use crate::wire::{self, Nonce, ToChild};
 
@@ -59,9 +60,10 @@ struct Head<'a> {
     client_capabilities: Option<&'a RawValue>,
 }
 
-/// The program and its arguments. `env` names the variables that the profile sets.
-pub(super) fn command(memory_bytes: u64, max_age: Duration, env: &[String]) -> Vec<String> {
-    let heap = (memory_bytes >> 20) * HEAP_PERCENT / 100;
+/// The program and its arguments in a container of this kind. `env` names the variables that the
+/// profile sets.
+pub(super) fn command(key: &Key, max_age: Duration, env: &[String]) -> Vec<String> {
+    let heap = (key.memory_bytes >> 20) * HEAP_PERCENT / 100;
     let own = env.iter().filter_map(|entry| entry.split('=').next());
     let options = Options {
         max_age_ms: max_age.as_millis(),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::error::{Error, Result};
+use domain::tool::Runtime;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use self::state::{Shelves, Taken};
 use super::images::ImageId;
+use super::profile::{Network, Purpose, VolumeName};
 
 /// First and longest pause after a sandbox that could not be made.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
@@ -33,16 +35,24 @@ const FAILURES: u32 = 2;
 /// Failures in a row that are worth a warning each: an image without node stays one.
 const LOUD: u32 = 3;
 
-/// What a waiting sandbox was made for. It serves a call only when all of this is the same; what
-/// else will keep sandboxes apart (networks, dependencies) belongs here.
+/// What a waiting sandbox was made for. It serves a call or a session only when all of this is the
+/// same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     /// Its image, by ID: a tag that moved is another image.
     pub(super) image: ImageId,
+    /// The language that the agent in it speaks.
+    pub(super) runtime: Runtime,
+    /// What it is for, which decides its bounds and its agent.
+    pub(super) purpose: Purpose,
     /// Memory, in bytes.
     pub(super) memory_bytes: u64,
     /// CPU, in thousandths of a core.
     pub(super) cpu_millis: u32,
+    /// Its network.
+    pub(super) network: Network,
+    /// The volume of its dependencies, mounted so that it cannot be written to.
+    pub(super) deps: Option<VolumeName>,
 }
 
 /// Makes sandboxes.

@@ -2,12 +2,18 @@
 //! create request, and nothing that a caller says gets into it. Each line has a reason in the design
 //! notes; the golden tests compare all of it, as sent and as the daemon reports it.
 
+mod purpose;
+
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
-    Mount, MountTmpfsOptions, MountType, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    Mount, MountTmpfsOptions, MountType, MountVolumeOptions, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum,
 };
+use domain::tool::Runtime;
+
+pub(crate) use self::purpose::{Bounds, Mounted, Network, Purpose, VolumeName};
 
 use super::images::ImageId;
 use super::reaper::Labels;
@@ -17,12 +23,14 @@ use super::seccomp;
 const USER: u32 = 65_532;
 /// Where the code may write, and where it starts.
 pub(crate) const WORKSPACE: &str = "/workspace";
-/// Processes and threads; node alone has about a dozen threads.
-pub(crate) const PIDS: i64 = 64;
-/// Largest size of each writable place; it counts as memory of the container.
-const TMPFS_BYTES: u64 = 64 << 20;
-/// Files in each writable place.
-const TMPFS_INODES: u32 = 8_192;
+/// Where dependencies are, by the language that they are for. Node.js finds its modules there from
+/// `/workspace` by going up.
+pub(crate) const fn dependencies_at(runtime: Runtime) -> &'static str {
+    match runtime {
+        Runtime::Node => "/node_modules",
+        Runtime::Python => "/site-packages",
+    }
+}
 /// `/dev/shm`, which stays writable under a read-only root.
 const SHM_BYTES: i64 = 4 << 20;
 /// Length of the scheduler's period, in microseconds.
@@ -43,6 +51,16 @@ pub(crate) struct Profile {
     pub(crate) memory_bytes: u64,
     /// CPU, in thousandths of a core.
     pub(crate) cpu_millis: u32,
+    /// What it is for.
+    pub(crate) purpose: Purpose,
+    /// Its network.
+    pub(crate) network: Network,
+    /// The one volume that it has, if any.
+    pub(crate) volume: Option<Mounted>,
+    /// The cgroup that it is put under; the daemon's own choice when there is none.
+    pub(crate) cgroup_parent: Option<String>,
+    /// Labels besides those of the reaper, which win.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 impl Profile {
@@ -80,6 +98,8 @@ impl Profile {
         let ours = |name: &String| env.iter().any(|it| it.split('=').next() == Some(name));
         let theirs: Vec<String> = facts.env.iter().filter(|it| !ours(it)).cloned().collect();
         env.extend(theirs);
+        let mut all_labels: HashMap<String, String> = self.labels.clone().into_iter().collect();
+        all_labels.extend(labels.map());
         ContainerCreateBody {
             hostname: Some("sandbox".to_owned()),
             domainname: Some(String::new()),
@@ -100,8 +120,8 @@ impl Profile {
             }),
             image: Some(self.image.as_str().to_owned()),
             working_dir: Some(WORKSPACE.to_owned()),
-            network_disabled: Some(true),
-            labels: Some(labels.map()),
+            network_disabled: Some(self.network == Network::None),
+            labels: Some(all_labels),
             stop_signal: Some("SIGKILL".to_owned()),
             stop_timeout: Some(1),
             host_config: Some(self.host(&facts.volumes)),
@@ -111,6 +131,18 @@ impl Profile {
 
     fn host(&self, volumes: &[String]) -> HostConfig {
         let memory = signed(self.memory_bytes);
+        let bounds = self.purpose.bounds();
+        let network = match self.network {
+            Network::None => "none",
+            Network::Bridge => "bridge",
+        };
+        // With a network the daemon's own servers answer; without one nothing is to look like it.
+        let nowhere = |what: &str| match self.network {
+            Network::None => vec![what.to_owned()],
+            Network::Bridge => Vec::new(),
+        };
+        let mut mounts: Vec<Mount> = self.volume.iter().map(mount).collect();
+        mounts.extend(self.closed_volumes(volumes));
         HostConfig {
             // Who it is on the machine
             privileged: Some(false),
@@ -124,10 +156,10 @@ impl Profile {
             runtime: self.runtime.clone(),
             init: Some(true),
             // What it sees
-            network_mode: Some("none".to_owned()),
-            dns: Some(vec!["127.0.0.1".to_owned()]),
+            network_mode: Some(network.to_owned()),
+            dns: Some(nowhere("127.0.0.1")),
             dns_options: Some(Vec::new()),
-            dns_search: Some(vec![".".to_owned()]),
+            dns_search: Some(nowhere(".")),
             extra_hosts: Some(Vec::new()),
             links: Some(Vec::new()),
             port_bindings: Some(HashMap::new()),
@@ -145,7 +177,7 @@ impl Profile {
             tmpfs: Some(self.tmpfs().into_iter().collect()),
             shm_size: Some(SHM_BYTES),
             binds: Some(Vec::new()),
-            mounts: Some(closed_volumes(volumes)),
+            mounts: Some(mounts),
             volumes_from: Some(Vec::new()),
             storage_opt: Some(HashMap::new()),
             log_config: Some(HostConfigLogConfig {
@@ -160,8 +192,9 @@ impl Profile {
             cpu_period: Some(CPU_PERIOD),
             cpu_quota: Some((i64::from(self.cpu_millis) * CPU_PERIOD / 1_000).max(1_000)),
             cpu_shares: Some(CPU_SHARES),
-            pids_limit: Some(PIDS),
-            ulimits: Some(ulimits()),
+            pids_limit: Some(bounds.pids),
+            ulimits: Some(ulimits(bounds)),
+            cgroup_parent: self.cgroup_parent.clone(),
             // How long it stays
             auto_remove: Some(false),
             restart_policy: Some(RestartPolicy {
@@ -174,42 +207,68 @@ impl Profile {
 
     /// The places that it can write to. Owned by its user: a tmpfs is root's otherwise.
     fn tmpfs(&self) -> BTreeMap<String, String> {
-        let size = TMPFS_BYTES.min(self.memory_bytes / 2);
+        let Bounds {
+            tmpfs_bytes,
+            tmpfs_inodes,
+            ..
+        } = self.purpose.bounds();
+        let size = tmpfs_bytes.min(self.memory_bytes / 2);
         let options = format!(
-            "rw,nosuid,nodev,size={size},nr_inodes={TMPFS_INODES},mode=0700,uid={USER},gid={USER}"
+            "rw,nosuid,nodev,size={size},nr_inodes={tmpfs_inodes},mode=0700,uid={USER},gid={USER}"
         );
-        [
+        let mut places = BTreeMap::from([
             ("/tmp".to_owned(), format!("{options},noexec")),
             // Native modules are mapped as code from here.
             (WORKSPACE.to_owned(), format!("{options},exec")),
-        ]
-        .into()
+        ]);
+        if let Some(mounted) = &self.volume {
+            places.remove(mounted.target);
+        }
+        places
+    }
+
+    /// An image's volumes would be writable directories on the daemon's disk, without any limit: each
+    /// gets an empty place instead, of one page, that cannot be written to.
+    fn closed_volumes(&self, paths: &[String]) -> Vec<Mount> {
+        let mounted = self.volume.as_ref().map(|mounted| mounted.target);
+        let ours = |path: &&String| {
+            let path = path.trim_end_matches('/');
+            !matches!(path, "/tmp" | WORKSPACE) && Some(path) != mounted
+        };
+        let closed = |path: &String| Mount {
+            target: Some(path.clone()),
+            typ: Some(MountType::TMPFS),
+            read_only: Some(true),
+            tmpfs_options: Some(MountTmpfsOptions {
+                size_bytes: Some(4_096),
+                mode: Some(0o555),
+                ..MountTmpfsOptions::default()
+            }),
+            ..Mount::default()
+        };
+        let mut mounts: Vec<Mount> = paths.iter().filter(ours).map(closed).collect();
+        mounts.sort_by(|a, b| a.target.cmp(&b.target));
+        mounts
     }
 }
 
-/// An image's volumes would be writable directories on the daemon's disk, without any limit: each
-/// gets an empty place instead, of one page, that cannot be written to.
-fn closed_volumes(paths: &[String]) -> Vec<Mount> {
-    let ours = |path: &&String| !matches!(path.trim_end_matches('/'), "/tmp" | WORKSPACE);
-    let closed = |path: &String| Mount {
-        target: Some(path.clone()),
-        typ: Some(MountType::TMPFS),
-        read_only: Some(true),
-        tmpfs_options: Some(MountTmpfsOptions {
-            size_bytes: Some(4_096),
-            mode: Some(0o555),
-            ..MountTmpfsOptions::default()
+fn mount(mounted: &Mounted) -> Mount {
+    Mount {
+        target: Some(mounted.target.to_owned()),
+        source: Some(mounted.volume.as_str().to_owned()),
+        typ: Some(MountType::VOLUME),
+        read_only: Some(!mounted.writable),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(!mounted.writable),
+            ..MountVolumeOptions::default()
         }),
         ..Mount::default()
-    };
-    let mut mounts: Vec<Mount> = paths.iter().filter(ours).map(closed).collect();
-    mounts.sort_by(|a, b| a.target.cmp(&b.target));
-    mounts
+    }
 }
 
 /// No limit of processes (they are counted by user, whose number all sandboxes share; there is
 /// `pids_limit`) and none of address space (compilers of JavaScript reserve a lot).
-fn ulimits() -> Vec<ResourcesUlimits> {
+fn ulimits(bounds: Bounds) -> Vec<ResourcesUlimits> {
     let limit = |(name, most): (&str, i64)| ResourcesUlimits {
         name: Some(name.to_owned()),
         soft: Some(most),
@@ -217,10 +276,10 @@ fn ulimits() -> Vec<ResourcesUlimits> {
     };
     [
         ("core", 0),
-        ("fsize", signed(TMPFS_BYTES)),
+        ("fsize", signed(bounds.file_bytes)),
         ("memlock", 0),
         ("msgqueue", 0),
-        ("nofile", 256),
+        ("nofile", bounds.open_files),
     ]
     .map(limit)
     .into()

@@ -1,6 +1,6 @@
 //! A container that waits for its call, and how it comes to be.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,8 +19,9 @@ use super::frames::{Frames, Piece};
 use super::guest;
 use super::images::{ImageId, Images};
 use super::pool::{Key, Source};
-use super::profile::Profile;
+use super::profile::{Mounted, Profile, Purpose, dependencies_at};
 use super::reaper::{Guard, Reaper, new_name};
+use crate::failpoint;
 use crate::wire::{FromChild, NO_CALL};
 
 /// How long the agent may take from the container's start until it is ready.
@@ -97,28 +98,54 @@ pub(super) struct Maker {
     pub(super) reaper: Reaper,
     pub(super) images: Images,
     pub(super) runtime: Option<String>,
+    /// The cgroup that all containers are put under.
+    pub(super) cgroup_parent: Option<String>,
     pub(super) max_call: Duration,
+    /// The longest that a session may live.
+    pub(super) max_session: Duration,
     pub(super) metrics: Arc<Metrics>,
     /// Images in which no agent runs: none waits in them. A call that asks for one is told why.
     pub(super) unfit: Arc<Mutex<HashSet<ImageId>>>,
 }
 
 impl Maker {
-    async fn make_one(&self, key: &Key) -> Result<Sandbox> {
-        let profile = Profile {
+    /// How a container of this kind is made.
+    pub(super) fn profile(&self, key: &Key) -> Profile {
+        let mounted = key.deps.as_ref().map(|volume| Mounted {
+            volume: volume.clone(),
+            target: dependencies_at(key.runtime),
+            writable: false,
+        });
+        Profile {
             image: key.image.clone(),
             runtime: self.runtime.clone(),
             memory_bytes: key.memory_bytes,
             cpu_millis: key.cpu_millis,
-        };
+            purpose: key.purpose,
+            network: key.network,
+            volume: mounted,
+            cgroup_parent: self.cgroup_parent.clone(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    async fn make_one(&self, key: &Key) -> Result<Sandbox> {
+        let profile = self.profile(key);
         let waits = MAX_WAIT + UNUSED;
-        let command = guest::command(key.memory_bytes, waits, &profile.env());
-        let labels = self.reaper.labels(waits + self.max_call + READY_TIME);
+        let command = guest::command(key, waits, &profile.env());
+        // Labels of a container cannot be changed: they allow for the longest life that it can have.
+        let used = match key.purpose {
+            Purpose::Session => self.max_session,
+            Purpose::Call | Purpose::Install => self.max_call,
+        };
+        let labels = self.reaper.labels(waits + used + READY_TIME);
         let body = profile.body(command, &labels);
         let id = self.daemon.create(&new_name(), &body).await?;
+        failpoint::reached(failpoint::CREATE);
         let guard = self.reaper.adopt(id);
         let attached = self.daemon.attach(guard.id()).await?;
         self.daemon.start(guard.id()).await?;
+        failpoint::reached(failpoint::START);
         let mut sandbox = Sandbox {
             guard,
             input: Writer(attached.input),

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::docker::images::ImageId;
-use crate::docker::profile::Profile;
+use crate::docker::profile::{Network, Profile, Purpose};
 use crate::docker::reaper::{Epoch, Labels, new_name};
 
 /// Longest that anything here may take when the daemon is well.
@@ -48,6 +48,11 @@ pub(crate) async fn profile(daemon: &Daemon, image: &str) -> Profile {
         runtime: None,
         memory_bytes: 128 << 20,
         cpu_millis: 1_000,
+        purpose: Purpose::Call,
+        network: Network::None,
+        volume: None,
+        cgroup_parent: None,
+        labels: Default::default(),
     }
 }
 
@@ -155,7 +160,7 @@ async fn a_container_is_made_spoken_to_and_removed() {
 }
 
 #[tokio::test]
-async fn want_of_memory_is_told_by_the_daemon() {
+async fn fault_02_want_of_memory_is_told_by_the_daemon() {
     let daemon = shared().await;
     let script = "const all = []; for (;;) all.push(Buffer.alloc(8 << 20, 1))";
     let id = daemon
@@ -274,7 +279,7 @@ async fn a_daemon_that_is_too_old_or_too_new_is_refused_with_both_versions() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_given_up() {
+async fn fault_32_an_answer_without_end_is_given_up() {
     let body = format!(
         "{{\"ApiVersion\":\"1.41\",\"x\":\"{}\"}}",
         "y".repeat(20 << 20)
@@ -302,7 +307,7 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) -> Duration
 
 /// Fault 36, as far as it is ours: nothing is left of a container, here or there.
 #[tokio::test]
-async fn containers_that_come_and_go_leave_nothing_behind() {
+async fn fault_36_containers_that_come_and_go_leave_nothing_behind() {
     let daemon = shared().await;
     let body = body(&daemon, "setInterval(() => {}, 1e6)").await;
     let cycle = async || {
@@ -329,7 +334,7 @@ async fn containers_that_come_and_go_leave_nothing_behind() {
 
 /// Fault 29, in one test since a daemon of its own takes seconds to make.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_is_killed_hangs_or_restarts_alone_is_found_again() {
+async fn fault_29_a_daemon_that_is_killed_hangs_or_restarts_alone_is_found_again() {
     let mut private = PrivateDaemon::start().await;
     let daemon = at(Some(private.host())).await;
     let up = || daemon.shared.metrics.docker_up.get() == 1;

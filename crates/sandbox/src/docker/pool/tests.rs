@@ -43,8 +43,12 @@ fn key(image: &str) -> Key {
     };
     Key {
         image: facts.into(),
+        runtime: Runtime::Node,
+        purpose: Purpose::Call,
         memory_bytes: 1,
         cpu_millis: 1,
+        network: Network::None,
+        deps: None,
     }
 }
 
@@ -77,7 +81,7 @@ async fn what_is_wanted_waits_and_is_replaced_and_no_two_calls_get_the_same() {
 
 /// 39: a burst is served in turn, and never by more makers than are allowed.
 #[tokio::test(start_paused = true)]
-async fn f39_a_burst_is_no_stampede() {
+async fn fault_39_a_burst_is_no_stampede() {
     let (pool, numbers) = pool(2);
     pool.keep(&[key("a")]);
     seconds(1).await;
@@ -98,7 +102,7 @@ async fn f39_a_burst_is_no_stampede() {
 
 /// 38: what died, or is being made still, is never handed out.
 #[tokio::test(start_paused = true)]
-async fn f38_the_dead_are_passed_over_and_replaced() {
+async fn fault_38_the_dead_are_passed_over_and_replaced() {
     let (pool, numbers) = pool(2);
     pool.keep(&[key("a")]);
     seconds(1).await;
@@ -114,7 +118,7 @@ async fn f38_the_dead_are_passed_over_and_replaced() {
 
 /// 37, 40: a kind is one's own; one that is not wanted any more is destroyed.
 #[tokio::test(start_paused = true)]
-async fn f37_another_kind_gets_its_own_and_an_old_one_goes() {
+async fn fault_37_another_kind_gets_its_own_and_an_old_one_goes() {
     let (pool, _) = pool(2);
     pool.keep(&[key("a")]);
     seconds(1).await;

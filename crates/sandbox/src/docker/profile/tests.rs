@@ -21,6 +21,11 @@ fn example() -> Profile {
         runtime: Some("runsc".to_owned()),
         memory_bytes: 512 << 20,
         cpu_millis: 1_500,
+        purpose: Purpose::Call,
+        network: Network::None,
+        volume: None,
+        cgroup_parent: None,
+        labels: BTreeMap::new(),
     }
 }
 
@@ -45,9 +50,71 @@ fn shown(mut body: Value) -> Value {
 }
 
 #[test]
-fn the_create_request_is_this() {
+fn fault_51_the_create_request_is_this() {
     let body = example().body(node("1"), &labels("an owner"));
     insta::assert_json_snapshot!("create", shown(serde_json::to_value(body).unwrap()));
+}
+
+/// 51: what a session and an install have besides, each in a snapshot of its own.
+#[test]
+fn fault_51_a_session_and_an_install_differ_in_this_only() {
+    let mounted = |target, writable| {
+        let volume = VolumeName::from("dynamic-mcp-deps-1".to_owned());
+        Some(Mounted {
+            volume,
+            target,
+            writable,
+        })
+    };
+    let session = Profile {
+        purpose: Purpose::Session,
+        network: Network::Bridge,
+        volume: mounted(dependencies_at(Runtime::Python), false),
+        cgroup_parent: Some("sandboxes.slice".to_owned()),
+        labels: [
+            ("a".to_owned(), "b".to_owned()),
+            ("dynamic-mcp.sandbox".to_owned(), "0".to_owned()),
+        ]
+        .into(),
+        ..example()
+    };
+    let install = Profile {
+        purpose: Purpose::Install,
+        volume: mounted("/tmp", true),
+        ..example()
+    };
+    let call = shown(serde_json::to_value(example().body(node("1"), &labels("o"))).unwrap());
+    for (name, profile) in [("session", session), ("install", install)] {
+        let body = shown(serde_json::to_value(profile.body(node("1"), &labels("o"))).unwrap());
+        insta::assert_json_snapshot!(name, difference(&call, &body));
+    }
+}
+
+/// What is new or other in `b`, by path.
+fn difference(a: &Value, b: &Value) -> Map<String, Value> {
+    fn walk(path: &str, a: &Value, b: &Value, found: &mut Map<String, Value>) {
+        let keys = |value: &Value| -> Vec<String> {
+            let map = value.as_object();
+            map.map_or_else(Vec::new, |map| map.keys().cloned().collect())
+        };
+        if !(a.is_object() && b.is_object()) {
+            if a != b {
+                found.insert(path.to_owned(), b.clone());
+            }
+            return;
+        }
+        let mut all = keys(a);
+        all.extend(keys(b));
+        all.sort();
+        all.dedup();
+        for key in all {
+            let of = |value: &Value| value.get(&key).cloned().unwrap_or_default();
+            walk(&format!("{path}/{key}"), &of(a), &of(b), found);
+        }
+    }
+    let mut found = Map::new();
+    walk("", a, b, &mut found);
+    found
 }
 
 #[test]
@@ -114,7 +181,7 @@ async fn inspect(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_daemon_reports_every_field_as_it_was_set() {
+async fn fault_51_the_daemon_reports_every_field_as_it_was_set() {
     let daemon = shared().await;
     let body = profile(&daemon, BARE_IMAGE)
         .await
@@ -207,7 +274,7 @@ async fn look(daemon: &Daemon, image: &str) -> Value {
 
 /// Faults 43, 44, 48 (what is there at all), 49, 54.
 #[tokio::test]
-async fn inside_it_is_as_narrow_as_it_was_made() {
+async fn fault_43_44_48_49_54_inside_it_is_as_narrow_as_it_was_made() {
     let daemon = shared().await;
     insta::assert_json_snapshot!("inside", look(&daemon, IMAGE).await);
 }
@@ -247,7 +314,7 @@ EXPOSE 80
 
 /// Faults 54 and 55.
 #[tokio::test]
-async fn an_image_changes_nothing() {
+async fn fault_54_55_an_image_changes_nothing() {
     let (daemon, docker) = (shared().await, testkit::docker::daemon());
     let tag = hostile().await;
     let before = docker.listing().await.volumes;
@@ -312,7 +379,7 @@ kill 'KILL', @children;
 
 /// Faults 1, 5, 11, 12 and 14: what can be counted ends, with an error inside and nothing outside.
 #[tokio::test]
-async fn what_can_be_counted_comes_to_an_end() {
+async fn fault_01_05_11_12_14_what_can_be_counted_comes_to_an_end() {
     let daemon = shared().await;
     let profile = profile(&daemon, IMAGE).await;
     let command = ["perl", "-e", TAKE].map(str::to_owned).into();
