@@ -2,6 +2,7 @@
 //! client that is tested.
 
 mod private;
+mod traces;
 
 use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
@@ -11,11 +12,15 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 pub use self::private::PrivateDaemon;
+pub use self::traces::Traces;
 
-/// A Debian with node.
+/// A Debian with node and npm, as the stock images are.
 pub const IMAGE: &str = "dynamic-mcp-test/node:1";
 /// Node and its libraries and nothing else: no shell.
 pub const BARE_IMAGE: &str = "dynamic-mcp-test/node-bare:1";
+
+/// A Debian with Python and pip, as the stock images are.
+pub const PYTHON_IMAGE: &str = "dynamic-mcp-test/python:1";
 
 /// How long the `docker` program may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[track_caller]
 pub fn daemon() -> Docker {
     let found = std::process::Command::new("docker")
-        .args(["image", "inspect", "--format", "{{.Id}}", IMAGE, BARE_IMAGE])
+        .args(["image", "inspect", "--format", "{{.Id}}"])
+        .args([IMAGE, BARE_IMAGE, PYTHON_IMAGE])
         .stdin(Stdio::null())
         .output();
     let good = found.is_ok_and(|output| output.status.success());

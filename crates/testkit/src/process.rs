@@ -137,6 +137,17 @@ impl Program {
             .unwrap_or_else(|| panic!("{path} has no VmRSS"))
     }
 
+    /// Its open files, sockets and pipes.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.id());
+        let entries = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        entries.count()
+    }
+
     /// Sends a signal by name (`TERM`, `INT`, `KILL`, `STOP`, `CONT`).
     ///
     /// # Panics

@@ -1,5 +1,6 @@
 //! A Docker daemon of one test's own, which may be killed, paused and restarted.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -138,6 +139,9 @@ impl PrivateDaemon {
             .arg(format!("--exec-root={}", at("exec")))
             .arg(format!("--pidfile={}", at("pid")))
             .args(["--bridge=none", "--iptables=false", "--ip-masq=false"])
+            // What is in this group is this daemon's and nobody else's, with either version of cgroups.
+            .arg("--exec-opt=native.cgroupdriver=cgroupfs")
+            .arg(format!("--cgroup-parent=/{}", self.group()))
             .arg(format!("--config-file={}", at("config.json")))
             .stdin(Stdio::null())
             .stdout(log)
@@ -145,6 +149,50 @@ impl PrivateDaemon {
             .spawn()
             .unwrap_or_else(|error| panic!("dockerd: {error}: run bash .ci/docker"));
         self.child = Some(child);
+    }
+
+    /// Its folder: data, runtime files, log.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The process id of the daemon.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        let id = self.child.as_ref().map(Child::id);
+        id.unwrap_or_else(|| panic!("dockerd does not run"))
+    }
+
+    /// The name of the control group that all its containers are in.
+    fn group(&self) -> String {
+        let name = self.folder.path().file_name().unwrap_or_default();
+        format!("dynamic-mcp-{}", name.to_string_lossy().replace('.', ""))
+    }
+
+    /// Every control group of its containers, by path.
+    pub(super) fn cgroups(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let root = Path::new("/sys/fs/cgroup");
+        // The one hierarchy of version 2, or one below for each controller of version 1.
+        let below = std::fs::read_dir(root).into_iter().flatten().flatten();
+        let tops = below.map(|entry| entry.path()).chain([root.to_owned()]);
+        let mut open: Vec<PathBuf> = tops.map(|top| top.join(self.group())).collect();
+        while let Some(group) = open.pop() {
+            let Ok(entries) = std::fs::read_dir(&group) else {
+                continue;
+            };
+            let entries = entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            for entry in entries {
+                found.insert(entry.path().display().to_string());
+                open.push(entry.path());
+            }
+        }
+        found
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -190,6 +238,18 @@ impl Drop for PrivateDaemon {
             && Path::new(&format!("/proc/{pid}")).exists()
         {
             signal(pid, Signal::TERM);
+        }
+        // Empty by now; the kernel refuses to remove what is not.
+        let root = Path::new("/sys/fs/cgroup");
+        let below = std::fs::read_dir(root).into_iter().flatten().flatten();
+        for top in below.map(|entry| entry.path()).chain([root.to_owned()]) {
+            let group = top.join(self.group());
+            let removed = !group.exists() || std::fs::remove_dir(&group).is_ok();
+            assert!(
+                removed || std::thread::panicking(),
+                "{} is not empty",
+                group.display()
+            );
         }
         // The daemon mounts its data onto itself, and leaves it so.
         let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
