@@ -1,0 +1,81 @@
+// The tasks that need no network: what is there, and handing it out.
+const platform = () => {
+  const report = process.report?.getReport?.();
+  const libc = report?.header?.glibcVersionRuntime ? 'glibc' : 'other';
+  return `node-${process.platform}-${process.arch}-${libc}-abi${process.versions.modules}`;
+};
+
+const readMarker = (place) => {
+  try {
+    const handle = fs.openSync(`${place}/${MARKER}`, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+    const text = Buffer.alloc(64 << 10);
+    const length = fs.readSync(handle, text, 0, text.length, 0);
+    fs.closeSync(handle);
+    return text.toString('utf8', 0, length);
+  } catch {
+    return null;
+  }
+};
+
+const lookTask = async (task) => {
+  const markers = task.places.map(readMarker);
+  const found = { platform: platform(), markers, registry: null, problem: null };
+  try {
+    found.registry = (await npm({}, ['config', 'get', 'registry'], '/', null)).trim();
+  } catch (error) {
+    found.problem = error.message;
+  }
+  return found;
+};
+
+/** One header frame for each entry, then its bytes. Writing blocks, so nothing piles up. */
+const exportTask = async (task) => {
+  const buffer = Buffer.alloc(64 << 10);
+  let count = 0;
+  walk(task.place, (relative, stat) => {
+    if (relative === MARKER) return;
+    count += 1;
+    const file = path.join(task.place, relative);
+    const mode = stat.mode & 0o777;
+    if (stat.isDirectory()) send('N', 0, { path: relative, kind: 'folder', mode, size: 0 });
+    else if (stat.isSymbolicLink()) {
+      send('N', 0, { path: relative, kind: 'link', mode, size: 0, target: fs.readlinkSync(file) });
+    } else if (stat.isFile()) {
+      send('N', 0, { path: relative, kind: 'file', mode, size: stat.size });
+      const handle = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+      let left = stat.size;
+      while (left > 0) {
+        const length = fs.readSync(handle, buffer, 0, Math.min(left, buffer.length), null);
+        if (length === 0) throw new Error(`${relative} ended early`);
+        send('B', 0, buffer.subarray(0, length));
+        left -= length;
+      }
+      fs.closeSync(handle);
+    }
+  });
+  return { count };
+};
+
+const TASKS = { resolve: resolveTask, install: installTask, look: lookTask, export: exportTask };
+
+const run = async (task) => {
+  // Whatever happens to the executor, this ends.
+  setTimeout(() => process.exit(5), task.max_age_ms).unref();
+  try {
+    return await TASKS[task.task](task);
+  } catch (error) {
+    if (error instanceof Excess) return { excess: error.message };
+    if (error instanceof NpmError) return { failed: error.text };
+    const full = error.code === 'ENOSPC' ? 'the disk of the Docker daemon is full' : null;
+    return { failed: full ?? error.message ?? String(error) };
+  }
+};
+
+let begun = false;
+listen((type, channel, body) => {
+  if (channel !== 0) onChannel(type, channel, body);
+  else if (type === 'T' && !begun) {
+    begun = true;
+    run(JSON.parse(body.toString())).then(finish);
+  }
+});
