@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use futures::Stream;
 
 use crate::call::CallContext;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{CatalogVersion, Revision, TenantId};
+use crate::lockfile::Lockfile;
 use crate::name::ToolName;
 use crate::tool::{ToolDraft, ToolPatch, ToolRecord, ToolWithCode};
 
@@ -102,6 +103,37 @@ pub trait Catalog: Send + Sync {
         name: &ToolName,
         revision: Revision,
     ) -> Result<Arc<str>>;
+
+    /// What the dependencies of a kept revision resolved to; `None` while nobody has resolved them,
+    /// as for a tool that was taken over from elsewhere. Needs the right to use the tool.
+    ///
+    /// # Errors
+    /// `not_found` when that revision is not kept (any more).
+    async fn lock(
+        &self,
+        context: &CallContext,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<Lockfile>> {
+        let (_, _, _) = (context, name, revision);
+        Ok(None)
+    }
+
+    /// Keeps a lockfile for a revision that has none yet and answers with the one that is kept: the
+    /// first one that came. Needs the right to use the tool.
+    ///
+    /// # Errors
+    /// `not_found` as [`Catalog::lock`]; `invalid_argument`, `policy_denied` (a blocked package).
+    async fn set_lock(
+        &self,
+        context: &CallContext,
+        name: &ToolName,
+        revision: Revision,
+        lock: Lockfile,
+    ) -> Result<Lockfile> {
+        let (_, _, _, _) = (context, name, revision, lock);
+        Err(Error::unavailable("store of lockfiles"))
+    }
 
     /// Follows all tenants' tools from just after `since` (zero: from the start). For services
     /// only.

@@ -122,6 +122,8 @@ pub enum Action<'a> {
     WriteTools,
     /// See the effective configuration and the guard's counters.
     Operate,
+    /// Make, use and end sandbox sessions of one's own.
+    UseSandbox,
     /// Follow the catalogue of all tenants, or join the fleet.
     Internal,
 }
@@ -136,6 +138,7 @@ impl Action<'_> {
             }
             Action::ReadTools => Scope::ToolsRead,
             Action::WriteTools => Scope::ToolsWrite,
+            Action::UseSandbox => Scope::Sandbox,
             Action::Internal => Scope::Internal,
         }
     }
@@ -185,6 +188,7 @@ mod tests {
             Action::ReadTools,
             Action::WriteTools,
             Action::Operate,
+            Action::UseSandbox,
             Action::Internal,
         ] {
             let refused = authorize(&nobody, action).unwrap_err();

@@ -11,9 +11,10 @@ use serde_json::value::RawValue;
 
 use crate::call::CallContext;
 use crate::dependency::Dependency;
-use crate::error::{ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::id::{CodeDigest, Revision};
 use crate::limits::RunLimits;
+use crate::lockfile::Lockfile;
 use crate::tool::{EngineChoice, Isolation, Runtime};
 
 /// One execution: everything an executor needs, nothing it has to look up.
@@ -39,6 +40,8 @@ pub struct Call {
     pub image: String,
     /// Packages that have to be there.
     pub dependencies: Vec<Dependency>,
+    /// What the packages of a stored tool resolved to; the executor resolves those of one-off code.
+    pub lock: Option<Lockfile>,
     /// What it may use; clamped again by the executor.
     pub limits: RunLimits,
     /// The least severe level of `ctx.log` that the client wants, or none at all.
@@ -237,4 +240,27 @@ pub trait Runner: Send + Sync {
     /// [`may_have_run`](crate::Error::may_have_run) leaves it open: the link broke after the call
     /// was sent and before it was accepted. It must not be run a second time.
     async fn run(&self, context: &CallContext, call: Call) -> Result<RunStream>;
+
+    /// Finds out which versions of which packages dependencies come to. Nothing of them runs.
+    ///
+    /// # Errors
+    /// `dependency_install_failed` with what the package manager said, `policy_denied` (this executor
+    /// has no container to do it in; a blocked package), `unavailable`, `overloaded`, `timeout`.
+    async fn resolve(&self, context: &CallContext, request: Resolve) -> Result<Lockfile> {
+        let (_, _) = (context, request);
+        let message = "this executor installs no packages";
+        Err(Error::new(ErrorCode::PolicyDenied, message)
+            .with_fix("use an executor with the Docker engine"))
+    }
+}
+
+/// Dependencies to be resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolve {
+    /// The language, and so the package index.
+    pub runtime: Runtime,
+    /// The image whose package manager does it, and for which it is done.
+    pub image: String,
+    /// What its author named.
+    pub dependencies: Vec<Dependency>,
 }

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::dependency::Dependency;
 use crate::id::{CatalogVersion, CodeDigest, Revision, TenantId};
 use crate::limits;
+use crate::lockfile::Lockfile;
 use crate::name::ToolName;
 
 /// The language of a tool's code.
@@ -198,6 +199,8 @@ pub struct ToolDraft {
     pub spec: ToolSpec,
     /// The body of `async function run(args, ctx)`.
     pub code: Arc<str>,
+    /// What its dependencies resolved to, where somebody did resolve them.
+    pub lock: Option<Lockfile>,
 }
 
 /// What a patch does to one field that may be absent.
@@ -260,6 +263,9 @@ pub struct ToolPatch {
     #[serde(default)]
     pub cache: Change<CachePolicy>,
     pub required_scopes: Option<BTreeSet<String>>,
+    /// What the dependencies resolved to; never of an author.
+    #[serde(skip)]
+    pub lock: Option<Lockfile>,
 }
 
 impl ToolPatch {
@@ -291,6 +297,7 @@ impl ToolPatch {
             name,
             spec,
             code: self.code.unwrap_or(code),
+            lock: self.lock,
         }
     }
 }

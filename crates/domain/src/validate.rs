@@ -17,6 +17,8 @@ pub struct Policy {
     pub max_dependencies: usize,
     /// Longest time a call may ask for, in milliseconds.
     pub max_timeout_ms: u32,
+    /// Names of the tools whose calls may share a sandbox (`isolation: tool`).
+    pub shared_tools: Vec<String>,
 }
 
 impl Default for Policy {
@@ -28,6 +30,7 @@ impl Default for Policy {
             blocked_packages: list(&["child_process", "node-pty", "npm", "pm2"]),
             max_dependencies: 32,
             max_timeout_ms: 120_000,
+            shared_tools: Vec::new(),
         }
     }
 }
@@ -75,14 +78,28 @@ pub fn draft(draft: &ToolDraft, policy: &Policy) -> Result<()> {
         bounds("cache/ttlSeconds", cache.ttl_seconds, 1..=86_400)?;
     }
     if spec.isolation == Isolation::Tool {
-        return Err(Error::new(
-            ErrorCode::PolicyDenied,
-            "isolation \"tool\" has not been turned on for this tool by an administrator",
-        )
-        .with_field("isolation")
-        .with_fix("leave it out or use \"call\""));
+        may_share(draft.name.as_str(), policy)?;
     }
-    Ok(())
+    match &draft.lock {
+        Some(lock) if spec.dependencies.is_empty() || lock.runtime() != spec.runtime => {
+            Err(Error::invalid("lockfile", "is of other dependencies"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that an administrator lets the calls of this tool share a sandbox.
+///
+/// # Errors
+/// `policy_denied`.
+pub fn may_share(name: &str, policy: &Policy) -> Result<()> {
+    if policy.shared_tools.iter().any(|allowed| allowed == name) {
+        return Ok(());
+    }
+    let message = "isolation \"tool\" has not been turned on for this tool by an administrator";
+    Err(Error::new(ErrorCode::PolicyDenied, message)
+        .with_field("isolation")
+        .with_fix("leave it out or use \"call\", or name the tool in MCP_SANDBOX_SHARED_TOOLS"))
 }
 
 /// Checks an image by grammar and allow list.
@@ -207,6 +224,7 @@ mod tests {
             name: ToolName::parse("my.tool").unwrap(),
             spec: serde_json::from_str(r#"{"description":"says hello"}"#).unwrap(),
             code: "return 1".into(),
+            lock: None,
         }
     }
 

@@ -8,9 +8,11 @@ mod codec;
 mod fleet;
 mod link;
 mod runner;
+mod sessions;
 mod watch;
 
 pub use self::catalog::CatalogClient;
 pub use self::fleet::FleetClient;
 pub use self::link::Link;
 pub use self::runner::RunnerClient;
+pub use self::sessions::SessionsClient;

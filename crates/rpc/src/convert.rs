@@ -6,18 +6,23 @@ mod catalog;
 mod event;
 mod fleet;
 mod patch;
+mod session;
 mod words;
 
 use domain::{Error, RawValue, Result};
 use jiff::Timestamp;
 
-pub(crate) use self::call::{call_from, call_to};
+pub(crate) use self::call::{call_from, call_to, locked_from, locked_to, resolve_from, resolve_to};
 pub(crate) use self::catalog::{
     change_from, change_to, draft_from, draft_to, record_from, record_to,
 };
 pub(crate) use self::event::{event_from, event_to};
 pub(crate) use self::fleet::{executor_from, executor_to};
 pub(crate) use self::patch::{patch_from, patch_to};
+pub(crate) use self::session::{
+    exec_from, exec_to, info_from, info_to, listing_from, listing_to, open_from, open_to,
+    result_from, result_to,
+};
 
 /// A field that has to be there.
 pub(crate) fn required<T>(field: &str, value: Option<T>) -> Result<T> {

@@ -10,6 +10,7 @@ mod incoming;
 mod policy;
 mod runner;
 mod serve;
+mod sessions;
 mod watch;
 
 pub use self::incoming::Incoming;

@@ -105,8 +105,37 @@ metrics! {
         pub pool_size: IntGaugeVec = "mcp_sandbox_pool_size" ["engine"];
         /// Executions that found a waiting sandbox, by engine.
         pub pool_hits: IntCounterVec = "mcp_sandbox_pool_hits_total" ["engine"];
-        /// Executions that found no waiting sandbox, by engine.
-        pub pool_misses: IntCounterVec = "mcp_sandbox_pool_misses_total" ["engine"];
+        /// Executions that found no waiting sandbox, by engine and reason: `empty` (all were taken),
+        /// `cold_key` (none of this kind is kept), `died`, `stale` (its image moved or it grew too old),
+        /// `booting` (one was on its way).
+        pub pool_misses: IntCounterVec = "mcp_sandbox_pool_misses_total" ["engine", "reason"];
+        /// Executions that wait for a sandbox now, by engine.
+        pub pool_waiting: IntGaugeVec = "mcp_sandbox_pool_waiting" ["engine"];
+        /// Memory that waiting sandboxes use, in bytes, by engine.
+        pub pool_memory: IntGaugeVec = "mcp_sandbox_pool_memory_bytes" ["engine"];
+        /// Time of each stage of an execution, by engine: `queue` (for a slot), `take` (a sandbox from the
+        /// pool), `write` (the call), `load` (until the code starts), `run` (the code), `read` (the
+        /// result), `teardown` (until the sandbox is gone).
+        pub sandbox_stage_duration: HistogramVec = "mcp_sandbox_stage_duration_seconds" ["engine", "stage"];
+        /// Calls of tools with `isolation: tool` by what they found: `kept` (a sandbox of the tool) or
+        /// `fresh`.
+        pub shared_calls: IntCounterVec = "mcp_sandbox_shared_calls_total" ["found"];
+        /// Sandbox sessions that are open now.
+        pub sessions_active: IntGauge = "mcp_sandbox_sessions_active";
+        /// Sandbox sessions that ended, by reason: `stopped`, `idle`, `lifetime`, `died`, `shutdown`.
+        pub sessions_ended: IntCounterVec = "mcp_sandbox_sessions_ended_total" ["reason"];
+        /// Duration of operations of sandbox sessions by operation and by `ok` or the error code.
+        pub session_operation_duration: HistogramVec = "mcp_sandbox_session_operation_duration_seconds" ["operation", "outcome"];
+        /// Installs of dependencies by runtime and by `ok` or the error code.
+        pub dependency_installs: IntCounterVec = "mcp_dependency_installs_total" ["runtime", "outcome"];
+        /// Time to install dependencies, by runtime and stage: `resolve` or `install`.
+        pub dependency_install_duration: HistogramVec = "mcp_dependency_install_duration_seconds" ["runtime", "stage"];
+        /// Sets of dependencies that are installed.
+        pub dependency_volumes: IntGauge = "mcp_dependency_volumes";
+        /// Size of all installed sets of dependencies, in bytes.
+        pub dependency_volume_bytes: IntGauge = "mcp_dependency_volume_bytes";
+        /// Sets of dependencies that were removed, by reason: `size`, `age`, `incomplete`.
+        pub dependency_evictions: IntCounterVec = "mcp_dependency_evictions_total" ["reason"];
         /// Time to create and start a sandbox, by engine.
         pub sandbox_create_duration: HistogramVec = "mcp_sandbox_create_duration_seconds" ["engine"];
         /// Sandboxes of other lives of this product that were found and removed, by reason: `start`,

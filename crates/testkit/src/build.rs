@@ -67,6 +67,7 @@ pub fn draft(name: &str) -> ToolDraft {
             name,
             spec: spec(),
             code: Arc::from("return args;"),
+            lock: None,
         },
         Err(reason) => panic!("{name}: {reason}"),
     }
@@ -86,6 +87,7 @@ pub fn call(code: &str) -> Call {
         isolation: Isolation::Call,
         image: domain::limits::DEFAULT_IMAGE.to_owned(),
         dependencies: Vec::new(),
+        lock: None,
         limits: RunLimits {
             timeout: Duration::from_secs(5),
             memory_bytes: 64 << 20,

@@ -294,6 +294,7 @@ impl Gateway {
             isolation: spec.isolation,
             image: spec.image.clone(),
             dependencies: spec.dependencies.clone(),
+            lock: None,
             limits,
             log_level: call.log_level,
             wants_progress: call.wants_progress,

@@ -217,5 +217,6 @@ fn draft(name: &str) -> ToolDraft {
         name: ToolName::parse(name).unwrap(),
         spec: serde_json::from_str(r#"{"description":"a tool"}"#).unwrap(),
         code: format!("return {name:?}.repeat(9)").into(),
+        lock: None,
     }
 }

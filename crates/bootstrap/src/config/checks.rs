@@ -15,7 +15,7 @@ use super::sections::{
 use super::settings::Settings;
 use crate::address::{ListenAddress, is_loopback};
 
-pub(super) use parts::{audit, database, docker, tokens};
+pub(super) use parts::{audit, database, docker, install, sessions, tokens};
 
 /// What a request may take beyond the longest tool.
 const REQUEST_MARGIN: Duration = Duration::from_secs(10);

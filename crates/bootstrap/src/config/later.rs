@@ -69,8 +69,6 @@ const fn unused(name: &'static str, services: Services, part: &'static str) -> L
 
 const ADDRESSES: &str = "address rules";
 const TLS: &str = "TLS at the gateway";
-const DEPENDENCIES: &str = "dependencies of tools";
-const SESSIONS: &str = "sandbox sessions";
 const FEDERATION: &str = "upstream federation";
 const MTLS: &str = "TLS between services";
 
@@ -79,25 +77,6 @@ pub(crate) const LATER: &[Later] = &[
     refused("MCP_HTTP_TRUSTED_PROXIES", Services::PUBLIC, ADDRESSES),
     refused("MCP_HTTP_TLS_CERT", Services::PUBLIC, TLS),
     refused("MCP_HTTP_TLS_KEY", Services::PUBLIC, TLS),
-    unused(
-        "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS",
-        Services::SANDBOX,
-        SESSIONS,
-    ),
-    unused("MCP_SANDBOX_MAX_SESSIONS", Services::SANDBOX, SESSIONS),
-    unless(
-        "MCP_SANDBOX_SESSION_NETWORK",
-        "none",
-        Services::SANDBOX,
-        SESSIONS,
-    ),
-    refused(
-        "MCP_SANDBOX_EXTRA_CA_CERTS",
-        Services::SANDBOX,
-        DEPENDENCIES,
-    ),
-    refused("MCP_SANDBOX_NPM_REGISTRY", Services::SANDBOX, DEPENDENCIES),
-    refused("MCP_SANDBOX_PIP_INDEX", Services::SANDBOX, DEPENDENCIES),
     unless(
         "MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH",
         "false",

@@ -11,7 +11,10 @@ mod process;
 pub use access::{AccessConfig, Admission, AuthConfig, AuthMode, GuardConfig};
 pub use audit::{AuditConfig, AuditOnFailure};
 pub use catalog::{Backend, CatalogConfig, PostgresConfig, SynchronousCommit};
-pub use engine::{DockerConfig, EngineChoice, EngineConfig, PolicyConfig};
+pub use engine::{
+    DockerConfig, EngineChoice, EngineConfig, InstallConfig, PolicyConfig, SessionConfig,
+    SessionNetwork,
+};
 pub use http::{
     HttpConfig, Profile, ProfileConfig, Transport, TransportConfig, Wiring, WiringConfig,
 };
@@ -38,6 +41,8 @@ pub const TABLE: &[(&str, &[Key])] = &[
     ("Sandbox policy", PolicyConfig::KEYS),
     ("Execution engine", EngineConfig::KEYS),
     ("Docker", DockerConfig::KEYS),
+    ("Sandbox sessions", SessionConfig::KEYS),
+    ("Dependencies", InstallConfig::KEYS),
     ("Guard", GuardConfig::KEYS),
     ("Logs", LogConfig::KEYS),
     ("Metrics and traces", TelemetryConfig::KEYS),

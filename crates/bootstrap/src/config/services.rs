@@ -8,9 +8,9 @@ use super::checks;
 use super::key::Service;
 use super::sections::{
     AccessConfig, Admission, AuditConfig, AuthConfig, CatalogConfig, DockerConfig, EngineConfig,
-    FileConfig, GuardConfig, HttpConfig, LogConfig, PolicyConfig, PostgresConfig, Profile,
-    ProfileConfig, ShutdownConfig, TelemetryConfig, Transport, TransportConfig, Wiring,
-    WiringConfig,
+    FileConfig, GuardConfig, HttpConfig, InstallConfig, LogConfig, PolicyConfig, PostgresConfig,
+    Profile, ProfileConfig, SessionConfig, ShutdownConfig, TelemetryConfig, Transport,
+    TransportConfig, Wiring, WiringConfig,
 };
 use super::settings::Settings;
 use crate::address::ListenAddress;
@@ -205,6 +205,10 @@ pub struct StandaloneConfig {
     pub engine: EngineConfig,
     /// The daemon of the Docker engine.
     pub docker: DockerConfig,
+    /// Sandboxes that stay.
+    pub sessions: SessionConfig,
+    /// Dependencies of tools.
+    pub install: InstallConfig,
 }
 
 /// Name of the MCP endpoint's listener.
@@ -232,6 +236,10 @@ impl ServiceConfig for StandaloneConfig {
         let engine = EngineConfig::read(settings);
         let docker = DockerConfig::read(settings);
         checks::docker(settings, docker.as_ref());
+        let sessions = SessionConfig::read(settings);
+        checks::sessions(settings, sessions.as_ref());
+        let install = InstallConfig::read(settings);
+        checks::install(settings, install.as_ref());
         Some(Self {
             process: process?,
             transport: transport?,
@@ -242,6 +250,8 @@ impl ServiceConfig for StandaloneConfig {
             policy: policy?,
             engine: engine?,
             docker: docker?,
+            sessions: sessions?,
+            install: install?,
         })
     }
 

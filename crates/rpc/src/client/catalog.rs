@@ -6,13 +6,15 @@ use async_trait::async_trait;
 use domain::catalog::Deleted;
 use domain::tool::ToolWithCode;
 use domain::{
-    CallContext, Catalog, CatalogVersion, ChangeStream, Result, Revision, ToolDraft, ToolName,
-    ToolPatch, ToolRecord,
+    CallContext, Catalog, CatalogVersion, ChangeStream, Lockfile, Result, Revision, ToolDraft,
+    ToolName, ToolPatch, ToolRecord,
 };
 
 use super::link::Link;
 use super::watch;
-use crate::convert::{change_from, draft_to, patch_to, record_from};
+use crate::convert::{
+    change_from, draft_to, locked_from, locked_to, patch_to, record_from, required,
+};
 use crate::{method, pb};
 
 /// The registry's catalogue over gRPC.
@@ -104,6 +106,38 @@ impl Catalog for CatalogClient {
         };
         let answer: pb::GetCodeResponse = self.0.unary(context, &method::GET_CODE, request).await?;
         Ok(Arc::from(answer.code))
+    }
+
+    async fn lock(
+        &self,
+        context: &CallContext,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<Lockfile>> {
+        let request = pb::GetLockRequest {
+            tenant: tenant(context),
+            name: name.as_str().to_owned(),
+            revision: revision.0,
+        };
+        let answer: pb::GetLockResponse = self.0.unary(context, &method::GET_LOCK, request).await?;
+        answer.lock.map(locked_from).transpose()
+    }
+
+    async fn set_lock(
+        &self,
+        context: &CallContext,
+        name: &ToolName,
+        revision: Revision,
+        lock: Lockfile,
+    ) -> Result<Lockfile> {
+        let request = pb::SetLockRequest {
+            tenant: tenant(context),
+            name: name.as_str().to_owned(),
+            revision: revision.0,
+            lock: Some(locked_to(&lock)),
+        };
+        let answer: pb::SetLockResponse = self.0.unary(context, &method::SET_LOCK, request).await?;
+        locked_from(required("lock", answer.lock)?)
     }
 
     async fn watch(&self, context: &CallContext, since: CatalogVersion) -> Result<ChangeStream> {

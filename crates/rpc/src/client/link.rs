@@ -116,7 +116,11 @@ impl Link {
     where
         F: Future<Output = std::result::Result<tonic::Response<T>, tonic::Status>>,
     {
-        let limit = context.budget.min(ANSWER_WITHIN);
+        let limit = if method.is_long {
+            context.budget
+        } else {
+            context.budget.min(ANSWER_WITHIN)
+        };
         let request = self.request(context, method, &message, limit)?;
         let mut grpc = self.grpc(method);
         let answer = async {
@@ -129,7 +133,7 @@ impl Link {
         };
         match tokio::time::timeout(limit + GRACE, answer).await {
             Ok(answer) => Ok(answer?.into_inner()),
-            Err(_) => Err(self.no_answer(context, method)),
+            Err(_) => Err(self.no_answer(context.budget <= limit, method)),
         }
     }
 
@@ -199,9 +203,9 @@ impl Link {
         Error::unavailable(self.backend()).with_cause(reason)
     }
 
-    fn no_answer(&self, context: &CallContext, method: &Method) -> Error {
+    fn no_answer(&self, was_all_the_time: bool, method: &Method) -> Error {
         let backend = self.backend();
-        if context.budget <= ANSWER_WITHIN {
+        if was_all_the_time {
             return Error::new(
                 ErrorCode::Timeout,
                 format!("the {backend} did not answer within the time of the request"),

@@ -2,15 +2,20 @@
 
 use async_trait::async_trait;
 use domain::runner::Failure;
-use domain::{Call, CallContext, Error, ErrorCode, Outcome, Result, RunEvent, RunStream, Runner};
+use domain::{
+    Call, CallContext, Error, ErrorCode, Lockfile, Outcome, Resolve, Result, RunEvent, RunStream,
+    Runner,
+};
 use futures::channel::oneshot;
 use futures::stream::unfold;
 use futures::{FutureExt as _, StreamExt as _};
+use prost::Message;
 use tokio::time::Instant;
 use tonic::Streaming;
 
 use super::link::{GRACE, Link, Timer};
-use crate::convert::{call_to, event_from};
+use crate::convert::{call_to, event_from, locked_from, required, resolve_to};
+use crate::method::Method;
 use crate::{method, pb, status};
 
 /// An executor over gRPC.
@@ -28,76 +33,91 @@ impl RunnerClient {
 #[async_trait]
 impl Runner for RunnerClient {
     async fn run(&self, context: &CallContext, call: Call) -> Result<RunStream> {
-        let mut timer = Some(self.0.timer(&method::RUN));
-        let started = self.start(context, call, &mut timer).await;
-        if let (Err(error), Some(timer)) = (&started, timer) {
-            timer.stop(Err(error.code()));
-        }
-        started
-    }
-}
-
-impl RunnerClient {
-    async fn start(
-        &self,
-        context: &CallContext,
-        call: Call,
-        timer: &mut Option<Timer>,
-    ) -> Result<RunStream> {
-        let deadline = Instant::now() + context.budget + GRACE;
-        let backend = self.0.backend();
-        // Dropping `hold` ends the request stream, which cancels the call at the executor.
-        let (hold, held) = oneshot::channel::<()>();
-        let open = held.into_stream().filter_map(|_| std::future::ready(None));
         let message = pb::RunRequest {
             message: Some(pb::run_request::Message::Call(call_to(
                 &context.principal.tenant,
                 call,
             ))),
         };
-        let first = async {
-            let mut events = self
-                .0
-                .streaming::<pb::RunResponse>(context, &method::RUN, message, open)
-                .await?;
-            let first = match events.message().await {
-                Ok(Some(first)) => event_from(first)?,
-                Ok(None) => return Err(status::broken(backend)),
-                Err(status) => return Err(status::to_error(status, backend, &method::RUN)),
-            };
-            Ok((first, events))
-        };
-        let (first, events) = match tokio::time::timeout_at(deadline, first).await {
-            Ok(first) => first?,
-            Err(_) => {
-                return Err(Error::new(
-                    ErrorCode::Timeout,
-                    format!("the {backend} did not take the call within its time"),
-                )
-                .with_may_have_run(true));
-            }
-        };
-        let running = Running {
-            first: Some(first),
-            events,
-            deadline,
-            backend,
-            timer: timer.take(),
-            _hold: hold,
-        };
-        Ok(Box::pin(unfold(Some(running), |running| async move {
-            let mut running = running?;
-            let event = running.next().await;
-            let left = match &event {
-                RunEvent::Finished(outcome) => {
-                    running.finished(outcome);
-                    None
-                }
-                _ => Some(running),
-            };
-            Some((event, left))
-        })))
+        run(&self.0, context, &method::RUN, message).await
     }
+
+    async fn resolve(&self, context: &CallContext, request: Resolve) -> Result<Lockfile> {
+        let request = resolve_to(&context.principal.tenant, request);
+        let answer: pb::ResolveResponse = self.0.unary(context, &method::RESOLVE, request).await?;
+        locked_from(required("lock", answer.lock)?)
+    }
+}
+
+/// Starts a method whose first message is a call and whose answer is its events.
+pub(super) async fn run(
+    link: &Link,
+    context: &CallContext,
+    method: &'static Method,
+    message: impl Message,
+) -> Result<RunStream> {
+    let mut timer = Some(link.timer(method));
+    let started = start(link, context, method, message, &mut timer).await;
+    if let (Err(error), Some(timer)) = (&started, timer) {
+        timer.stop(Err(error.code()));
+    }
+    started
+}
+
+async fn start(
+    link: &Link,
+    context: &CallContext,
+    method: &'static Method,
+    message: impl Message,
+    timer: &mut Option<Timer>,
+) -> Result<RunStream> {
+    let deadline = Instant::now() + context.budget + GRACE;
+    let backend = link.backend();
+    // Dropping `hold` ends the request stream, which cancels the call at the executor.
+    let (hold, held) = oneshot::channel::<()>();
+    let open = held.into_stream().filter_map(|_| std::future::ready(None));
+    let first = async {
+        let mut events = link
+            .streaming::<pb::RunResponse>(context, method, message, open)
+            .await?;
+        let first = match events.message().await {
+            Ok(Some(first)) => event_from(first)?,
+            Ok(None) => return Err(status::broken(backend)),
+            Err(status) => return Err(status::to_error(status, backend, method)),
+        };
+        Ok((first, events))
+    };
+    let (first, events) = match tokio::time::timeout_at(deadline, first).await {
+        Ok(first) => first?,
+        Err(_) => {
+            return Err(Error::new(
+                ErrorCode::Timeout,
+                format!("the {backend} did not take the call within its time"),
+            )
+            .with_may_have_run(true));
+        }
+    };
+    let running = Running {
+        first: Some(first),
+        events,
+        deadline,
+        backend,
+        method,
+        timer: timer.take(),
+        _hold: hold,
+    };
+    Ok(Box::pin(unfold(Some(running), |running| async move {
+        let mut running = running?;
+        let event = running.next().await;
+        let left = match &event {
+            RunEvent::Finished(outcome) => {
+                running.finished(outcome);
+                None
+            }
+            _ => Some(running),
+        };
+        Some((event, left))
+    })))
 }
 
 /// A call that an executor has taken.
@@ -106,6 +126,7 @@ struct Running {
     events: Streaming<pb::RunResponse>,
     deadline: Instant,
     backend: &'static str,
+    method: &'static Method,
     timer: Option<Timer>,
     _hold: oneshot::Sender<()>,
 }
@@ -121,7 +142,7 @@ impl Running {
                 Err(error) => Error::internal(error),
             },
             Ok(Ok(None)) => status::broken(self.backend),
-            Ok(Err(status)) => status::to_error(status, self.backend, &method::RUN),
+            Ok(Err(status)) => status::to_error(status, self.backend, self.method),
             Err(_) => Error::new(
                 ErrorCode::Timeout,
                 "the call did not finish within its time",

@@ -8,7 +8,7 @@ use domain::{
     ToolName, ToolRecord, ToolSpec,
 };
 
-use super::call::{dependencies_from, dependencies_to};
+use super::call::{dependencies_from, dependencies_to, locked_from, locked_to};
 use super::words::Word;
 use super::{json, required, timestamp_from, timestamp_to};
 use crate::pb;
@@ -20,6 +20,7 @@ pub(crate) fn draft_to(tenant: &TenantId, draft: ToolDraft) -> pb::CreateRequest
         name: draft.name.into(),
         spec: Some(spec_to(draft.spec)),
         code: draft.code.as_ref().to_owned(),
+        lock: draft.lock.as_ref().map(locked_to),
     }
 }
 
@@ -29,6 +30,7 @@ pub(crate) fn draft_from(request: pb::CreateRequest) -> Result<ToolDraft> {
         name: ToolName::parse(&request.name)?,
         spec: spec_from(required("spec", request.spec)?)?,
         code: Arc::from(request.code),
+        lock: request.lock.map(locked_from).transpose()?,
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::tool::{Change, EngineChoice, Isolation, Runtime};
 use domain::{Error, Result, ToolPatch};
 
-use super::call::{dependencies_from, dependencies_to};
+use super::call::{dependencies_from, dependencies_to, locked_from, locked_to};
 use super::catalog::{cache_from, cache_to, rate_limit_from, rate_limit_to, shared_json, text_of};
 use super::words::Word;
 use crate::pb;
@@ -40,6 +40,7 @@ pub(crate) fn patch_to(patch: ToolPatch) -> pb::ToolPatch {
         cache: optional(patch.cache, Field::Cache, &mut clear).map(cache_to),
         required_scopes: patch.required_scopes.map(set),
         clear,
+        lock: patch.lock.as_ref().map(locked_to),
     }
 }
 
@@ -92,6 +93,7 @@ pub(crate) fn patch_from(patch: pb::ToolPatch) -> Result<ToolPatch> {
         ),
         cache: change(patch.cache.map(cache_from), Field::Cache, &clear),
         required_scopes: patch.required_scopes.map(set),
+        lock: patch.lock.map(locked_from).transpose()?,
     })
 }
 

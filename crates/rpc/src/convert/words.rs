@@ -1,6 +1,7 @@
 //! Words from closed lists.
 
 use domain::runner::{EngineKind, LogLevel};
+use domain::session::{EntryKind, Network};
 use domain::tool::{EngineChoice, Isolation, Runtime};
 use domain::{Error, Result};
 
@@ -49,6 +50,15 @@ macro_rules! words {
 }
 
 words!(Runtime = Runtime { Node, Python });
+words!(Network = Network { None, Bridge });
+words!(
+    EntryKind = EntryKind {
+        File,
+        Directory,
+        Link,
+        Other
+    }
+);
 words!(EngineChoice = EngineChoice { Any, Docker });
 words!(EngineKind = EngineKind { Isolate, Docker });
 words!(Isolation = Isolation { Call, Tool });

@@ -7,13 +7,15 @@ use tonic::{Request, Response, Status};
 
 use super::answer::{Shared, check_tenant};
 use super::watch::{Feed, feed};
-use crate::convert::{change_to, draft_from, patch_from, record_to, required};
+use crate::convert::{
+    change_to, draft_from, locked_from, locked_to, patch_from, record_to, required,
+};
 use crate::method;
 use crate::pb::catalog_server::Catalog as Service;
 use crate::pb::{
     CatalogWatchRequest, CatalogWatchResponse, CreateRequest, CreateResponse, DeleteRequest,
-    DeleteResponse, GetCodeRequest, GetCodeResponse, GetRequest, GetResponse, UpdateRequest,
-    UpdateResponse,
+    DeleteResponse, GetCodeRequest, GetCodeResponse, GetLockRequest, GetLockResponse, GetRequest,
+    GetResponse, SetLockRequest, SetLockResponse, UpdateRequest, UpdateResponse,
 };
 
 pub(crate) struct CatalogService {
@@ -95,6 +97,39 @@ impl Service for CatalogService {
                     .await?;
                 Ok(GetCodeResponse {
                     code: code.as_ref().to_owned(),
+                })
+            })
+            .await
+    }
+
+    async fn get_lock(&self, request: Request<GetLockRequest>) -> Answer<GetLockResponse> {
+        self.shared
+            .answer(&method::GET_LOCK, request, |context, request| async move {
+                check_tenant(&context, &request.tenant)?;
+                let name = ToolName::parse(&request.name)?;
+                let lock = self
+                    .catalog
+                    .lock(&context, &name, Revision(request.revision))
+                    .await?;
+                Ok(GetLockResponse {
+                    lock: lock.as_ref().map(locked_to),
+                })
+            })
+            .await
+    }
+
+    async fn set_lock(&self, request: Request<SetLockRequest>) -> Answer<SetLockResponse> {
+        self.shared
+            .answer(&method::SET_LOCK, request, |context, request| async move {
+                check_tenant(&context, &request.tenant)?;
+                let name = ToolName::parse(&request.name)?;
+                let lock = locked_from(required("lock", request.lock)?)?;
+                let kept = self
+                    .catalog
+                    .set_lock(&context, &name, Revision(request.revision), lock)
+                    .await?;
+                Ok(SetLockResponse {
+                    lock: Some(locked_to(&kept)),
                 })
             })
             .await

@@ -4,7 +4,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use domain::{Call, CallContext, Error, ErrorCode, Outcome, Result, RunEvent, RunStream, Runner};
+use domain::{CallContext, Error, ErrorCode, Outcome, Result, RunEvent, RunStream, Runner};
 use futures::Stream;
 use futures::future::{Either, select};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -12,10 +12,11 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, Span};
 
 use super::answer::{Shared, Timer, check_tenant, context};
-use crate::convert::{call_from, event_to, required};
+use crate::convert::{call_from, event_to, locked_to, required, resolve_from};
+use crate::method::Method;
 use crate::pb::run_request::Message;
 use crate::pb::runner_server::Runner as Service;
-use crate::pb::{RunRequest, RunResponse};
+use crate::pb::{ResolveRequest, ResolveResponse, RunRequest, RunResponse};
 use crate::{method, status};
 
 pub(crate) struct RunnerService {
@@ -25,71 +26,105 @@ pub(crate) struct RunnerService {
 
 #[tonic::async_trait]
 impl Service for RunnerService {
-    type RunStream = Running;
+    type RunStream = Running<RunRequest>;
 
     async fn run(
         &self,
         request: Request<Streaming<RunRequest>>,
-    ) -> Result<Response<Running>, Status> {
-        let mut timer = self.shared.timer(&method::RUN);
-        let (context, span) = match context(&method::RUN, &request) {
-            Ok(made) => made,
-            Err(error) => return Err(timer.refused(&error)),
-        };
-        timer.span = span.clone();
-        let deadline = Instant::now() + context.budget;
-        let mut requests = request.into_inner();
-        let started = self
-            .start(&context, &mut requests, deadline)
-            .instrument(span.clone())
-            .await;
-        match started {
-            Ok(events) => Ok(Response::new(Running {
-                events: Some(events),
-                requests,
-                deadline: Box::pin(sleep_until(deadline)),
-                timer: Some(timer),
-                span,
-            })),
-            Err(error) => Err(span.in_scope(|| timer.refused(&error))),
-        }
+    ) -> Result<Response<Self::RunStream>, Status> {
+        run(
+            &self.shared,
+            &method::RUN,
+            request,
+            |context, first| async move {
+                let Message::Call(call) = required("message", required("message", first)?.message)?;
+                check_tenant(&context, &call.tenant)?;
+                self.runner.run(&context, call_from(call)?).await
+            },
+        )
+        .await
     }
-}
 
-impl RunnerService {
-    async fn start(
+    async fn resolve(
         &self,
-        context: &CallContext,
-        requests: &mut Streaming<RunRequest>,
-        deadline: Instant,
-    ) -> Result<RunStream> {
-        let call = first_call(context, requests).await?;
-        let run = pin!(self.runner.run(context, call));
-        let more = pin!(requests.message());
-        // The caller may give up while the call waits for a slot.
-        match tokio::time::timeout_at(deadline, select(run, more)).await {
-            Ok(Either::Left((started, _))) => started,
-            Ok(Either::Right((Ok(Some(_)), _))) => Err(unexpected()),
-            Ok(Either::Right((Ok(None) | Err(_), _))) => Err(Error::new(
-                ErrorCode::Cancelled,
-                "the caller gave the call up",
-            )),
-            Err(_) => Err(Error::new(
-                ErrorCode::Timeout,
-                "no slot came free within the time",
-            )),
-        }
+        request: Request<ResolveRequest>,
+    ) -> Result<Response<ResolveResponse>, Status> {
+        self.shared
+            .answer(&method::RESOLVE, request, |context, request| async move {
+                check_tenant(&context, &request.tenant)?;
+                let lock = self
+                    .runner
+                    .resolve(&context, resolve_from(request)?)
+                    .await?;
+                Ok(ResolveResponse {
+                    lock: Some(locked_to(&lock)),
+                })
+            })
+            .await
     }
 }
 
-async fn first_call(context: &CallContext, requests: &mut Streaming<RunRequest>) -> Result<Call> {
+/// Answers a method whose first message is a call with the events of what `begin` starts.
+pub(super) async fn run<Q, F>(
+    shared: &Shared,
+    method: &'static Method,
+    request: Request<Streaming<Q>>,
+    begin: impl FnOnce(CallContext, Option<Q>) -> F,
+) -> Result<Response<Running<Q>>, Status>
+where
+    F: Future<Output = Result<RunStream>>,
+{
+    let mut timer = shared.timer(method);
+    let (context, span) = match context(method, &request) {
+        Ok(made) => made,
+        Err(error) => return Err(timer.refused(&error)),
+    };
+    timer.span = span.clone();
+    let deadline = Instant::now() + context.budget;
+    let mut requests = request.into_inner();
+    let started = start(context, &mut requests, deadline, begin)
+        .instrument(span.clone())
+        .await;
+    match started {
+        Ok(events) => Ok(Response::new(Running {
+            events: Some(events),
+            requests,
+            deadline: Box::pin(sleep_until(deadline)),
+            timer: Some(timer),
+            span,
+        })),
+        Err(error) => Err(span.in_scope(|| timer.refused(&error))),
+    }
+}
+
+async fn start<Q, F>(
+    context: CallContext,
+    requests: &mut Streaming<Q>,
+    deadline: Instant,
+    begin: impl FnOnce(CallContext, Option<Q>) -> F,
+) -> Result<RunStream>
+where
+    F: Future<Output = Result<RunStream>>,
+{
     let first = requests
         .message()
         .await
         .map_err(|_| Error::new(ErrorCode::InvalidArgument, "the call cannot be read"))?;
-    let Message::Call(call) = required("message", required("message", first)?.message)?;
-    check_tenant(context, &call.tenant)?;
-    call_from(call)
+    let run = pin!(begin(context, first));
+    let more = pin!(requests.message());
+    // The caller may give up while the call waits for a slot.
+    match tokio::time::timeout_at(deadline, select(run, more)).await {
+        Ok(Either::Left((started, _))) => started,
+        Ok(Either::Right((Ok(Some(_)), _))) => Err(unexpected()),
+        Ok(Either::Right((Ok(None) | Err(_), _))) => Err(Error::new(
+            ErrorCode::Cancelled,
+            "the caller gave the call up",
+        )),
+        Err(_) => Err(Error::new(
+            ErrorCode::Timeout,
+            "no slot came free within the time",
+        )),
+    }
 }
 
 fn unexpected() -> Error {
@@ -98,16 +133,16 @@ fn unexpected() -> Error {
 
 /// A call that runs: its events, until it finishes, its time is up, or the caller ends or resets
 /// its stream. Dropping it stops the call.
-pub(crate) struct Running {
+pub(crate) struct Running<Q> {
     /// `None` once the answer is complete.
     events: Option<RunStream>,
-    requests: Streaming<RunRequest>,
+    requests: Streaming<Q>,
     deadline: Pin<Box<Sleep>>,
     timer: Option<Timer>,
     span: Span,
 }
 
-impl Stream for Running {
+impl<Q> Stream for Running<Q> {
     type Item = Result<RunResponse, Status>;
 
     fn poll_next(
@@ -146,7 +181,7 @@ impl Stream for Running {
     }
 }
 
-impl Drop for Running {
+impl<Q> Drop for Running<Q> {
     fn drop(&mut self) {
         if let Some(timer) = self.timer.take() {
             timer.stop(Err(ErrorCode::Cancelled));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use auth::internal::{IdentityLayer, Verifier};
 use domain::fleet::Fleet;
-use domain::{Catalog, Runner};
+use domain::{Catalog, Runner, Sessions};
 use telemetry::Metrics;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -21,11 +21,13 @@ use super::fleet::FleetService;
 use super::incoming::{Connections, Incoming, MAX_CONNECTIONS};
 use super::policy::Rules;
 use super::runner::RunnerService;
+use super::sessions::SessionsService;
 use crate::connect::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::method;
 use crate::pb::catalog_server::CatalogServer;
 use crate::pb::fleet_server::FleetServer;
 use crate::pb::runner_server::RunnerServer;
+use crate::pb::sessions_server::SessionsServer;
 
 /// Requests at once on one connection: a gateway's calls share one.
 const MAX_STREAMS: u32 = 1024;
@@ -115,6 +117,17 @@ impl Server {
         };
         let limit = method::RUN.max_request_bytes;
         self.offer(RunnerServer::new(service).max_decoding_message_size(limit))
+    }
+
+    /// Offers sandbox sessions.
+    #[must_use]
+    pub fn sessions(self, sessions: Arc<dyn Sessions>) -> Self {
+        let service = SessionsService {
+            sessions,
+            shared: self.shared.clone(),
+        };
+        let limit = method::RUN_IN.max_request_bytes;
+        self.offer(SessionsServer::new(service).max_decoding_message_size(limit))
     }
 
     fn offer<S>(mut self, service: S) -> Self

@@ -168,6 +168,7 @@ fn draft(tool: &str, spec: &serde_json::Value, code: &str) -> ToolDraft {
         name: name(tool),
         spec: serde_json::from_str(&spec.to_string()).unwrap(),
         code: code.into(),
+        lock: None,
     }
 }
 

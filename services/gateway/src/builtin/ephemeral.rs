@@ -92,6 +92,7 @@ pub(crate) fn call(settings: &Settings, text: &str, call: &ToolCall) -> Result<C
         isolation: Isolation::Call,
         image: image.unwrap_or_else(|| settings.default_image.clone()),
         dependencies,
+        lock: None,
         limits,
         log_level: call.log_level,
         wants_progress: call.wants_progress,

@@ -70,7 +70,12 @@ fn draft(text: &str, image: &str, longest: u32) -> Result<ToolDraft> {
     if !tool.contains_key("timeoutMs") {
         spec.timeout_ms = spec.timeout_ms.min(longest);
     }
-    Ok(ToolDraft { name, spec, code })
+    Ok(ToolDraft {
+        name,
+        spec,
+        code,
+        lock: None,
+    })
 }
 
 fn take<T: serde::de::DeserializeOwned>(

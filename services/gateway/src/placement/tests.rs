@@ -101,6 +101,7 @@ fn call(engine: EngineChoice) -> Call {
         isolation: Isolation::Call,
         image: String::new(),
         dependencies: Vec::new(),
+        lock: None,
         limits: RunLimits {
             timeout: Duration::from_secs(1),
             memory_bytes: 1,

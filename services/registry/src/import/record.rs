@@ -134,12 +134,14 @@ fn check(record: &str) -> Result<Import, String> {
             required_scopes: BTreeSet::new(),
         },
         code: record.code.into(),
+        lock: None,
     };
     let open = Policy {
         allowed_images: Vec::new(),
         blocked_packages: Vec::new(),
         max_dependencies: limits::DEPENDENCIES,
         max_timeout_ms: *limits::TIMEOUT_MS.end(),
+        shared_tools: Vec::new(),
     };
     validate::draft(&draft, &open).map_err(|error| error.to_string())?;
     Ok(Import {

@@ -54,5 +54,6 @@ fn small(tool: &str) -> ToolDraft {
         name: name(tool),
         spec: serde_json::from_str(r#"{"description":"a tool"}"#).unwrap(),
         code: "return 1".into(),
+        lock: None,
     }
 }

@@ -6,7 +6,8 @@ use url::Url;
 
 use crate::address::is_loopback;
 use crate::config::sections::{
-    AuditConfig, AuthConfig, AuthMode, Backend, CatalogConfig, DockerConfig, PostgresConfig,
+    AuditConfig, AuthConfig, AuthMode, Backend, CatalogConfig, DockerConfig, InstallConfig,
+    PostgresConfig, SessionConfig,
 };
 use crate::config::settings::Settings;
 
@@ -89,6 +90,48 @@ pub(crate) fn docker(settings: &mut Settings, docker: Option<&DockerConfig>) {
             "DOCKER_HOST",
             "is not the address of a Docker daemon that can be used here",
             "set it to unix:///path or tcp://host:port (with DOCKER_TLS_VERIFY=1 for TLS)",
+        );
+    }
+}
+
+pub(crate) fn sessions(settings: &mut Settings, sessions: Option<&SessionConfig>) {
+    let Some(sessions) = sessions else { return };
+    if sessions.lifetime < sessions.idle {
+        settings.refuse(
+            "MCP_SANDBOX_SESSION_LIFETIME_SECONDS",
+            "is shorter than MCP_SANDBOX_SESSION_TIMEOUT_SECONDS, which then never counts",
+            "raise it, or lower MCP_SANDBOX_SESSION_TIMEOUT_SECONDS",
+        );
+    }
+}
+
+pub(crate) fn install(settings: &mut Settings, install: Option<&InstallConfig>) {
+    let Some(install) = install else { return };
+    let indexes = [
+        ("MCP_SANDBOX_NPM_REGISTRY", &install.npm_registry),
+        ("MCP_SANDBOX_PIP_INDEX", &install.pip_index),
+    ];
+    for (name, index) in indexes {
+        let Some(index) = index else { continue };
+        let usable = Url::parse(index.expose()).is_ok_and(|url| {
+            matches!(url.scheme(), "https" | "http")
+                && url.has_host()
+                && url.fragment().is_none()
+                && url.query().is_none()
+        });
+        if !usable {
+            settings.refuse(
+                name,
+                "is not an http(s) URL without query and fragment",
+                "set it to the URL of the package index",
+            );
+        }
+    }
+    if install.cache_bytes.0 < install.max_bytes.0 {
+        settings.refuse(
+            "MCP_SANDBOX_INSTALL_CACHE_BYTES",
+            "is smaller than MCP_SANDBOX_INSTALL_MAX_BYTES: one set of dependencies would not fit",
+            "raise it, or lower MCP_SANDBOX_INSTALL_MAX_BYTES",
         );
     }
 }

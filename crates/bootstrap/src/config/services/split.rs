@@ -7,8 +7,8 @@ use crate::config::checks;
 use crate::config::key::Service;
 use crate::config::sections::{
     AdminConfig, CatalogConfig, DockerConfig, EngineConfig, ExecutorServerConfig, FleetConfig,
-    InternalConfig, PolicyConfig, PostgresConfig, RegistryClientConfig, RegistryServerConfig,
-    SigningConfig, VerifyConfig,
+    InstallConfig, InternalConfig, PolicyConfig, PostgresConfig, RegistryClientConfig,
+    RegistryServerConfig, SessionConfig, SigningConfig, VerifyConfig,
 };
 use crate::config::settings::Settings;
 use crate::environment::Environment;
@@ -156,6 +156,10 @@ pub struct ExecutorConfig {
     pub engine: EngineConfig,
     /// The daemon of the Docker engine.
     pub docker: DockerConfig,
+    /// Sandboxes that stay.
+    pub sessions: SessionConfig,
+    /// Dependencies of tools.
+    pub install: InstallConfig,
     /// The key that signs the calls by which it joins; without one it does not join.
     pub signing: SigningConfig,
     /// The keys whose signatures are accepted; always set.
@@ -175,6 +179,10 @@ impl ServiceConfig for ExecutorConfig {
         let engine = EngineConfig::read(settings);
         let docker = DockerConfig::read(settings);
         checks::docker(settings, docker.as_ref());
+        let sessions = SessionConfig::read(settings);
+        checks::sessions(settings, sessions.as_ref());
+        let install = InstallConfig::read(settings);
+        checks::install(settings, install.as_ref());
         let signing = SigningConfig::read(settings);
         let verify = VerifyConfig::read(settings);
         let insecure = InternalConfig::read(settings).map(|internal| internal.insecure);
@@ -191,6 +199,8 @@ impl ServiceConfig for ExecutorConfig {
             policy: policy?,
             engine: engine?,
             docker: docker?,
+            sessions: sessions?,
+            install: install?,
             signing: signing?,
             verify: verify?,
         })
