@@ -98,6 +98,7 @@ async fn call(engine: &IsolateEngine) -> Duration {
         call,
         request_id: RequestId::random(),
         deadline,
+        tenant: domain::TenantId::default(),
         slot: None,
     };
     let mut execution = engine.start(job).await.unwrap();

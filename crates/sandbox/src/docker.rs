@@ -46,7 +46,7 @@ use self::reaper::Reaper;
 use self::sandbox::Maker;
 use self::verdict::Limits;
 use crate::failpoint;
-use crate::{Engine, EngineStatus, Execution, Job, WallStatus, execution};
+use crate::{Engine, EngineStatus, Execution, Job, Miss, Stage, WallStatus, execution, stages};
 
 /// How often the pool is compared with what it should be: a container that died or whose image
 /// moved is noticed by then, if no call notices it before.
@@ -107,6 +107,7 @@ pub struct DockerEngine {
     reaper: Reaper,
     pool: Pool<Maker>,
     walls: Vec<WallStatus>,
+    metrics: Arc<Metrics>,
     running: Arc<AtomicUsize>,
     calls: TaskTracker,
     closed: CancellationToken,
@@ -138,7 +139,7 @@ impl DockerEngine {
             cgroup_parent: settings.cgroup_parent,
             max_call: settings.max_timeout,
             max_session: settings.max_session,
-            metrics,
+            metrics: Arc::clone(&metrics),
             unfit: Arc::clone(&unfit),
         };
         let pool = Pool::new(maker, settings.pool_size, settings.creating);
@@ -162,6 +163,7 @@ impl DockerEngine {
             reaper,
             pool,
             walls,
+            metrics,
             running: Arc::default(),
             calls,
             closed,
@@ -286,6 +288,9 @@ impl Engine for DockerEngine {
                 return Err(Error::new(ErrorCode::Timeout, message));
             }
         };
+        let kind = EngineKind::Docker;
+        stages::found(&self.metrics, kind, (!warm).then_some(Miss::Empty));
+        Stage::Take.observe(&self.metrics, kind, asked.elapsed());
         let usage = Usage {
             checkout: asked.elapsed(),
             warm,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::error::{Error, ErrorCode, Result};
-use domain::id::RequestId;
+use domain::id::{RequestId, TenantId};
 use domain::runner::{Call, EngineKind};
 use tokio::time::Instant;
 
@@ -19,6 +19,8 @@ pub type Slot = Box<dyn Any + Send + Sync>;
 pub struct Job {
     /// What runs.
     pub call: Call,
+    /// Whose call it is: tenants are served in turn.
+    pub tenant: TenantId,
     /// `ctx.requestId`.
     pub request_id: RequestId,
     /// When nobody waits for the end any more. The time of the code itself, `call.limits.timeout`,

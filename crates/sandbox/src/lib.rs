@@ -11,9 +11,11 @@ mod failpoint;
 pub mod isolate;
 mod output;
 mod session;
+mod stages;
 mod verdict;
 mod wire;
 
 pub use engine::{Engine, EngineStatus, Job, Slot, WallStatus};
 pub use execution::{Execution, ExecutionSink, execution};
 pub use session::{OpenSession, Session, SessionEnd};
+pub use stages::{Miss, Stage};

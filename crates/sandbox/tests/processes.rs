@@ -67,6 +67,7 @@ async fn run(engine: &IsolateEngine, code: &str) -> Result<String, ErrorCode> {
         call,
         request_id: RequestId::random(),
         deadline,
+        tenant: domain::TenantId::default(),
         slot: None,
     };
     let mut execution = engine.start(job).await.map_err(|error| error.code())?;
@@ -213,6 +214,7 @@ async fn fault_36_many_calls_leave_no_process_and_no_file() {
                     call,
                     request_id: RequestId::random(),
                     deadline,
+                    tenant: domain::TenantId::default(),
                     slot: None,
                 };
                 // Some do not even get a sandbox in that time.
@@ -282,6 +284,7 @@ async fn a_sandbox_that_somebody_kills_is_told_as_killed() {
         call,
         request_id: RequestId::random(),
         deadline,
+        tenant: domain::TenantId::default(),
         slot: None,
     };
     let mut execution = engine.start(job).await.unwrap();
@@ -318,6 +321,7 @@ async fn usage_is_reported_for_calls_that_end_and_for_those_that_are_ended() {
             call,
             request_id: RequestId::random(),
             deadline,
+            tenant: domain::TenantId::default(),
             slot: None,
         };
         let events: Vec<_> = engine.start(job).await.unwrap().collect().await;

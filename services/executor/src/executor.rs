@@ -11,7 +11,7 @@ use domain::error::{Error, ErrorCode, Result};
 use domain::limits::{CODE_CHARS, RunLimits};
 use domain::principal::{Action, authorize};
 use domain::runner::{Call, EngineKind, RunStream, Runner};
-use sandbox::{Engine, EngineStatus, Job};
+use sandbox::{Engine, EngineStatus, Job, Stage};
 use telemetry::Metrics;
 use tokio::time::Instant;
 
@@ -214,22 +214,18 @@ impl Runner for Executor {
         let slot = slots.take(context.budget).await?;
         let queued = begun.elapsed();
         metrics.queue_wait.observe(queued.as_secs_f64());
+        Stage::Queue.observe(metrics, engine.kind(), queued);
         let left = context.budget.saturating_sub(queued);
         let job = Job {
             deadline: Instant::now() + left,
             call,
             request_id: context.request_id.clone(),
+            tenant: context.principal.tenant.clone(),
             slot: Some(Box::new(slot)),
         };
         let execution = engine.start(job).await?;
         let kind = engine.kind();
-        let events = stream::events(
-            Arc::clone(name),
-            kind,
-            queued,
-            Arc::clone(metrics),
-            execution,
-        );
+        let events = stream::events(Arc::clone(name), kind, queued, execution);
         Ok(Box::pin(events))
     }
 }

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::runner::{EngineKind, RunEvent, Usage};
+use domain::runner::{EngineKind, RunEvent};
 use futures::{Stream, StreamExt, stream};
 use sandbox::Execution;
-use telemetry::Metrics;
 
 pub(crate) fn events(
     executor: Arc<str>,
     engine: EngineKind,
     queued: Duration,
-    metrics: Arc<Metrics>,
     execution: Execution,
 ) -> impl Stream<Item = RunEvent> + Send {
     let accepted = RunEvent::Accepted {
@@ -22,18 +20,8 @@ pub(crate) fn events(
     let rest = execution.map(move |mut event| {
         if let RunEvent::Finished(outcome) = &mut event {
             outcome.usage.queued = queued;
-            record(&metrics, engine, &outcome.usage);
         }
         event
     });
     stream::iter([accepted]).chain(rest)
-}
-
-fn record(metrics: &Metrics, engine: EngineKind, usage: &Usage) {
-    let counter = if usage.warm {
-        &metrics.pool_hits
-    } else {
-        &metrics.pool_misses
-    };
-    counter.with_label_values(&[engine.as_str()]).inc();
 }

@@ -137,12 +137,9 @@ async fn events_come_in_order_with_the_name_first_and_the_outcome_last() {
     };
     assert_eq!(outcome.result.unwrap().unwrap().get(), "7");
     assert!(stream.next().await.is_none());
-    assert!(
-        metrics
-            .encode()
-            .unwrap()
-            .contains("mcp_sandbox_pool_hits_total{engine=\"isolate\"} 1")
-    );
+    assert!(metrics.encode().unwrap().contains(
+        "mcp_sandbox_stage_duration_seconds_count{engine=\"isolate\",stage=\"queue\"} 1"
+    ));
 }
 
 #[tokio::test]

@@ -133,6 +133,7 @@ async fn call(engine: &DockerEngine) -> (Duration, Usage) {
         call,
         request_id: RequestId::random(),
         deadline,
+        tenant: domain::TenantId::default(),
         slot: None,
     };
     let mut execution = engine.start(job).await.unwrap();

@@ -32,6 +32,7 @@ fn job(call: Call) -> Job {
         deadline: Instant::now() + call.limits.timeout,
         call,
         request_id: domain::RequestId::random(),
+        tenant: domain::TenantId::default(),
         slot: None,
     }
 }

@@ -231,6 +231,7 @@ async fn docker_what_it_cannot_do_is_named() {
             deadline: tokio::time::Instant::now() + call.limits.timeout,
             call,
             request_id: domain::RequestId::random(),
+            tenant: domain::TenantId::default(),
             slot: None,
         };
         assert!(rig.engine.start(job).await.is_err());
@@ -270,6 +271,7 @@ async fn docker_an_image_without_node_is_named() {
         deadline: tokio::time::Instant::now() + asked.limits.timeout,
         call: asked,
         request_id: domain::RequestId::random(),
+        tenant: domain::TenantId::default(),
         slot: None,
     };
     let error = rig.engine.start(job).await.unwrap_err();

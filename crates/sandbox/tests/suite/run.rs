@@ -101,6 +101,7 @@ pub(crate) async fn start(engine: &Subject, call: Call) -> Execution {
             ..call
         },
         request_id: RequestId::accept("request-1").unwrap(),
+        tenant: domain::TenantId::default(),
         slot: None,
     };
     engine.start(job).await.unwrap()
