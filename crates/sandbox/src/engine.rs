@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::error::{Error, ErrorCode, Result};
 use domain::id::{RequestId, TenantId};
-use domain::runner::{Call, EngineKind};
+use domain::lockfile::Lockfile;
+use domain::runner::{Call, EngineKind, Resolve};
 use tokio::time::Instant;
 
 use crate::{Execution, OpenSession, Session};
@@ -99,6 +100,17 @@ pub trait Engine: Send + Sync {
     /// `invalid_argument`, `dependency_install_failed`.
     async fn open_session(&self, _open: OpenSession) -> Result<Box<dyn Session>> {
         let message = "sandbox sessions need the Docker engine, and this executor runs another";
+        Err(Error::new(ErrorCode::PolicyDenied, message))
+    }
+
+    /// Finds out which versions of which packages dependencies come to. Nothing of them runs; asked
+    /// again for the same, it may answer from memory.
+    ///
+    /// # Errors
+    /// `policy_denied` when this engine has no containers, or for a blocked package;
+    /// `dependency_install_failed`, `unavailable`, `timeout`.
+    async fn resolve(&self, _request: Resolve, _deadline: Instant) -> Result<Lockfile> {
+        let message = "packages need the Docker engine, and this executor runs another";
         Err(Error::new(ErrorCode::PolicyDenied, message))
     }
 
