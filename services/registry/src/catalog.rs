@@ -7,8 +7,9 @@ use domain::catalog::Deleted;
 use domain::principal::{Action, authorize};
 use domain::tool::ToolWithCode;
 use domain::{
-    CallContext, Catalog, CatalogVersion, ChangeStream, CodeDigest, Error, ErrorCode, Result,
-    Revision, TenantId, ToolDraft, ToolName, ToolPatch, ToolRecord, ToolSpec, validate,
+    CallContext, Catalog, CatalogVersion, ChangeStream, CodeDigest, Error, ErrorCode, Lockfile,
+    Principal, Result, Revision, TenantId, ToolDraft, ToolName, ToolPatch, ToolRecord, ToolSpec,
+    validate,
 };
 use jiff::Timestamp;
 
@@ -108,31 +109,62 @@ impl Catalog for Registry {
         name: &ToolName,
         revision: Revision,
     ) -> Result<Arc<str>> {
-        let tenant = &context.principal.tenant;
-        let work = async {
-            // The tool as it is now says who may use it, an older revision never more.
-            let store = &self.core.store;
-            let Some(newest) = store.load(tenant, name, None).await? else {
-                return Ok(None);
-            };
-            let wanted = if newest.record.revision == revision {
-                newest.clone()
-            } else {
-                match store.load(tenant, name, Some(revision)).await? {
-                    Some(older) => older,
-                    None => return Ok(None),
-                }
-            };
-            Ok(Some((newest.record.spec, wanted)))
-        };
-        let found = self.core.read(context, "code", work).await?;
-        // One answer for what is not there and what this caller may not know of.
-        let hidden = || missing(name, Some(revision));
-        let (newest, wanted) = found.ok_or_else(hidden)?;
-        for scopes in [&newest.required_scopes, &wanted.record.spec.required_scopes] {
-            authorize(&context.principal, Action::UseTool(scopes)).map_err(|_| hidden())?;
-        }
+        let usable = self.core.usable(&context.principal, name, revision);
+        let wanted = self.core.read(context, "code", usable).await?;
         Ok(wanted.code)
+    }
+
+    async fn lock(
+        &self,
+        context: &CallContext,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<Lockfile>> {
+        let work = async {
+            let principal = &context.principal;
+            let tool = self.core.usable(principal, name, revision).await?;
+            let runtime = tool.record.spec.runtime;
+            let lock = self.core.lock(&principal.tenant, name, revision);
+            let parsed = lock.await?.map(|text| Lockfile::parse(runtime, &text));
+            parsed.transpose().map_err(Error::internal)
+        };
+        self.core.read(context, "lock", work).await
+    }
+
+    async fn set_lock(
+        &self,
+        context: &CallContext,
+        name: &ToolName,
+        revision: Revision,
+        lock: Lockfile,
+    ) -> Result<Lockfile> {
+        let (core, name) = (Arc::clone(&self.core), name.clone());
+        let principal = Arc::clone(&context.principal);
+        let read_only = self.core.settings.read_only;
+        let work = async move {
+            let tool = core.usable(&principal, &name, revision).await?;
+            let spec = tool.record.spec;
+            let draft = ToolDraft {
+                name,
+                spec,
+                code: tool.code,
+                lock: Some(lock),
+            };
+            validate::lock(&draft, &core.settings.policy)?;
+            let ToolDraft {
+                name, spec, lock, ..
+            } = draft;
+            let tenant = &principal.tenant;
+            // A catalogue that is not written to keeps none; each call then finds its own.
+            if let Some(lock) = lock.as_ref().filter(|_| !read_only) {
+                core.store.put_lock(tenant, &name, revision, lock).await?;
+            }
+            match core.lock(tenant, &name, revision).await? {
+                Some(text) => Lockfile::parse(spec.runtime, &text).map_err(Error::internal),
+                None => lock.ok_or_else(|| missing(&name, Some(revision))),
+            }
+        };
+        self.core.write(context, "set_lock", work).await
     }
 
     async fn watch(&self, context: &CallContext, since: CatalogVersion) -> Result<ChangeStream> {
@@ -155,6 +187,42 @@ impl Registry {
 }
 
 impl Core {
+    /// A kept revision that this caller may use. The tool as it is now says who may, an older revision
+    /// never more.
+    async fn usable(
+        &self,
+        principal: &Principal,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<ToolWithCode> {
+        let tenant = &principal.tenant;
+        // One answer for what is not there and what this caller may not know of.
+        let hidden = || missing(name, Some(revision));
+        let newest = self.store.load(tenant, name, None).await?;
+        let newest = newest.ok_or_else(hidden)?;
+        let wanted = if newest.record.revision == revision {
+            newest.clone()
+        } else {
+            let older = self.store.load(tenant, name, Some(revision)).await?;
+            older.ok_or_else(hidden)?
+        };
+        for tool in [&newest, &wanted] {
+            let scopes = &tool.record.spec.required_scopes;
+            authorize(principal, Action::UseTool(scopes)).map_err(|_| hidden())?;
+        }
+        Ok(wanted)
+    }
+
+    async fn lock(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<String>> {
+        let found = self.store.load_lock(tenant, name, revision).await?;
+        found.ok_or_else(|| missing(name, Some(revision)))
+    }
+
     async fn update(
         &self,
         tenant: TenantId,
@@ -178,7 +246,10 @@ impl Core {
             if !(only_enables(&patch) && patch.enabled == Some(false)) {
                 validate::draft(&draft, &self.settings.policy)?;
             }
+            let same = (before.0.runtime, &before.0.dependencies)
+                == (draft.spec.runtime, &draft.spec.dependencies);
             let mut tool = revision_of(tenant.clone(), draft, &subject)?;
+            tool.lock_of = same.then_some(based_on);
             tool.changed = changed((&before.0, before.1), (&tool.spec, tool.code_digest))?;
             match self
                 .store
@@ -257,6 +328,8 @@ fn revision_of(tenant: TenantId, draft: ToolDraft, subject: &str) -> Result<NewR
         made_at,
         made_by: subject.to_owned(),
         changed: Vec::new(),
+        lock: draft.lock,
+        lock_of: None,
     })
 }
 

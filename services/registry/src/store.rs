@@ -15,7 +15,8 @@ use async_trait::async_trait;
 use domain::fleet::ExecutorInfo;
 use domain::tool::ToolWithCode;
 use domain::{
-    CatalogVersion, CodeDigest, Result, Revision, TenantId, ToolName, ToolRecord, ToolSpec,
+    CatalogVersion, CodeDigest, Lockfile, Result, Revision, TenantId, ToolName, ToolRecord,
+    ToolSpec,
 };
 use jiff::Timestamp;
 
@@ -40,6 +41,10 @@ pub struct NewRevision {
     pub made_by: String,
     /// Names of the fields that differ from the revision before; empty for the first.
     pub changed: Vec<String>,
+    /// What its dependencies resolved to.
+    pub lock: Option<Lockfile>,
+    /// The revision whose lockfile it keeps when it has none of its own.
+    pub lock_of: Option<Revision>,
 }
 
 /// A tool of another store, taken over with its numbers and times.
@@ -186,6 +191,30 @@ pub trait Store: Send + Sync {
         name: &ToolName,
         revision: Option<Revision>,
     ) -> Result<Option<ToolWithCode>>;
+
+    /// The lockfile of a kept revision as it is stored, if it has one; the outer `None` when there is no
+    /// such revision.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn load_lock(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<Option<String>>>;
+
+    /// Stores the lockfile of a revision that has none. One that is there stays.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn put_lock(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        revision: Revision,
+        lock: &Lockfile,
+    ) -> Result<()>;
 
     /// First and newest version.
     ///

@@ -154,6 +154,8 @@ fn check(record: &str) -> Result<Import, String> {
             made_at,
             made_by: "import".to_owned(),
             changed: Vec::new(),
+            lock: None,
+            lock_of: None,
         },
         revision: Revision(record.revision),
         created_at,

@@ -24,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::fleet::ExecutorInfo;
 use domain::tool::ToolWithCode;
-use domain::{CatalogVersion, Result, Revision, TenantId, ToolName, ToolRecord};
+use domain::{CatalogVersion, Lockfile, Result, Revision, TenantId, ToolName, ToolRecord};
 use telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -148,6 +148,25 @@ impl Store for PostgresStore {
         revision: Option<Revision>,
     ) -> Result<Option<ToolWithCode>> {
         read::load(&self.link, tenant, name, revision).await
+    }
+
+    async fn load_lock(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<Option<String>>> {
+        read::load_lock(&self.link, tenant, name, revision).await
+    }
+
+    async fn put_lock(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+        revision: Revision,
+        lock: &Lockfile,
+    ) -> Result<()> {
+        write::put_lock(&self.link, tenant, name, revision, lock).await
     }
 
     async fn span(&self) -> Result<Span> {

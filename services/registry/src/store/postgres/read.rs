@@ -60,6 +60,17 @@ pub(super) async fn load(
     loaded.into_tool().map(Some).map_err(Error::internal)
 }
 
+pub(super) async fn load_lock(
+    link: &Link,
+    tenant: &TenantId,
+    name: &ToolName,
+    revision: Revision,
+) -> Result<Option<Option<String>>> {
+    let arguments = arguments![tenant.as_str(), name.as_str(), int(revision.0)];
+    let rows = link.read(sql::LOAD_LOCK, arguments).await?;
+    rows.first().map(|row| column(row, "lock")).transpose()
+}
+
 pub(super) async fn span(link: &Link) -> Result<Span> {
     let row = one(link.read(sql::SPAN, arguments![]).await?)?;
     let first: i64 = column(&row, "first_version")?;

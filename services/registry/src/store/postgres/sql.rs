@@ -24,6 +24,8 @@ statements! {
     WAS_MADE = "was_made.sql";
     SPAN = "span.sql";
     LOAD = "load.sql";
+    LOAD_LOCK = "load_lock.sql";
+    PUT_LOCK = "put_lock.sql";
     CHANGES = "changes.sql";
     LOCK_EXECUTORS = "lock_executors.sql";
     RENEW = "renew.sql";

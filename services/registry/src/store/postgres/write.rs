@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use domain::{CatalogVersion, Error, Result, Revision, TenantId, ToolName, ToolRecord};
+use domain::{CatalogVersion, Error, Lockfile, Result, Revision, TenantId, ToolName, ToolRecord};
 use jiff::Timestamp;
 use sqlx::postgres::{PgArguments, PgRow};
 
@@ -82,7 +82,8 @@ fn revision(row: &PgRow) -> Result<Revision> {
     Ok(Revision(column::<i64>(row, "revision")?.unsigned_abs()))
 }
 
-/// The columns from the definition on: spec, digest, code, its bytes, made at, made by, changed.
+/// The columns from the definition on: spec, digest, code, its bytes, made at, made by, changed, lockfile, the
+/// revision whose lockfile it keeps.
 fn definition(mut arguments: PgArguments, tool: &NewRevision) -> Result<PgArguments> {
     use sqlx::Arguments as _;
     let spec = serde_json::to_string(&tool.spec).map_err(Error::internal)?;
@@ -105,6 +106,12 @@ fn definition(mut arguments: PgArguments, tool: &NewRevision) -> Result<PgArgume
         .add(tool.made_by.replace('\0', "\u{fffd}"))
         .map_err(Error::internal)?;
     arguments.add(changed).map_err(Error::internal)?;
+    arguments
+        .add(tool.lock.as_ref().map(Lockfile::text))
+        .map_err(Error::internal)?;
+    arguments
+        .add(tool.lock_of.map(|revision| int(revision.0)))
+        .map_err(Error::internal)?;
     Ok(arguments)
 }
 
@@ -232,6 +239,23 @@ pub(super) async fn delete(
         };
         write.give_up().await;
         Ok(Err(refusal))
+    })
+    .await
+}
+
+pub(super) async fn put_lock(
+    link: &Link,
+    tenant: &TenantId,
+    name: &ToolName,
+    revision: Revision,
+    lock: &Lockfile,
+) -> Result<()> {
+    let arguments = &arguments![tenant.as_str(), name.as_str(), int(revision.0), lock.text()];
+    link.attempt(|| async move {
+        let mut write = Write::begin(link, sql::LOCK).await?;
+        write.rows(sql::PUT_LOCK, arguments.clone()).await?;
+        // Made twice it is the same; lost, the next call makes it.
+        write.commit_unasked().await
     })
     .await
 }

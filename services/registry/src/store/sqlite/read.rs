@@ -38,6 +38,21 @@ pub(super) async fn load(
         .transpose()
 }
 
+pub(super) async fn load_lock(
+    store: &SqliteStore,
+    tenant: &TenantId,
+    name: &ToolName,
+    revision: Revision,
+) -> Result<Option<Option<String>>> {
+    sqlx::query_scalar(sql::LOAD_LOCK)
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .bind(int(revision.0))
+        .fetch_optional(&store.readers)
+        .await
+        .map_err(|error| failed(&store.presence, error))
+}
+
 pub(super) async fn span(store: &SqliteStore) -> Result<Span> {
     let (first, current): (i64, i64) = sqlx::query_as(sql::SPAN)
         .fetch_one(&store.readers)

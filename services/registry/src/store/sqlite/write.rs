@@ -1,7 +1,7 @@
 //! Writes: each is one transaction that holds SQLite's write lock from its first statement, so
 //! what it reads is still true when it writes.
 
-use domain::{CatalogVersion, Error, Result, Revision, TenantId, ToolName, ToolRecord};
+use domain::{CatalogVersion, Error, Lockfile, Result, Revision, TenantId, ToolName, ToolRecord};
 use jiff::Timestamp;
 use sqlx::{Sqlite, Transaction};
 
@@ -117,6 +117,8 @@ impl<'a> Write<'a> {
             .bind(tool.made_at.as_millisecond())
             .bind(tool.made_by)
             .bind(changed)
+            .bind(tool.lock.as_ref().map(Lockfile::text))
+            .bind(tool.lock_of.map(|revision| int(revision.0)))
             .execute(self.connection())
             .await
             .map_err(&failed)?;
@@ -269,6 +271,26 @@ pub(super) async fn delete(
     write.forget(tenant, keep_deleted).await?;
     write.commit().await?;
     Ok(Ok(version))
+}
+
+pub(super) async fn put_lock(
+    store: &SqliteStore,
+    tenant: &TenantId,
+    name: &ToolName,
+    revision: Revision,
+    lock: &Lockfile,
+) -> Result<()> {
+    let mut write = Write::begin(store).await?;
+    let failed = write.failed();
+    sqlx::query(sql::PUT_LOCK)
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .bind(int(revision.0))
+        .bind(lock.text())
+        .execute(write.connection())
+        .await
+        .map_err(failed)?;
+    write.commit().await
 }
 
 pub(super) async fn import(
