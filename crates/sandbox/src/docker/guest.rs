@@ -1,9 +1,10 @@
-//! The guest agent for Node.js, and what it is handed.
+//! The guest agents, one for each language, and what they are handed.
 
 use std::time::Duration;
 
 use domain::error::{Error, Result};
 use domain::runner::{Call, LogLevel};
+use domain::tool::Runtime;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -11,9 +12,9 @@ use super::pool::Key;
 use crate::Job;
 use crate::wire::{self, Nonce, ToChild};
 
-/// The agent: one script in several files. It is an argument of `node`, so that images need nothing
-/// of ours and daemons may be anywhere.
-const SOURCE: &str = concat!(
+/// The agent for Node.js: one script in several files. It is an argument of `node`, so that images
+/// need nothing of ours and daemons may be anywhere.
+const NODE: &str = concat!(
     include_str!("../../guest/1-kept.js"),
     include_str!("../../guest/2-frames.js"),
     include_str!("../../guest/3-printed.js"),
@@ -22,8 +23,20 @@ const SOURCE: &str = concat!(
     include_str!("../../guest/6-input.js"),
 );
 
+/// The agent for Python, for `python3` in the same way.
+const PYTHON: &str = concat!(
+    include_str!("../../guest/python/1-kept.py"),
+    include_str!("../../guest/python/2-frames.py"),
+    include_str!("../../guest/python/3-printed.py"),
+    include_str!("../../guest/python/4-values.py"),
+    include_str!("../../guest/python/5-end.py"),
+    include_str!("../../guest/python/6-context.py"),
+    include_str!("../../guest/python/7-run.py"),
+    include_str!("../../guest/python/8-input.py"),
+);
+
 /// Linux takes arguments up to 128 KiB each.
-const _: () = assert!(SOURCE.len() < 100 << 10);
+const _: () = assert!(NODE.len() < 100 << 10 && PYTHON.len() < 100 << 10);
 
 /// How long after its deadline a call that nobody ends ends itself.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -41,6 +54,7 @@ const VISIBLE: [&str; 5] = ["PATH", "HOME", "TMPDIR", "LANG", "TZ"];
 struct Options<'a> {
     max_age_ms: u128,
     margin_ms: u128,
+    memory_bytes: u64,
     env: Vec<&'a str>,
 }
 
@@ -60,26 +74,40 @@ struct Head<'a> {
     client_capabilities: Option<&'a RawValue>,
 }
 
+/// The program that runs the agent of a language: what an image has to have in its `PATH`.
+pub(super) const fn program(runtime: Runtime) -> &'static str {
+    match runtime {
+        Runtime::Node => "node",
+        Runtime::Python => "python3",
+    }
+}
+
 /// The program and its arguments in a container of this kind. `env` names the variables that the
 /// profile sets.
 pub(super) fn command(key: &Key, max_age: Duration, env: &[String]) -> Vec<String> {
-    let heap = (key.memory_bytes >> 20) * HEAP_PERCENT / 100;
     let own = env.iter().filter_map(|entry| entry.split('=').next());
     let options = Options {
         max_age_ms: max_age.as_millis(),
         margin_ms: MARGIN.as_millis(),
+        memory_bytes: key.memory_bytes,
         env: own
             .filter(|name| *name != "NODE_OPTIONS")
             .chain(VISIBLE)
             .collect(),
     };
-    vec![
-        "node".to_owned(),
-        format!("--max-old-space-size={heap}"),
-        "-e".to_owned(),
-        SOURCE.to_owned(),
-        serde_json::to_string(&options).unwrap_or_default(),
-    ]
+    let options = serde_json::to_string(&options).unwrap_or_default();
+    let heap = (key.memory_bytes >> 20) * HEAP_PERCENT / 100;
+    let limit = format!("--max-old-space-size={heap}");
+    let arguments: &[&str] = match key.runtime {
+        Runtime::Node => &[&limit, "-e", NODE],
+        // Nothing of the environment, of the working directory or of a user's own packages changes what
+        // the agent imports; it puts back what the code is to find. No bytecode is written.
+        Runtime::Python => &["-I", "-B", "-c", PYTHON],
+    };
+    let all = [program(key.runtime)]
+        .into_iter()
+        .chain(arguments.iter().copied());
+    all.map(ToOwned::to_owned).chain([options]).collect()
 }
 
 /// Whether a call can be handed over at all.
