@@ -14,7 +14,7 @@ use serde_json::json;
 use testkit::docker::PrivateDaemon;
 use tokio::time::{Instant, sleep};
 
-use crate::rig::{Rig, metrics, settings};
+use crate::rig::{Rig, job, metrics, settings};
 use crate::suite::run::{IMAGE, Subject, brief, call, idle, run, run_call, start};
 
 /// Full counts of the issue; a small one otherwise.
@@ -25,16 +25,6 @@ fn cycles() -> usize {
     )]
     let soak = std::env::var_os("MCP_TEST_SOAK").is_some();
     if soak { 1_000 } else { 24 }
-}
-
-fn job(call: Call) -> Job {
-    Job {
-        deadline: Instant::now() + call.limits.timeout,
-        call,
-        request_id: domain::RequestId::random(),
-        tenant: domain::TenantId::default(),
-        slot: None,
-    }
 }
 
 /// 38: containers that died while they waited are passed over, and no call notices.

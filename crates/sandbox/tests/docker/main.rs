@@ -8,7 +8,11 @@
 
 mod abuse;
 mod ends;
+mod faults_daemon;
+mod faults_neighbours;
+mod faults_state;
 mod lifecycle;
+mod proxy;
 mod rig;
 mod walls;
 

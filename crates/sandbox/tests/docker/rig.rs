@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::runner::Call;
+use sandbox::Job;
 use sandbox::docker::{DockerEngine, DockerEngineSettings};
 use telemetry::{BuildInfo, Metrics};
 use tokio::time::{Instant, sleep};
@@ -100,6 +102,17 @@ impl Drop for Rig {
                 .output();
             assert!(removed.is_ok());
         }
+    }
+}
+
+/// A call as the executor hands it over.
+pub(crate) fn job(call: Call) -> Job {
+    Job {
+        deadline: Instant::now() + call.limits.timeout,
+        call,
+        request_id: domain::RequestId::random(),
+        tenant: domain::TenantId::default(),
+        slot: None,
     }
 }
 
