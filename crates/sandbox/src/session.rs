@@ -66,7 +66,9 @@ impl SessionEnd {
     #[must_use]
     pub fn error(&self) -> Error {
         Error::new(self.code, self.message.clone())
-            .with_fix("make another session with sandbox.initialize; the files of this one are gone")
+            .with_fix(
+                "make another session with sandbox.initialize; the files of this one are gone",
+            )
             .with_may_have_run(true)
     }
 }
