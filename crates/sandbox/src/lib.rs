@@ -8,6 +8,7 @@ pub mod docker;
 mod engine;
 mod execution;
 mod failpoint;
+pub mod fair;
 pub mod isolate;
 mod output;
 mod session;
