@@ -9,6 +9,7 @@ mod call;
 mod daemon;
 mod frames;
 mod guest;
+mod heard;
 mod images;
 mod pool;
 mod profile;
@@ -18,7 +19,6 @@ mod seccomp;
 mod text;
 mod verdict;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,21 +29,20 @@ use domain::error::{Error, ErrorCode, Result};
 use domain::limits::DEFAULT_IMAGE;
 use domain::runner::{Call, EngineKind, Usage};
 use domain::tool::{Isolation, Runtime};
-use parking_lot::Mutex;
 use telemetry::Metrics;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::daemon::DockerSettings;
+pub(crate) use self::daemon::{Daemon, Inventory, is_safe_runc};
 
 use self::call::Running;
-use self::daemon::Daemon;
 use self::images::{ImageId, Images, Timing};
 use self::pool::{Key, Pool};
 use self::profile::{Network, Purpose};
 use self::reaper::Reaper;
-use self::sandbox::Maker;
+use self::sandbox::{Maker, Unfit};
 use self::verdict::Limits;
 use crate::failpoint;
 use crate::{Engine, EngineStatus, Execution, Job, Miss, Stage, WallStatus, execution, stages};
@@ -130,7 +129,7 @@ impl DockerEngine {
             Timing::default(),
             Arc::clone(&metrics),
         )?;
-        let unfit = Arc::<Mutex<HashSet<ImageId>>>::default();
+        let unfit = Unfit::default();
         let maker = Maker {
             daemon: daemon.clone(),
             reaper: reaper.clone(),
@@ -203,7 +202,7 @@ async fn tend(
     pool: Pool<Maker>,
     images: Images,
     mut names: Vec<String>,
-    unfit: Arc<Mutex<HashSet<ImageId>>>,
+    unfit: Unfit,
     (memory_bytes, cpu_millis): (u64, u32),
     closed: CancellationToken,
 ) {
@@ -215,13 +214,19 @@ async fn tend(
         let ids = names.iter().filter_map(|name| images.resolve(name).ok());
         let ids: Vec<ImageId> = ids.collect();
         // What nobody is to wait in need not be remembered.
-        unfit.lock().retain(|image| ids.contains(image));
+        unfit.lock().retain(|(image, _)| ids.contains(image));
+        // An image is for one language: the first whose program is there.
+        let language = |image: ImageId| {
+            let fits = |runtime: &Runtime| !unfit.lock().contains(&(image.clone(), *runtime));
+            let runtime = [Runtime::Node, Runtime::Python].into_iter().find(fits)?;
+            Some((image, runtime))
+        };
         let keys: Vec<Key> = ids
             .into_iter()
-            .filter(|image| !unfit.lock().contains(image))
-            .map(|image| Key {
+            .filter_map(language)
+            .map(|(image, runtime)| Key {
                 image,
-                runtime: Runtime::Node,
+                runtime,
                 purpose: Purpose::Call,
                 memory_bytes,
                 cpu_millis,
@@ -252,10 +257,6 @@ impl Engine for DockerEngine {
                 .with_fix("change the tool, or wait for a version that brings it"))
         };
         match call {
-            Call {
-                runtime: Runtime::Python,
-                ..
-            } => lacks("Python"),
             Call {
                 isolation: Isolation::Tool,
                 ..

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use domain::error::{Error, ErrorCode, Result};
 use domain::runner::EngineKind;
+use domain::tool::Runtime;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use telemetry::Metrics;
@@ -36,8 +37,8 @@ const MAX_TEXT: usize = 1_024;
 /// How long a container may wait for a call before it is replaced.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(600);
 
-/// What Docker's init says of an image without Node.js.
-const NO_NODE: &str = "exec node failed";
+/// What Docker's init says of a program that the image has not: between the two is its name.
+const NO_PROGRAM: [&str; 2] = ["exec ", " failed"];
 
 /// How long after that the agent ends by itself: between the two nobody hands it a call.
 const UNUSED: Duration = Duration::from_secs(30);
@@ -92,6 +93,9 @@ impl Sandbox {
     }
 }
 
+/// Images, and the languages whose program they lack.
+pub(super) type Unfit = Arc<Mutex<HashSet<(ImageId, Runtime)>>>;
+
 /// Makes containers.
 pub(super) struct Maker {
     pub(super) daemon: Daemon,
@@ -104,8 +108,9 @@ pub(super) struct Maker {
     /// The longest that a session may live.
     pub(super) max_session: Duration,
     pub(super) metrics: Arc<Metrics>,
-    /// Images in which no agent runs: none waits in them. A call that asks for one is told why.
-    pub(super) unfit: Arc<Mutex<HashSet<ImageId>>>,
+    /// Images without the program of a language: none of it waits in them. A call that asks for one is
+    /// told why.
+    pub(super) unfit: Unfit,
 }
 
 impl Maker {
@@ -152,9 +157,9 @@ impl Maker {
             frames: Frames::new(attached.output),
             ready_since: Instant::now(),
         };
-        match timeout(READY_TIME, ready(&mut sandbox)).await {
+        match timeout(READY_TIME, ready(&mut sandbox, key.runtime)).await {
             Ok(ready) => ready?,
-            Err(_) => return Err(not_ready("it was not ready in time")),
+            Err(_) => return Err(not_ready(key.runtime, "it was not ready in time")),
         }
         sandbox.ready_since = Instant::now();
         Ok(sandbox)
@@ -169,8 +174,10 @@ impl Source for Maker {
         let made = self.make_one(key).await;
         if let Err(error) = &made {
             let cause = error.cause().map(ToString::to_string).unwrap_or_default();
-            if cause.contains(NO_NODE) {
-                self.unfit.lock().insert(key.image.clone());
+            let [before, after] = NO_PROGRAM;
+            let program = guest::program(key.runtime);
+            if cause.contains(&format!("{before}{program}{after}")) {
+                self.unfit.lock().insert((key.image.clone(), key.runtime));
             }
             // The image may be gone.
             self.images.look_again();
@@ -188,7 +195,7 @@ impl Source for Maker {
     }
 }
 
-async fn ready(sandbox: &mut Sandbox) -> Result<()> {
+async fn ready(sandbox: &mut Sandbox, runtime: Runtime) -> Result<()> {
     let mut text = Vec::new();
     loop {
         match sandbox.frames.next(&NO_CALL, MAX_PAYLOAD).await {
@@ -197,19 +204,25 @@ async fn ready(sandbox: &mut Sandbox) -> Result<()> {
                 let room = MAX_TEXT.saturating_sub(text.len());
                 text.extend_from_slice(&more[..more.len().min(room)]);
             }
-            Ok(Some(Piece::Frame(..))) => return Err(not_ready("it speaks out of turn")),
+            Ok(Some(Piece::Frame(..))) => return Err(not_ready(runtime, "it speaks out of turn")),
             Ok(None) => {
                 let text = String::from_utf8_lossy(&text);
-                return Err(not_ready(&format!("it ended: {}", text.trim())));
+                return Err(not_ready(runtime, &format!("it ended: {}", text.trim())));
             }
-            Err(error) => return Err(not_ready(&error.to_string())),
+            Err(error) => return Err(not_ready(runtime, &error.to_string())),
         }
     }
 }
 
-fn not_ready(why: &str) -> Error {
-    let message = "no sandbox gets ready in this image; it needs `node` in its PATH";
+fn not_ready(runtime: Runtime, why: &str) -> Error {
+    let program = guest::program(runtime);
+    let message = format!("no sandbox gets ready in this image; it needs `{program}` in its PATH");
+    let language = match runtime {
+        Runtime::Node => "Node.js",
+        Runtime::Python => "Python 3.9 or newer",
+    };
+    let fix = format!("use an image with {language}, or look into the executor's log");
     Error::new(ErrorCode::Unavailable, message)
-        .with_fix("use an image with Node.js, or look into the executor's log")
+        .with_fix(fix)
         .with_cause(format!("the guest agent: {why}"))
 }
