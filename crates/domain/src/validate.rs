@@ -96,16 +96,17 @@ pub fn lock(draft: &ToolDraft, policy: &Policy) -> Result<()> {
     if spec.dependencies.is_empty() || lock.runtime() != spec.runtime {
         return Err(Error::invalid("lockfile", "is of other dependencies"));
     }
-    lockfile_allowed("lockfile", lock, policy)
+    lock.check_for(&spec.dependencies)?;
+    lockfile_allowed("dependencies", lock, policy)
 }
 
 /// Checks that no package of a lockfile is blocked, also none that only another package needs.
 ///
 /// # Errors
-/// `policy_denied`, naming the package.
+/// `policy_denied`, naming the package and what leads to it.
 pub fn lockfile_allowed(field: &str, lock: &Lockfile, policy: &Policy) -> Result<()> {
-    let _ = (field, lock, policy);
-    Ok(())
+    lock.check_blocked(&policy.blocked_packages)
+        .map_err(|error| error.with_field(field))
 }
 
 /// Checks that an administrator lets the calls of this tool share a sandbox.
@@ -163,16 +164,18 @@ pub fn dependencies_allowed(
     for (at, entry) in list.iter().enumerate() {
         let place = format!("{field}/{at}");
         // The block list first: `PM2` is refused as blocked, not only as a bad name.
+        let canonical = |name: &str| dependency::canonical(runtime, name);
+        let its = canonical(&entry.name);
         if policy
             .blocked_packages
             .iter()
-            .any(|name| name.eq_ignore_ascii_case(&entry.name))
+            .any(|name| canonical(name) == its)
         {
             return Err(Error::new(ErrorCode::PolicyDenied, "is a blocked package")
                 .with_field(format!("{place}/name")));
         }
         entry.check(&place, runtime)?;
-        if list[..at].iter().any(|other| other.name == entry.name) {
+        if list[..at].iter().any(|other| canonical(&other.name) == its) {
             return Err(Error::invalid(format!("{place}/name"), "is named twice"));
         }
     }
