@@ -1,32 +1,26 @@
 //! One call in its container, from the frame that hands it in to the outcome.
 
-use std::io;
 use std::time::Duration;
 
 use domain::error::ErrorCode;
-use domain::runner::{Failure, Usage};
-use serde_json::value::RawValue;
+use domain::runner::Usage;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::daemon::{ContainerId, Daemon};
 use super::frames::Piece;
 use super::guest;
+use super::heard::{Heard, Last, Listener, Value};
 use super::pool::{Key, Pool};
 use super::sandbox::{Maker, Sandbox};
-use super::text::Text;
 use super::verdict::{self, Limits};
 use crate::failpoint;
-use crate::output::{Output, broken, max_frame, parsed, value};
-use crate::verdict::{failure, of_deadline, of_thrown};
-use crate::wire::{FromChild, Nonce, Spent, Thrown};
+use crate::output::max_frame;
+use crate::verdict::{failure, of_deadline};
+use crate::wire::{FromChild, Nonce, Spent};
 use crate::{ExecutionSink, Job};
 
 /// How long the code may go on after it was told to stop.
 const GRACE: Duration = Duration::from_millis(100);
-
-/// Text beyond the bound of a call that is read and thrown away, in bytes, so that a result can
-/// follow it; what prints more is stopped.
-const FLOOD: u64 = 32 << 20;
 
 /// How long a container that has reported is left alone.
 const LINGER: Duration = Duration::from_millis(5);
@@ -49,27 +43,12 @@ pub(super) struct Running {
 
 /// How the container's part ended.
 enum End {
-    /// With a report.
-    Reported(Result<Option<Box<RawValue>>, Failure>),
-    /// The stream ended, or broke.
-    Gone,
-    /// The agent did what an agent never does.
-    Broken(io::Error),
-    /// There was no end to its output.
-    Flood,
+    /// As the agent, or its stream, said.
+    Last(Last),
     Deadline,
     Cancelled,
     /// No other container could be had for one that died unread.
     NoOther,
-}
-
-/// What came out so far.
-#[derive(Default)]
-struct Heard {
-    output: Output,
-    text: Text,
-    /// All bytes, also those that were thrown away.
-    bytes: u64,
 }
 
 impl Running {
@@ -80,7 +59,8 @@ impl Running {
         let mut fresh_ones = 0;
         let end = loop {
             let end = self.attempt(&mut sandbox, &mut heard).await;
-            let unread = matches!(end, End::Gone | End::Broken(_)) && !heard.output.started;
+            let unread =
+                matches!(end, End::Last(Last::Gone | Last::Broken(_))) && !heard.output.started;
             // A pool full of dead ones runs out by itself; a new one that dies at once means more.
             fresh_ones += u32::from(!self.usage.warm);
             if !unread || fresh_ones == ATTEMPTS {
@@ -97,7 +77,7 @@ impl Running {
             }
         };
         self.usage.running = begun.elapsed();
-        let reported = matches!(end, End::Reported(_));
+        let reported = matches!(end, End::Last(Last::Reported(_)));
         if reported {
             failpoint::reached(failpoint::RESULT);
         }
@@ -131,102 +111,33 @@ impl Running {
 
     async fn pump(&self, sandbox: &mut Sandbox, heard: &mut Heard) -> End {
         if sandbox.write(&self.frame).await.is_err() {
-            return End::Gone;
+            return End::Last(Last::Gone);
         }
-        let limit = max_frame(self.max_output());
-        let mut result = None;
-        loop {
-            let piece = match sandbox.frames.next(&self.nonce, limit).await {
-                Ok(Some(piece)) => piece,
-                Ok(None) => return result.map_or(End::Gone, End::Reported),
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return End::Broken(error);
-                }
-                Err(_) => return End::Gone,
-            };
-            let bytes = match &piece {
-                Piece::Frame(_, payload) => payload.len(),
-                Piece::Text(_, text) => text.len(),
-            };
-            heard.bytes = heard.bytes.saturating_add(bytes as u64);
-            if heard.bytes > self.max_output().saturating_add(FLOOD) {
-                return End::Flood;
-            }
-            let (kind, payload) = match piece {
-                Piece::Frame(kind, payload) => (kind, payload),
-                Piece::Text(from, text) => {
-                    heard
-                        .text
-                        .add(from, &text, &mut heard.output, self.max_output());
-                    continue;
-                }
-            };
-            let done = match kind {
-                FromChild::Started if !heard.output.started => {
-                    heard.output.started = true;
-                    failpoint::reached(failpoint::RUN);
-                    Ok(())
-                }
-                _ if !heard.output.started => Err(broken("a frame before the call was read")),
-                FromChild::Value if result.is_none() => value(&payload).map(|value| {
-                    result = Some(Ok(value));
-                }),
-                FromChild::Failure if result.is_none() => {
-                    parsed::<Thrown>(&payload).map(|thrown| result = Some(Err(of_thrown(thrown))))
-                }
-                FromChild::Spent => match (parsed(&payload), result.take()) {
-                    (Ok(spent), Some(result)) => {
-                        heard.output.spent = Some(spent);
-                        let explain = |told| verdict::explained(told, spent, self.limits);
-                        return End::Reported(result.map_err(explain));
-                    }
-                    _ => Err(broken("a report without a result")),
-                },
-                FromChild::Log | FromChild::Progress | FromChild::Print if result.is_none() => {
-                    // The agent counts too, but knows nothing of what children of the code write.
-                    if !heard
-                        .output
-                        .count(payload.len().saturating_sub(1), self.max_output())
-                    {
-                        heard.output.truncated = true;
-                        continue;
-                    }
-                    match heard.output.event(kind, &payload) {
-                        Ok(Some(event)) => {
-                            self.sink.event(event).await;
-                            Ok(())
-                        }
-                        Ok(None) => Ok(()),
-                        Err(error) => Err(error),
-                    }
-                }
-                _ => Err(broken("a frame out of turn")),
-            };
-            if let Err(error) = done {
-                return End::Broken(error);
-            }
-        }
+        let listener = Listener {
+            nonce: &self.nonce,
+            max_output: self.max_output(),
+            limits: self.limits,
+            sink: &self.sink,
+        };
+        End::Last(heard.listen(&mut sandbox.frames, &listener).await)
     }
 
-    async fn judge(
-        &self,
-        end: End,
-        sandbox: &mut Sandbox,
-        heard: &mut Heard,
-    ) -> Result<Option<Box<RawValue>>, Failure> {
+    async fn judge(&self, end: End, sandbox: &mut Sandbox, heard: &mut Heard) -> Value {
         match end {
-            End::Reported(result) => result,
+            End::Last(Last::Reported(result)) => result,
             End::NoOther => Err(verdict::no_sandbox()),
-            End::Gone | End::Broken(_) if !heard.output.started => Err(verdict::no_sandbox()),
-            End::Gone => {
+            End::Last(Last::Gone | Last::Broken(_)) if !heard.output.started => {
+                Err(verdict::no_sandbox())
+            }
+            End::Last(Last::Gone) => {
                 let ended = self.daemon.end_of(sandbox.id()).await;
                 Err(verdict::of_end(ended, &heard.text.errors(), self.limits))
             }
-            End::Broken(error) => {
+            End::Last(Last::Broken(error)) => {
                 tracing::error!(%error, "a sandbox was stopped: its output is not to be believed");
                 Err(verdict::of_nonsense())
             }
-            End::Flood => Err(verdict::of_flood(heard.bytes)),
+            End::Last(Last::Flood) => Err(verdict::of_flood(heard.bytes)),
             End::Deadline => {
                 heard.output.spent = self.used(sandbox.id()).await;
                 Err(of_deadline(self.job.call.limits.timeout))
