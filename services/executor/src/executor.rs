@@ -15,6 +15,7 @@ use sandbox::{Engine, EngineStatus, Job, Stage};
 use telemetry::Metrics;
 use tokio::time::Instant;
 
+use crate::sessions::{SessionSettings, Table};
 use crate::slots::Slots;
 use crate::stream;
 
@@ -32,6 +33,8 @@ pub struct Settings {
     pub queue: usize,
     /// The most that any call may use, whatever it asks for.
     pub ceiling: RunLimits,
+    /// How sessions are bounded.
+    pub sessions: SessionSettings,
 }
 
 impl Settings {
@@ -71,6 +74,7 @@ impl Default for Settings {
                 cpu_millis: 1_000,
                 max_output_bytes: 200_000,
             },
+            sessions: SessionSettings::default(),
         }
     }
 }
@@ -86,6 +90,8 @@ pub struct ExecutorStatus {
     pub in_flight: u32,
     /// Calls that wait for a slot.
     pub waiting: usize,
+    /// Sandbox sessions that are open.
+    pub sessions: usize,
     /// Whether it takes no new calls.
     pub draining: bool,
     /// The engine's own state.
@@ -101,6 +107,7 @@ struct Shared {
     name: Arc<str>,
     ceiling: RunLimits,
     slots: Slots,
+    sessions: Arc<Table>,
     draining: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -111,8 +118,16 @@ impl Executor {
     #[must_use]
     pub fn new(engine: Arc<dyn Engine>, settings: Settings, metrics: Arc<Metrics>) -> Self {
         metrics.executor_capacity.set(i64::from(settings.capacity));
+        let sessions = Table::new(
+            &settings.name,
+            Arc::clone(&engine),
+            settings.ceiling,
+            settings.sessions,
+            Arc::clone(&metrics),
+        );
         let shared = Arc::new(Shared {
             engine,
+            sessions: Arc::new(sessions),
             name: Arc::from(settings.name),
             ceiling: settings.ceiling,
             slots: Slots::new(settings.capacity, settings.queue),
@@ -154,6 +169,7 @@ impl Executor {
             engine,
             name,
             slots,
+            sessions,
             draining,
             ..
         } = &*self.0;
@@ -162,6 +178,7 @@ impl Executor {
             capacity: slots.capacity(),
             in_flight: slots.taken(),
             waiting: slots.waiting(),
+            sessions: sessions.count(),
             draining: draining.load(Ordering::Relaxed),
             engine: engine.status(),
         }
@@ -170,18 +187,30 @@ impl Executor {
     /// Takes no new calls from now on. What runs or waits goes on.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+        self.0.sessions.drain();
     }
 
-    /// Waits until nothing runs any more. Bounded by the longest call; whoever calls it bounds it
-    /// further.
+    /// Waits until nothing runs any more, operations of sessions included. Bounded by the longest
+    /// call; whoever calls it bounds it further.
     pub async fn drained(&self) {
         self.0.slots.all_free().await;
+        self.0.sessions.quiet().await;
     }
 
-    /// Destroys every sandbox, running ones included.
+    /// Destroys every sandbox, running ones and those of sessions included.
     pub async fn shutdown(&self) {
         self.drain();
+        self.0.sessions.shutdown().await;
         self.0.engine.shutdown().await;
+    }
+
+    /// Ends sessions whose time has come, for ever: the process runs it as a task.
+    pub async fn keep_sessions(self) {
+        self.0.sessions.keep().await;
+    }
+
+    pub(crate) fn session_table(&self) -> &Arc<Table> {
+        &self.0.sessions
     }
 }
 
@@ -196,6 +225,7 @@ impl Runner for Executor {
             slots,
             draining,
             metrics,
+            ..
         } = &*self.0;
         // The scopes that a tool of its own requires are known to the gateway and the registry only.
         let action = match call.revision {
@@ -211,7 +241,9 @@ impl Runner for Executor {
         engine.supports(&call)?;
         call.limits = call.limits.clamp_to(*ceiling);
 
-        let slot = slots.take(context.budget).await?;
+        let slot = slots
+            .take(&context.principal.tenant, context.budget)
+            .await?;
         let queued = begun.elapsed();
         metrics.queue_wait.observe(queued.as_secs_f64());
         Stage::Queue.observe(metrics, engine.kind(), queued);
@@ -231,7 +263,7 @@ impl Runner for Executor {
 }
 
 /// What the gateway has checked and this process does not take its word for.
-fn check(call: &Call) -> Result<()> {
+pub(crate) fn check(call: &Call) -> Result<()> {
     // Characters are at least a quarter of the bytes, so that most calls are not counted.
     if call.code.len() > CODE_CHARS && call.code.chars().count() > CODE_CHARS {
         return Err(

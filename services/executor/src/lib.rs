@@ -7,8 +7,10 @@ mod engine;
 mod executor;
 mod join;
 pub mod service;
+mod sessions;
 mod slots;
 mod stream;
 
 pub use executor::{Executor, ExecutorStatus, Settings};
 pub use join::{Membership, join};
+pub use sessions::SessionSettings;
