@@ -172,14 +172,19 @@ impl PrivateDaemon {
         format!("dynamic-mcp-{}", name.to_string_lossy().replace('.', ""))
     }
 
+    /// The groups that hold those of its containers: one in the only hierarchy of version 2, or one below
+    /// each controller of version 1, which are several names of one now and then.
+    fn tops(&self) -> Vec<PathBuf> {
+        let root = Path::new("/sys/fs/cgroup");
+        let below = std::fs::read_dir(root).into_iter().flatten().flatten();
+        let all = below.map(|entry| entry.path()).chain([root.to_owned()]);
+        all.map(|top| top.join(self.group())).collect()
+    }
+
     /// Every control group of its containers, by path.
     pub(super) fn cgroups(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
-        let root = Path::new("/sys/fs/cgroup");
-        // The one hierarchy of version 2, or one below for each controller of version 1.
-        let below = std::fs::read_dir(root).into_iter().flatten().flatten();
-        let tops = below.map(|entry| entry.path()).chain([root.to_owned()]);
-        let mut open: Vec<PathBuf> = tops.map(|top| top.join(self.group())).collect();
+        let mut open = self.tops();
         while let Some(group) = open.pop() {
             let Ok(entries) = std::fs::read_dir(&group) else {
                 continue;
@@ -239,18 +244,19 @@ impl Drop for PrivateDaemon {
         {
             signal(pid, Signal::TERM);
         }
-        // Empty by now; the kernel refuses to remove what is not.
-        let root = Path::new("/sys/fs/cgroup");
-        let below = std::fs::read_dir(root).into_iter().flatten().flatten();
-        for top in below.map(|entry| entry.path()).chain([root.to_owned()]) {
-            let group = top.join(self.group());
-            let removed = !group.exists() || std::fs::remove_dir(&group).is_ok();
-            assert!(
-                removed || std::thread::panicking(),
-                "{} is not empty",
-                group.display()
-            );
-        }
+        // A daemon that was killed while it made a container leaves empty ones. The kernel refuses to
+        // remove one with a process in it.
+        let mut groups: Vec<PathBuf> = self.cgroups().into_iter().map(PathBuf::from).collect();
+        groups.reverse();
+        groups.extend(self.tops());
+        let kept = groups.iter().filter(|group| group.exists());
+        let kept: Vec<_> = kept
+            .filter(|group| std::fs::remove_dir(group).is_err())
+            .collect();
+        assert!(
+            kept.is_empty() || std::thread::panicking(),
+            "processes of a private daemon are left in {kept:?}"
+        );
         // The daemon mounts its data onto itself, and leaves it so.
         let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
         let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
