@@ -69,6 +69,26 @@ actions! {
     Exec = "dynamic.exec",
     /// Code that is not stored is run.
     RunJsEphemeral = "run_js_ephemeral",
+    /// Python code that is not stored is run.
+    RunPythonEphemeral = "run_python_ephemeral",
+    /// A sandbox session is made.
+    SandboxInitialize = "sandbox.initialize",
+    /// Commands are run in a sandbox session.
+    SandboxExec = "sandbox.exec",
+    /// JavaScript is run in a sandbox session.
+    SandboxRunJs = "sandbox.run_js",
+    /// Python code is run in a sandbox session.
+    SandboxRunPython = "sandbox.run_python",
+    /// A file is written into a sandbox session.
+    SandboxFilesWrite = "sandbox.files.write",
+    /// A file is read out of a sandbox session.
+    SandboxFilesRead = "sandbox.files.read",
+    /// A directory of a sandbox session is listed.
+    SandboxFilesList = "sandbox.files.list",
+    /// A sandbox session is stopped.
+    SandboxStop = "sandbox.stop",
+    /// The caller's sandbox sessions are listed. Recorded when it is refused.
+    SandboxSessionList = "sandbox.session.list",
     /// A credential is accepted or refused.
     HttpAuth = "http.auth",
     /// The process begins to write this log; the details hold how it is configured.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 use crate::call::CallContext;
 use crate::dependency::Dependency;
@@ -85,6 +86,13 @@ impl SessionId {
         &self.0
     }
 
+    /// What names the session where its handle must not stand, such as in logs: 16 hexadecimal digits
+    /// of its SHA-256.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hex::encode(&Sha256::digest(self.0.as_bytes())[..8])
+    }
+
     fn parts(&self) -> Option<(String, Vec<u8>)> {
         let bytes = URL_SAFE_NO_PAD.decode(self.0.strip_prefix(PREFIX)?).ok()?;
         let (length, rest) = bytes.split_first()?;
@@ -94,10 +102,9 @@ impl SessionId {
 }
 
 impl fmt::Debug for SessionId {
-    /// Whoever holds a handle and has its owner's credential can use it, so logs show its beginning.
+    /// Whoever holds a handle and has its owner's credential can use it, so logs show what it hashes to.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: String = self.0.chars().take(12).collect();
-        write!(out, "SessionId({shown}…)")
+        write!(out, "SessionId({})", self.fingerprint())
     }
 }
 
