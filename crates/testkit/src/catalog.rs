@@ -10,7 +10,7 @@ use domain::principal::{Action, authorize};
 use domain::tool::ToolWithCode;
 use domain::{
     CallContext, Catalog, CatalogChange, CatalogVersion, ChangeStream, CodeDigest, Error,
-    ErrorCode, Result, Revision, TenantId, ToolDraft, ToolName, ToolPatch, ToolRecord,
+    ErrorCode, Lockfile, Result, Revision, TenantId, ToolDraft, ToolName, ToolPatch, ToolRecord,
 };
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
@@ -30,6 +30,7 @@ pub struct FakeCatalog {
 struct State {
     tools: BTreeMap<(TenantId, ToolName), ToolWithCode>,
     revisions: BTreeMap<(TenantId, ToolName), u64>,
+    locks: BTreeMap<(TenantId, ToolName, Revision), Lockfile>,
     changes: Vec<(u64, CatalogChange)>,
     failure: Option<Error>,
 }
@@ -69,6 +70,10 @@ impl FakeCatalog {
                 .map_or(now, |tool| tool.record.created_at),
             updated_at: now,
         };
+        if let Some(lock) = draft.lock {
+            let place = (key.0.clone(), key.1.clone(), record.revision);
+            state.locks.insert(place, lock);
+        }
         let stored = ToolWithCode {
             record: record.clone(),
             code: draft.code,
@@ -210,6 +215,31 @@ impl Catalog for FakeCatalog {
                 "{name} has no revision {revision}"
             )))
         }
+    }
+
+    async fn lock(
+        &self,
+        context: &CallContext,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<Lockfile>> {
+        let state = self.state.lock();
+        state.check()?;
+        let place = (context.principal.tenant.clone(), name.clone(), revision);
+        Ok(state.locks.get(&place).cloned())
+    }
+
+    async fn set_lock(
+        &self,
+        context: &CallContext,
+        name: &ToolName,
+        revision: Revision,
+        lock: Lockfile,
+    ) -> Result<Lockfile> {
+        let mut state = self.state.lock();
+        state.check()?;
+        let place = (context.principal.tenant.clone(), name.clone(), revision);
+        Ok(state.locks.entry(place).or_insert(lock).clone())
     }
 
     async fn watch(&self, context: &CallContext, since: CatalogVersion) -> Result<ChangeStream> {

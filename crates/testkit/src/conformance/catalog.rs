@@ -11,6 +11,7 @@
 )]
 
 mod feed;
+mod locks;
 mod races;
 mod records;
 mod revisions;
@@ -30,6 +31,7 @@ use domain::{
 };
 
 pub use self::feed::*;
+pub use self::locks::*;
 pub use self::races::*;
 pub use self::records::*;
 pub use self::revisions::*;
@@ -110,6 +112,9 @@ macro_rules! catalog_conformance {
             a_refused_change_changes_nothing,
             every_method_needs_its_scope,
             code_is_for_those_who_may_use_the_tool,
+            a_lockfile_stays_as_long_as_its_dependencies,
+            the_first_lockfile_is_kept,
+            a_lockfile_is_for_those_who_may_use_the_tool,
             text_comes_back_byte_for_byte,
             the_longest_code_comes_back,
             the_feed_starts_with_everything,
