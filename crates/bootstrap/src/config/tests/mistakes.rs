@@ -79,8 +79,6 @@ fn keys_of_later_versions_are_never_silently_ignored() {
         "--http-allowed-ips 10.0.0.0/8",
         &[
             ("MCP_AUTH_MODE", "apikey"),
-            ("MCP_SANDBOX_SESSION_NETWORK", "bridge"),
-            ("MCP_SANDBOX_NPM_REGISTRY", "https://canary@npm"),
             ("MCP_HTTP_TLS_CERT", "cert.pem"),
             ("REDIS_URL", "redis://:canary@r"),
             ("LOG_FILE", "x.log"),
@@ -95,16 +93,32 @@ fn keys_of_later_versions_are_never_silently_ignored() {
 #[test]
 fn harmless_keys_of_later_versions_start_with_a_warning_or_nothing() {
     let loaded = start(
-        "--sandbox-max-sessions 20",
+        "",
         &[
             ("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH", "FALSE"),
-            ("MCP_SANDBOX_SESSION_NETWORK", "none"),
             ("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH_MAX", "8"),
             ("REDIS_URL", ""),
         ],
     )
     .standalone();
     insta::assert_debug_snapshot!(loaded.warnings);
+}
+
+#[test]
+fn settings_of_sessions_and_installs_that_contradict_each_other_do_not_start() {
+    let text = start(
+        "",
+        &[
+            ("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "3600"),
+            ("MCP_SANDBOX_SESSION_LIFETIME_SECONDS", "1800"),
+            ("MCP_SANDBOX_NPM_REGISTRY", "ftp://user:canary@npm"),
+            ("MCP_SANDBOX_PIP_INDEX", "https://pip/simple?canary"),
+            ("MCP_SANDBOX_INSTALL_CACHE_BYTES", "100m"),
+        ],
+    )
+    .refused::<StandaloneConfig>();
+    assert!(!text.contains("canary"), "{text}");
+    insta::assert_snapshot!(text);
 }
 
 #[test]

@@ -6,13 +6,17 @@ use serde_json::json;
 
 use super::{Catalogs, Rules, admin, caller, draft, name, patch, refused};
 
-/// A lockfile of `lodash` at a version.
+/// A lockfile of `lodash` at a version, for a tool of [`with_dependencies`].
 fn lockfile(version: &str) -> Lockfile {
+    lockfile_for("^4.17.0", version)
+}
+
+fn lockfile_for(asked: &str, version: &str) -> Lockfile {
     let integrity = format!("sha512-{}==", "A".repeat(86));
     let lock = json!({
-        "name": "tool", "lockfileVersion": 3, "requires": true,
+        "lockfileVersion": 3,
         "packages": {
-            "": { "dependencies": { "lodash": "^4.17.0" } },
+            "": { "dependencies": { "lodash": asked } },
             "node_modules/lodash": { "version": version, "integrity": integrity },
         },
     });
@@ -53,7 +57,7 @@ pub async fn a_lockfile_stays_as_long_as_its_dependencies(catalogs: &dyn Catalog
     assert_eq!(of(none.revision).await, None);
     assert_eq!(of(made.revision).await, Some(first));
 
-    let second = lockfile("4.17.21");
+    let second = lockfile_for("4.17.21", "4.17.21");
     let mut change =
         patch(&json!({ "dependencies": [{ "name": "lodash", "version": "4.17.21" }] }));
     change.lock = Some(second.clone());
