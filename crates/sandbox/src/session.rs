@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::error::{Error, ErrorCode, Result};
+use domain::id::TenantId;
 use domain::lockfile::Lockfile;
 use domain::session::{CommandResult, Exec, Listing, Network};
 use domain::tool::Runtime;
@@ -15,6 +16,8 @@ use crate::{Execution, Job, Slot};
 
 /// A session that somebody wants, with limits that are already clamped.
 pub struct OpenSession {
+    /// Whose it is, for the fair share of what is scarce.
+    pub tenant: TenantId,
     /// Its image, by name.
     pub image: String,
     /// Its network; whether it may have one is for the caller to say.
@@ -39,6 +42,7 @@ pub struct OpenSession {
 impl fmt::Debug for OpenSession {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("OpenSession")
+            .field("tenant", &self.tenant)
             .field("image", &self.image)
             .field("network", &self.network)
             .field("env", &format_args!("{} variables", self.env.len()))

@@ -72,6 +72,8 @@ kinds! {
         Spent = 8,
         /// A finding of the probe: JSON of [`Finding`].
         Finding = 9,
+        /// What the agent of a session says: `docker/session/line.rs`.
+        Session = 10,
     }
 }
 

@@ -22,7 +22,7 @@ const WORKSPACE = options.workspace;
 // --- To the agent: u32 length | u8 kind | u32 operation | payload (the length counts all but itself) ---
 
 const OPEN = 1, EXEC = 2, RUN = 3, WRITE = 4, READ = 5, LIST = 6, UNPACK = 7, DATA = 8, CANCEL = 9, END = 10;
-const LARGEST_FRAME = 4 << 20;
+const LARGEST_FRAME = 16 << 20;
 
 // --- From the agent: 16 nonce | u32 length | u8 10 | u8 kind | u32 operation | payload ---
 
