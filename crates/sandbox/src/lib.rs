@@ -5,6 +5,7 @@
 //! that needs nothing but the kernel is [`isolate`].
 
 pub mod docker;
+pub mod doctor;
 mod engine;
 mod execution;
 mod failpoint;

@@ -10,6 +10,7 @@ mod check;
 mod circuit;
 mod fault;
 mod requests;
+mod survey;
 mod transport;
 
 use std::fmt;
@@ -28,7 +29,9 @@ use tracing::Instrument;
 
 pub(crate) use self::answers::{End, Facts, ImageFacts, Ours, Progress};
 pub(crate) use self::attach::{Output, Printed};
+pub(crate) use self::check::is_safe_runc;
 pub(crate) use self::fault::Fault;
+pub(crate) use self::survey::Inventory;
 
 use self::address::Address;
 use self::circuit::{Circuit, PING, Pause};

@@ -95,7 +95,7 @@ fn walls(facts: &Facts) -> Vec<WallStatus> {
 
 /// Whether this version (`1.1.5+ds1-1`, `v1.2.8-0-g…`) is without known faults; nothing when it is no
 /// version.
-fn is_safe_runc(text: &str) -> Option<bool> {
+pub(crate) fn is_safe_runc(text: &str) -> Option<bool> {
     let mut numbers = text.trim_start_matches('v').splitn(3, '.');
     let (major, minor) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
     let patch = numbers.next()?;
