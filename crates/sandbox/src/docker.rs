@@ -16,9 +16,11 @@ mod profile;
 mod reaper;
 mod sandbox;
 mod seccomp;
+mod session;
 mod text;
 mod verdict;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,13 +41,16 @@ pub(crate) use self::daemon::{Daemon, Inventory, is_safe_runc};
 
 use self::call::Running;
 use self::images::{ImageId, Images, Timing};
-use self::pool::{Key, Pool};
+use self::pool::{Budget, Key, Pool};
 use self::profile::{Network, Purpose};
 use self::reaper::Reaper;
 use self::sandbox::{Maker, Unfit};
 use self::verdict::Limits;
 use crate::failpoint;
-use crate::{Engine, EngineStatus, Execution, Job, Miss, Stage, WallStatus, execution, stages};
+use crate::{
+    Engine, EngineStatus, Execution, Job, OpenSession, Session, Stage, WallStatus, execution,
+    stages,
+};
 
 /// How often the pool is compared with what it should be: a container that died or whose image
 /// moved is noticed by then, if no call notices it before.
@@ -63,8 +68,12 @@ pub struct DockerEngineSettings {
     pub owner: String,
     /// The runtime of the containers, for example `runsc`; the daemon's own when there is none.
     pub runtime: Option<String>,
-    /// Containers that wait for calls, for each image.
+    /// Containers that wait for calls, for each image; most that wait of any other kind.
     pub pool_size: usize,
+    /// Containers that wait for sessions, for each image.
+    pub session_pool_size: usize,
+    /// Memory that all containers that wait may use together, in bytes.
+    pub pool_memory_bytes: u64,
     /// Containers that are made at the same time.
     pub creating: usize,
     /// Memory of a container, in bytes: the executor's ceiling.
@@ -88,6 +97,8 @@ impl Default for DockerEngineSettings {
             owner: "executor".to_owned(),
             runtime: None,
             pool_size: 2,
+            session_pool_size: 0,
+            pool_memory_bytes: 1 << 30,
             creating: 2,
             memory_bytes: 512 << 20,
             cpu_millis: 1_000,
@@ -106,6 +117,7 @@ pub struct DockerEngine {
     reaper: Reaper,
     pool: Pool<Maker>,
     walls: Vec<WallStatus>,
+    unfit: Unfit,
     metrics: Arc<Metrics>,
     running: Arc<AtomicUsize>,
     calls: TaskTracker,
@@ -141,19 +153,26 @@ impl DockerEngine {
             metrics: Arc::clone(&metrics),
             unfit: Arc::clone(&unfit),
         };
-        let pool = Pool::new(maker, settings.pool_size, settings.creating);
+        let budget = Budget {
+            size: settings.pool_size,
+            memory_bytes: settings.pool_memory_bytes,
+            making: settings.creating,
+        };
+        let pool = Pool::new(maker, budget);
         let calls = TaskTracker::new();
         let closed = CancellationToken::new();
-        let (kept, ceiling) = (
-            settings.allowed_images,
-            (settings.memory_bytes, settings.cpu_millis),
-        );
+        let kept = Kept {
+            images: settings.allowed_images,
+            calls: settings.pool_size,
+            sessions: settings.session_pool_size,
+            memory_bytes: settings.memory_bytes,
+            cpu_millis: settings.cpu_millis,
+        };
         calls.spawn(tend(
             pool.clone(),
             images.clone(),
             kept,
-            unfit,
-            ceiling,
+            Arc::clone(&unfit),
             closed.clone(),
         ));
         Ok(Self {
@@ -162,6 +181,7 @@ impl DockerEngine {
             reaper,
             pool,
             walls,
+            unfit,
             metrics,
             running: Arc::default(),
             calls,
@@ -197,21 +217,30 @@ impl DockerEngine {
     }
 }
 
+/// What waits in every image, whether anybody asks or not.
+struct Kept {
+    images: Vec<String>,
+    calls: usize,
+    sessions: usize,
+    memory_bytes: u64,
+    cpu_millis: u32,
+}
+
 /// Keeps the pool as it should be until the engine is closed.
 async fn tend(
     pool: Pool<Maker>,
     images: Images,
-    mut names: Vec<String>,
+    mut kept: Kept,
     unfit: Unfit,
-    (memory_bytes, cpu_millis): (u64, u32),
     closed: CancellationToken,
 ) {
-    if names.is_empty() {
-        names.push(DEFAULT_IMAGE.to_owned());
+    if kept.images.is_empty() {
+        kept.images.push(DEFAULT_IMAGE.to_owned());
     }
     let mut changes = images.changes();
     loop {
-        let ids = names.iter().filter_map(|name| images.resolve(name).ok());
+        let ids = kept.images.iter();
+        let ids = ids.filter_map(|name| images.resolve(name).ok());
         let ids: Vec<ImageId> = ids.collect();
         // What nobody is to wait in need not be remembered.
         unfit.lock().retain(|(image, _)| ids.contains(image));
@@ -221,20 +250,25 @@ async fn tend(
             let runtime = [Runtime::Node, Runtime::Python].into_iter().find(fits)?;
             Some((image, runtime))
         };
-        let keys: Vec<Key> = ids
-            .into_iter()
-            .filter_map(language)
-            .map(|(image, runtime)| Key {
-                image,
+        let ids = ids.into_iter().filter_map(language);
+        let kinds = ids.flat_map(|(image, runtime)| {
+            let of = |purpose| Key {
+                image: image.clone(),
                 runtime,
-                purpose: Purpose::Call,
-                memory_bytes,
-                cpu_millis,
+                purpose,
+                memory_bytes: kept.memory_bytes,
+                cpu_millis: kept.cpu_millis,
                 network: Network::None,
                 deps: None,
-            })
-            .collect();
-        pool.keep(&keys);
+            };
+            [
+                (of(Purpose::Call), kept.calls),
+                (of(Purpose::Session), kept.sessions),
+            ]
+        });
+        let kinds: Vec<(Key, usize)> = kinds.filter(|(_, count)| *count > 0).collect();
+        let there: HashSet<ImageId> = images.status().into_iter().filter_map(|it| it.id).collect();
+        pool.keep(&kinds, |key| there.contains(&key.image));
         tokio::select! {
             () = tokio::time::sleep(TEND_EVERY) => {}
             // An error is the end of the images' own tasks, and then of this one too.
@@ -282,19 +316,20 @@ impl Engine for DockerEngine {
             deps: None,
         };
         let asked = Instant::now();
-        let (sandbox, warm) = match timeout_at(job.deadline, self.pool.take(&key)).await {
-            Ok(taken) => taken?,
+        let checkout = self.pool.take(&key, &job.tenant);
+        let checkout = match timeout_at(job.deadline, checkout).await {
+            Ok(checkout) => checkout?,
             Err(_) => {
                 let message = "no sandbox was free within the time of the call; nothing has run";
                 return Err(Error::new(ErrorCode::Timeout, message));
             }
         };
         let kind = EngineKind::Docker;
-        stages::found(&self.metrics, kind, (!warm).then_some(Miss::Empty));
+        stages::found(&self.metrics, kind, checkout.miss);
         Stage::Take.observe(&self.metrics, kind, asked.elapsed());
         let usage = Usage {
             checkout: asked.elapsed(),
-            warm,
+            warm: checkout.miss.is_none(),
             ..Usage::default()
         };
         job.start_clock();
@@ -314,20 +349,27 @@ impl Engine for DockerEngine {
             key,
             pool: self.pool.clone(),
             daemon: self.daemon.clone(),
+            metrics: Arc::clone(&self.metrics),
         };
         let count = InFlight::new(&self.running);
         self.calls.spawn(async move {
-            running.drive(sandbox).await;
+            running.drive(checkout).await;
             drop(count);
         });
         Ok(execution)
     }
 
+    async fn open_session(&self, open: OpenSession) -> Result<Box<dyn Session>> {
+        self.open(open).await
+    }
+
     fn status(&self) -> EngineStatus {
+        let pool = self.pool.status();
         EngineStatus {
             kind: EngineKind::Docker,
-            pool_size: self.pool.size(),
-            pool_idle: self.pool.idle(),
+            pool_size: pool.kinds.iter().map(|kind| kind.size).sum(),
+            pool_idle: pool.kinds.iter().map(|kind| kind.idle).sum(),
+            pool,
             running: self.running.load(Ordering::Relaxed),
             walls: self.walls.clone(),
         }

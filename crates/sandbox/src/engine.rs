@@ -59,6 +59,35 @@ pub struct WallStatus {
     pub detail: String,
 }
 
+/// Sandboxes that wait, and calls that wait for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Calls that wait for a sandbox now.
+    pub waiting: usize,
+    /// Memory that the waiting sandboxes use, in bytes, as far as it was measured.
+    pub memory_bytes: u64,
+    /// What there is of each kind, in the order of their names; empty for an engine whose sandboxes
+    /// are all of one kind.
+    pub kinds: Vec<KindStatus>,
+}
+
+/// Waiting sandboxes of one kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KindStatus {
+    /// What they are for, for example `node call sha256:0123456789ab 512m 1000`.
+    pub name: String,
+    /// How many should wait.
+    pub size: usize,
+    /// How many wait.
+    pub idle: usize,
+    /// How many are being made.
+    pub making: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+    /// Memory of one that waits, in bytes, when it was measured.
+    pub memory_each: Option<u64>,
+}
+
 /// An engine's state, for health and start-up lines.
 #[derive(Debug, Clone)]
 pub struct EngineStatus {
@@ -68,6 +97,8 @@ pub struct EngineStatus {
     pub pool_size: usize,
     /// How many are ready now.
     pub pool_idle: usize,
+    /// What waits, in more detail.
+    pub pool: PoolStatus,
     /// Sandboxes that run a call now.
     pub running: usize,
     /// The walls; empty for an engine that does not probe.

@@ -216,6 +216,7 @@ impl Engine for IsolateEngine {
             kind: EngineKind::Isolate,
             pool_size: self.pool.size(),
             pool_idle: self.pool.idle(),
+            pool: crate::PoolStatus::default(),
             running: self.running.load(Ordering::Relaxed),
             walls: self.walls.clone(),
         }

@@ -17,7 +17,7 @@ mod stages;
 mod verdict;
 mod wire;
 
-pub use engine::{Engine, EngineStatus, Job, Slot, WallStatus};
+pub use engine::{Engine, EngineStatus, Job, KindStatus, PoolStatus, Slot, WallStatus};
 pub use execution::{Execution, ExecutionSink, execution};
 pub use session::{OpenSession, Session, SessionEnd};
 pub use stages::{Miss, Stage};

@@ -1,137 +1,240 @@
 //! How many calls run at once, and how many may wait for that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use domain::error::{Error, ErrorCode, Result};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use domain::id::TenantId;
+use parking_lot::Mutex;
+use sandbox::fair::{Pace, Shares, Ticket, Turns};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
 
-/// When a caller who was refused should come back.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
-
-/// A bounded number of slots with a bounded queue before them; who waits longest is served first.
+/// A bounded number of slots with a bounded queue before them. Tenants are served in turn, and while
+/// several are there a few slots are kept for those that hold few.
 #[derive(Debug)]
-pub(crate) struct Slots {
-    free: Arc<Semaphore>,
+pub(crate) struct Slots(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     capacity: u32,
-    waiting: AtomicUsize,
-    queue: usize,
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    taken: usize,
+    waiting: Turns<oneshot::Sender<Answer>>,
+    shares: Shares,
+    pace: Pace,
+}
+
+/// What somebody who waits is told.
+#[derive(Debug)]
+enum Answer {
+    /// A slot is taken for it.
+    Served,
+    /// It had to go for somebody of another tenant.
+    PushedOut,
 }
 
 /// A taken slot.
 #[derive(Debug)]
 pub(crate) struct SlotGuard {
-    _permit: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
+    tenant: TenantId,
 }
 
 impl Slots {
     pub(crate) fn new(capacity: u32, queue: usize) -> Self {
-        let free = usize::try_from(capacity).unwrap_or(Semaphore::MAX_PERMITS);
-        let free = Arc::new(Semaphore::new(free.min(Semaphore::MAX_PERMITS)));
-        Self {
-            free,
+        Self(Arc::new(Shared {
             capacity,
-            waiting: AtomicUsize::new(0),
-            queue,
-        }
+            state: Mutex::new(State {
+                taken: 0,
+                waiting: Turns::new(queue),
+                shares: Shares::default(),
+                pace: Pace::default(),
+            }),
+            freed: Notify::new(),
+        }))
     }
 
     pub(crate) fn capacity(&self) -> u32 {
-        self.capacity
+        self.0.capacity
     }
 
     pub(crate) fn taken(&self) -> u32 {
-        let free = u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX);
-        self.capacity.saturating_sub(free)
+        u32::try_from(self.0.state.lock().taken).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.0.state.lock().waiting.len()
     }
 
     /// Takes a slot, waiting at most this long.
     ///
     /// # Errors
-    /// `overloaded` with a time to come back: the queue is full, or the time is over.
-    pub(crate) async fn take(&self, patience: Duration) -> Result<SlotGuard> {
-        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-            return Ok(SlotGuard { _permit: permit });
-        }
-        let place = Place::take(&self.waiting, self.queue).ok_or_else(overloaded)?;
-        let permit = timeout(patience, Arc::clone(&self.free).acquire_owned()).await;
-        drop(place);
-        match permit {
-            Ok(Ok(permit)) => Ok(SlotGuard { _permit: permit }),
-            // Too late, or closed, which never happens.
-            Ok(Err(_)) | Err(_) => Err(overloaded()),
+    /// `overloaded` with a time to come back: the queue, or this tenant's share of it, is full, or
+    /// the time is over.
+    pub(crate) async fn take(&self, tenant: &TenantId, patience: Duration) -> Result<SlotGuard> {
+        let now = Instant::now();
+        let mut place = {
+            let mut state = self.0.state.lock();
+            state.shares.arrived(tenant, now);
+            // Of those that wait none may take what is free now, or it would have been served.
+            if self.0.may_take(&state, tenant, now) {
+                state.taken += 1;
+                state.shares.took(tenant, now);
+                return Ok(self.guard(tenant));
+            }
+            let (answer, told) = oneshot::channel();
+            let Ok(joined) = state.waiting.join(tenant, answer) else {
+                return Err(overloaded(&state));
+            };
+            if let Some(other) = joined.pushed_out {
+                // It may have gone by itself.
+                drop(other.send(Answer::PushedOut));
+            }
+            Place {
+                shared: &self.0,
+                tenant,
+                ticket: joined.ticket,
+                told: Some(told),
+            }
+        };
+        let Some(told) = place.told.as_mut() else {
+            return Err(self.overloaded());
+        };
+        match timeout(patience, told).await {
+            Ok(Ok(Answer::Served)) => {
+                place.told = None;
+                Ok(self.guard(tenant))
+            }
+            Ok(Ok(Answer::PushedOut) | Err(_)) => {
+                place.told = None;
+                Err(self.overloaded())
+            }
+            Err(_) => Err(self.overloaded()),
         }
     }
 
-    /// Waits until no slot is taken.
+    fn guard(&self, tenant: &TenantId) -> SlotGuard {
+        SlotGuard {
+            shared: Arc::clone(&self.0),
+            tenant: tenant.clone(),
+        }
+    }
+
+    fn overloaded(&self) -> Error {
+        overloaded(&self.0.state.lock())
+    }
+
+    /// Waits until no slot is taken and nobody waits for one.
     pub(crate) async fn all_free(&self) {
-        let all = self
-            .capacity
-            .min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
-        // The semaphore is never closed.
-        drop(self.free.acquire_many(all).await);
+        loop {
+            let freed = self.0.freed.notified();
+            let is_free = {
+                let state = self.0.state.lock();
+                state.taken == 0 && state.waiting.is_empty()
+            };
+            if is_free {
+                return;
+            }
+            freed.await;
+        }
     }
 }
 
-fn overloaded() -> Error {
+impl Shared {
+    fn capacity(&self) -> usize {
+        usize::try_from(self.capacity).unwrap_or(usize::MAX)
+    }
+
+    fn may_take(&self, state: &State, tenant: &TenantId, now: Instant) -> bool {
+        let free = self.capacity().saturating_sub(state.taken);
+        free > Shares::reserve(self.capacity()) || free > 0 && state.shares.is_light(tenant, now)
+    }
+
+    /// Gives out what is free.
+    fn serve(&self, state: &mut State, now: Instant) {
+        loop {
+            let (taken, capacity) = (state.taken, self.capacity());
+            let (waiting, shares) = (&mut state.waiting, &state.shares);
+            let free = capacity.saturating_sub(taken);
+            if free == 0 {
+                return;
+            }
+            let plenty = free > Shares::reserve(capacity);
+            let next = waiting.next(|tenant, _| plenty || shares.is_light(tenant, now));
+            let Some((tenant, answer)) = next else {
+                return;
+            };
+            // Whoever has given up leaves the queue itself.
+            if answer.send(Answer::Served).is_ok() {
+                state.taken += 1;
+                state.shares.took(&tenant, now);
+                if state.waiting.is_empty() {
+                    state.pace.idle();
+                } else {
+                    state.pace.served(now);
+                }
+            }
+        }
+    }
+
+    fn give_back(&self, tenant: &TenantId) {
+        {
+            let mut state = self.state.lock();
+            state.taken = state.taken.saturating_sub(1);
+            state.shares.gave_back(tenant);
+            self.serve(&mut state, Instant::now());
+        }
+        self.freed.notify_waiters();
+    }
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        self.shared.give_back(&self.tenant);
+    }
+}
+
+/// A place in the queue; left when dropped, also by a caller who gives up.
+struct Place<'a> {
+    shared: &'a Shared,
+    tenant: &'a TenantId,
+    ticket: Ticket,
+    /// Nothing once the answer has been read.
+    told: Option<oneshot::Receiver<Answer>>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let Some(mut told) = self.told.take() else {
+            return;
+        };
+        let was_waiting = {
+            let mut state = self.shared.state.lock();
+            state.waiting.leave(self.tenant, self.ticket).is_some()
+        };
+        // Served in the very moment that it gave up.
+        if !was_waiting && matches!(told.try_recv(), Ok(Answer::Served)) {
+            self.shared.give_back(self.tenant);
+        } else {
+            self.shared.freed.notify_waiters();
+        }
+    }
+}
+
+fn overloaded(state: &State) -> Error {
     Error::new(
         ErrorCode::Overloaded,
         "the executor runs as many calls as it can; nothing has run",
     )
     .with_fix("try again later")
-    .with_retry_after(RETRY_AFTER)
-}
-
-/// A place in the queue; left when dropped, also by a caller who gives up.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(waiting: &'a AtomicUsize, queue: usize) -> Option<Self> {
-        let one_more = |count| (count < queue).then_some(count + 1);
-        waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .ok()?;
-        Some(Self(waiting))
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    .with_retry_after(state.pace.retry_after(state.waiting.len()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_queue_and_a_long_wait_are_overloaded_with_a_time_to_come_back() {
-        let slots = Arc::new(Slots::new(1, 1));
-        let first = slots.take(Duration::from_secs(1)).await.unwrap();
-        let waiting = Arc::clone(&slots);
-        let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(async move { waiting.take(Duration::from_secs(5)).await.map(drop) });
-        tokio::task::yield_now().await;
-        assert_eq!((slots.taken(), slots.waiting()), (1, 1));
-
-        let refused = slots.take(Duration::from_secs(5)).await.unwrap_err();
-        assert_eq!(refused.code(), ErrorCode::Overloaded);
-        assert!(refused.retry_after().is_some());
-
-        drop(first);
-        tasks.join_next().await.unwrap().unwrap().unwrap();
-        assert_eq!((slots.taken(), slots.waiting()), (0, 0));
-
-        let _held = slots.take(Duration::ZERO).await.unwrap();
-        let late = slots.take(Duration::from_secs(2)).await.unwrap_err();
-        assert_eq!(late.code(), ErrorCode::Overloaded);
-        assert_eq!(slots.waiting(), 0);
-    }
-}
+mod tests;

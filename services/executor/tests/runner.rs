@@ -70,6 +70,7 @@ impl Engine for Scripted {
             kind: self.kind(),
             pool_size: 0,
             pool_idle: 0,
+            pool: sandbox::PoolStatus::default(),
             running,
             walls: Vec::new(),
         }

@@ -1,23 +1,25 @@
 //! One call in its container, from the frame that hands it in to the outcome.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::error::ErrorCode;
-use domain::runner::Usage;
+use domain::runner::{EngineKind, Usage};
+use telemetry::Metrics;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::daemon::{ContainerId, Daemon};
 use super::frames::Piece;
 use super::guest;
 use super::heard::{Heard, Last, Listener, Value};
-use super::pool::{Key, Pool};
+use super::pool::{Checkout, Key, Pool};
 use super::sandbox::{Maker, Sandbox};
 use super::verdict::{self, Limits};
 use crate::failpoint;
 use crate::output::max_frame;
 use crate::verdict::{failure, of_deadline};
 use crate::wire::{FromChild, Nonce, Spent};
-use crate::{ExecutionSink, Job};
+use crate::{ExecutionSink, Job, Miss, stages};
 
 /// How long the code may go on after it was told to stop.
 const GRACE: Duration = Duration::from_millis(100);
@@ -39,6 +41,7 @@ pub(super) struct Running {
     pub(super) limits: Limits,
     pub(super) pool: Pool<Maker>,
     pub(super) daemon: Daemon,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// How the container's part ended.
@@ -53,7 +56,12 @@ enum End {
 
 impl Running {
     /// Runs the call to its end, reports it, and destroys the container.
-    pub(super) async fn drive(mut self, mut sandbox: Sandbox) {
+    pub(super) async fn drive(mut self, checkout: Checkout<Maker>) {
+        let Checkout {
+            mut sandbox,
+            mut lease,
+            ..
+        } = checkout;
         let begun = Instant::now();
         let mut heard = Heard::default();
         let mut fresh_ones = 0;
@@ -67,10 +75,12 @@ impl Running {
                 break end;
             }
             tracing::debug!(container = %sandbox.id(), "a sandbox ended before it had read its call");
-            match timeout_at(self.job.deadline, self.pool.take(&self.key)).await {
-                Ok(Ok((next, warm))) => {
-                    sandbox = next;
-                    self.usage.warm = warm;
+            let next = self.pool.take(&self.key, &self.job.tenant);
+            match timeout_at(self.job.deadline, next).await {
+                Ok(Ok(next)) => {
+                    stages::found(&self.metrics, EngineKind::Docker, Some(Miss::Died));
+                    (sandbox, lease) = (next.sandbox, next.lease);
+                    self.usage.warm = next.miss.is_none();
                 }
                 Ok(Err(_)) => break End::NoOther,
                 Err(_) => break End::Deadline,
@@ -94,7 +104,7 @@ impl Running {
             sleep(LINGER).await;
         }
         sandbox.destroy().await;
-        drop(job.slot);
+        drop((lease, job.slot));
     }
 
     fn max_output(&self) -> u64 {

@@ -1,16 +1,24 @@
 //! Sandboxes that wait for a call, in a shelf for each kind. Each is handed out once.
 //!
 //! One that a call takes is replaced at once, off the call's path; the number that are being made at
-//! the same time is bounded, whoever asks. A call that finds its shelf empty gets the next one that
-//! is ready, in the order of arrival, whether it was begun for it or not.
+//! the same time is bounded, whoever asks. A call that finds its shelf empty waits for the next one
+//! that is ready, one tenant after the other (see [`crate::fair`]), whether it was begun for it or not.
+//!
+//! Kinds that are configured always wait; others for as long as calls ask for them. What all of them
+//! may come to is bounded by number and by memory: what was not asked for for the longest time goes
+//! first.
 
+mod budget;
+mod shelf;
 mod state;
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::error::{Error, Result};
+use domain::error::{Error, ErrorCode, Result};
+use domain::id::TenantId;
 use domain::tool::Runtime;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -19,9 +27,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::state::{Shelves, Taken};
+pub(super) use self::budget::Budget;
+use self::state::{Given, Shelves, Taken};
 use super::images::ImageId;
 use super::profile::{Network, Purpose, VolumeName};
+use crate::fair::Ticket;
+use crate::{Miss, PoolStatus};
 
 /// First and longest pause after a sandbox that could not be made.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
@@ -55,6 +66,32 @@ pub(super) struct Key {
     pub(super) deps: Option<VolumeName>,
 }
 
+impl fmt::Display for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runtime = match self.runtime {
+            Runtime::Node => "node",
+            Runtime::Python => "python",
+        };
+        let purpose = match self.purpose {
+            Purpose::Call => "call",
+            Purpose::Session => "session",
+            Purpose::Install => "install",
+        };
+        let image = self.image.as_str();
+        // As `docker images` shows it.
+        let image = image.get(..19).unwrap_or(image);
+        let (memory, cpu) = (self.memory_bytes >> 20, self.cpu_millis);
+        write!(out, "{runtime} {purpose} {image} {memory}m {cpu}")?;
+        if self.network == Network::Bridge {
+            out.write_str(" bridge")?;
+        }
+        match &self.deps {
+            Some(volume) => write!(out, " {volume}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Makes sandboxes.
 pub(super) trait Source: Send + Sync + 'static {
     /// A sandbox that waits for its call. Dropping it destroys it.
@@ -66,8 +103,23 @@ pub(super) trait Source: Send + Sync + 'static {
     /// `unavailable`.
     fn make(&self, key: &Key) -> impl Future<Output = Result<Self::Sandbox>> + Send;
 
-    /// Whether it can still be handed out: it lives and is not too old.
-    fn usable(&self, sandbox: &mut Self::Sandbox) -> bool;
+    /// The memory that one uses that waits, in bytes; nothing when it cannot be told now. Bounded in
+    /// time.
+    fn weigh(&self, sandbox: &mut Self::Sandbox) -> impl Future<Output = Option<u64>> + Send;
+
+    /// Whether it can still be handed out.
+    fn condition(&self, sandbox: &mut Self::Sandbox) -> Condition;
+}
+
+/// Whether a waiting sandbox can be handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// It waits.
+    Usable,
+    /// It ended, or its connection did.
+    Died,
+    /// It has become too old.
+    Stale,
 }
 
 /// The pool. Cheap to clone.
@@ -75,10 +127,7 @@ pub(super) struct Pool<S: Source>(Arc<Shared<S>>);
 
 struct Shared<S: Source> {
     source: S,
-    /// Waiting sandboxes of each kind that is wanted.
-    size: usize,
-    /// Sandboxes that are made at the same time.
-    starting: usize,
+    budget: Budget,
     shelves: Mutex<Shelves<S::Sandbox>>,
     tasks: TaskTracker,
     /// A caller may give up anywhere, also outside of the runtime.
@@ -92,13 +141,37 @@ impl<S: Source> Clone for Pool<S> {
     }
 }
 
+/// What somebody got.
+pub(super) struct Checkout<S: Source> {
+    /// The sandbox.
+    pub(super) sandbox: S::Sandbox,
+    /// Why none was waiting; nothing when one was.
+    pub(super) miss: Option<Miss>,
+    /// To be kept for as long as the sandbox is used.
+    pub(super) lease: Lease<S>,
+}
+
+/// Counts a sandbox as its tenant's, until it is dropped.
+pub(super) struct Lease<S: Source> {
+    pool: Pool<S>,
+    tenant: TenantId,
+}
+
+impl<S: Source> Drop for Lease<S> {
+    fn drop(&mut self) {
+        self.pool.0.shelves.lock().shares.gave_back(&self.tenant);
+    }
+}
+
 impl<S: Source> Pool<S> {
-    /// An empty pool that keeps `size` of each wanted kind and makes `starting` at once.
-    pub(super) fn new(source: S, size: usize, starting: usize) -> Self {
+    /// An empty pool.
+    pub(super) fn new(source: S, budget: Budget) -> Self {
         Self(Arc::new(Shared {
             source,
-            size,
-            starting: starting.max(1),
+            budget: Budget {
+                making: budget.making.max(1),
+                ..budget
+            },
             shelves: Mutex::default(),
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
@@ -106,56 +179,97 @@ impl<S: Source> Pool<S> {
         }))
     }
 
-    /// How many wait and can be handed out.
-    pub(super) fn idle(&self) -> usize {
-        self.0.shelves.lock().idle()
+    /// What there is of each kind.
+    pub(super) fn status(&self) -> PoolStatus {
+        self.0.shelves.lock().status(&self.0.budget, Instant::now())
     }
 
-    /// How many are to wait.
-    pub(super) fn size(&self) -> usize {
-        self.0.size * self.0.shelves.lock().wanted()
-    }
-
-    /// The kinds that are to be kept, from now on. Sandboxes of other kinds are destroyed, and so are
-    /// those that died or grew too old; what is missing is made.
-    pub(super) fn keep(&self, keys: &[Key]) {
+    /// How many are kept of each kind, from now on, and which kinds there are still. Those of kinds
+    /// that nobody asks for any more are destroyed, and so are those that died or grew too old; what
+    /// is missing is made.
+    pub(super) fn keep(&self, kept: &[(Key, usize)], exists: impl Fn(&Key) -> bool) {
+        let Shared { source, budget, .. } = &*self.0;
         let gone = {
             let mut shelves = self.0.shelves.lock();
-            shelves.keep(keys, |sandbox| self.0.source.usable(sandbox))
+            let condition = |sandbox: &mut S::Sandbox| source.condition(sandbox);
+            shelves.keep(kept, exists, condition, budget.size, Instant::now())
         };
         // Outside of the lock: this is where they are destroyed.
         drop(gone);
         self.fill();
     }
 
-    /// A sandbox of this kind, and whether it was waiting. Callers of a kind are served in turn.
+    /// A sandbox of this kind. Tenants are served in turn, and their callers in the order of arrival.
     ///
     /// # Errors
-    /// What the source fails with; `unavailable` after [`close`](Self::close).
+    /// What the source fails with; `overloaded` when the queue or the tenant's share of it is full;
+    /// `unavailable` after [`close`](Self::close).
     #[tracing::instrument(level = "debug", name = "pool take", skip_all)]
-    pub(super) async fn take(&self, key: &Key) -> Result<(S::Sandbox, bool)> {
-        let (taken, gone) = {
+    pub(super) async fn take(&self, key: &Key, tenant: &TenantId) -> Result<Checkout<S>> {
+        let Shared { source, budget, .. } = &*self.0;
+        let mut gone = Vec::new();
+        let taken = {
             let mut shelves = self.0.shelves.lock();
             // Under the lock, so that nobody queues up after `close` has emptied the queues.
             if self.0.closed.is_cancelled() {
                 return Err(Error::unavailable("sandbox pool"));
             }
-            shelves.take(key, |sandbox| self.0.source.usable(sandbox))
+            let condition = |sandbox: &mut S::Sandbox| source.condition(sandbox);
+            shelves.take(key, tenant, budget, Instant::now(), condition, &mut gone)
         };
         drop(gone);
+        let lease = || Lease {
+            pool: self.clone(),
+            tenant: tenant.clone(),
+        };
         match taken {
             Taken::Ready(sandbox) => {
                 self.fill_soon();
-                Ok((sandbox, true))
+                Ok(Checkout {
+                    sandbox,
+                    miss: None,
+                    lease: lease(),
+                })
             }
-            Taken::Later(receiver) => {
+            Taken::Full => Err(self.overloaded()),
+            Taken::Later(receiver, ticket, miss) => {
                 self.fill();
-                // Whoever gives up may have a sandbox on its way, which others can have.
-                let _again = FillAtEnd(self);
-                let closed = |_| Error::unavailable("sandbox pool");
-                Ok((receiver.await.map_err(closed)??, false))
+                let mut place = Place {
+                    pool: self,
+                    tenant,
+                    ticket,
+                    told: Some(receiver),
+                };
+                let given = match place.told.as_mut() {
+                    Some(told) => told.await,
+                    None => return Err(self.overloaded()),
+                };
+                place.told = None;
+                match given {
+                    Ok(Given::Made(Ok(sandbox))) => Ok(Checkout {
+                        sandbox,
+                        miss: Some(miss),
+                        lease: lease(),
+                    }),
+                    Ok(Given::Made(Err(error))) => Err(error),
+                    Ok(Given::PushedOut) => Err(self.overloaded()),
+                    Err(_) => Err(Error::unavailable("sandbox pool")),
+                }
             }
         }
+    }
+
+    fn overloaded(&self) -> Error {
+        let retry_after = {
+            let shelves = self.0.shelves.lock();
+            shelves.pace.retry_after(shelves.waiting())
+        };
+        Error::new(
+            ErrorCode::Overloaded,
+            "too many calls wait for a sandbox; nothing has run",
+        )
+        .with_fix("try again later")
+        .with_retry_after(retry_after)
     }
 
     /// Starts what is missing, as far as it may.
@@ -163,10 +277,12 @@ impl<S: Source> Pool<S> {
         if self.0.closed.is_cancelled() {
             return;
         }
+        let mut gone = Vec::new();
         let started = {
             let mut shelves = self.0.shelves.lock();
-            shelves.begin(self.0.size, self.0.starting, Instant::now())
+            shelves.begin(&self.0.budget, Instant::now(), &mut gone)
         };
+        drop(gone);
         for key in started {
             self.0
                 .tasks
@@ -188,29 +304,40 @@ impl<S: Source> Pool<S> {
     }
 
     async fn make_one(self, key: Key) {
+        let Shared { source, budget, .. } = &*self.0;
         let made = tokio::select! {
-            made = self.0.source.make(&key) => made,
+            made = source.make(&key) => made,
             () = self.0.closed.cancelled() => Err(Error::unavailable("sandbox pool")),
         };
         let failed = made.as_ref().err().cloned();
-        let size = self.0.size;
-        let left = self
-            .0
-            .shelves
-            .lock()
-            .place(&key, made, size, Instant::now());
-        drop(left.sandbox);
+        let made = match made {
+            Ok(mut sandbox) => {
+                let is_due = self.0.shelves.lock().is_to_be_measured(&key);
+                let bytes = match is_due {
+                    true => source.weigh(&mut sandbox).await,
+                    false => None,
+                };
+                Ok((sandbox, bytes))
+            }
+            Err(error) => Err(error),
+        };
+        let placed = {
+            let mut shelves = self.0.shelves.lock();
+            let condition = |sandbox: &mut S::Sandbox| source.condition(sandbox);
+            shelves.place(&key, made, budget, Instant::now(), condition)
+        };
+        drop(placed.gone);
         if let Some(error) = failed
             && !self.0.closed.is_cancelled()
         {
             let cause = error.cause().map(ToString::to_string);
-            if left.failed_in_a_row <= LOUD {
+            if placed.failed_in_a_row <= LOUD {
                 tracing::warn!(%error, cause, image = %key.image, "a sandbox could not be made");
             } else {
                 tracing::debug!(%error, cause, image = %key.image, "no sandbox, as before");
             }
         }
-        if let Some(pause) = left.pause {
+        if let Some(pause) = placed.pause {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.0.closed.cancelled() => {}
@@ -230,16 +357,32 @@ impl<S: Source> Pool<S> {
     }
 }
 
-struct FillAtEnd<'a, S: Source>(&'a Pool<S>);
-
-impl<S: Source> Drop for FillAtEnd<'_, S> {
-    fn drop(&mut self) {
-        self.0.fill();
-    }
+/// A place in the queue; left when dropped, also by a caller who gives up.
+struct Place<'a, S: Source> {
+    pool: &'a Pool<S>,
+    tenant: &'a TenantId,
+    ticket: Ticket,
+    /// Nothing once the answer has been read.
+    told: Option<oneshot::Receiver<Given<S::Sandbox>>>,
 }
 
-/// Whoever waits for a sandbox.
-type Waiting<T> = oneshot::Sender<Result<T>>;
+impl<S: Source> Drop for Place<'_, S> {
+    fn drop(&mut self) {
+        if let Some(mut told) = self.told.take() {
+            {
+                let mut shelves = self.pool.0.shelves.lock();
+                shelves.leave(self.tenant, self.ticket);
+                // Served in the very moment that it gave up: that sandbox is destroyed.
+                if matches!(told.try_recv(), Ok(Given::Made(Ok(_)))) {
+                    shelves.shares.gave_back(self.tenant);
+                }
+            }
+            drop(told);
+        }
+        // One that was begun for it is another's now.
+        self.pool.fill();
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -19,9 +19,10 @@ use super::daemon::{ContainerId, Daemon, Output};
 use super::frames::{Frames, Piece};
 use super::guest;
 use super::images::{ImageId, Images};
-use super::pool::{Key, Source};
+use super::pool::{Condition, Key, Source};
 use super::profile::{Mounted, Profile, Purpose, dependencies_at};
 use super::reaper::{Guard, Reaper, new_name};
+use super::session;
 use crate::failpoint;
 use crate::wire::{FromChild, NO_CALL};
 
@@ -85,6 +86,11 @@ impl Sandbox {
         }
     }
 
+    /// What it consists of, for whoever sees to its end.
+    pub(super) fn into_parts(self) -> (Guard, Pin<Box<dyn AsyncWrite + Send>>, Frames<Output>) {
+        (self.guard, self.input.0, self.frames)
+    }
+
     /// Kills and removes it, and returns when it is gone or somebody sees to it.
     pub(super) async fn destroy(self) {
         // The stream first: its end is the agent's end too.
@@ -137,7 +143,10 @@ impl Maker {
     async fn make_one(&self, key: &Key) -> Result<Sandbox> {
         let profile = self.profile(key);
         let waits = MAX_WAIT + UNUSED;
-        let command = guest::command(key, waits, &profile.env());
+        let command = match key.purpose {
+            Purpose::Session => session::command(key, waits, &profile.env()),
+            Purpose::Call | Purpose::Install => guest::command(key, waits, &profile.env()),
+        };
         // Labels of a container cannot be changed: they allow for the longest life that it can have.
         let used = match key.purpose {
             Purpose::Session => self.max_session,
@@ -190,8 +199,18 @@ impl Source for Maker {
         made
     }
 
-    fn usable(&self, sandbox: &mut Sandbox) -> bool {
-        sandbox.ready_since.elapsed() < MAX_WAIT && sandbox.is_alive()
+    async fn weigh(&self, sandbox: &mut Sandbox) -> Option<u64> {
+        self.daemon.memory_of(sandbox.id()).await
+    }
+
+    fn condition(&self, sandbox: &mut Sandbox) -> Condition {
+        if sandbox.ready_since.elapsed() >= MAX_WAIT {
+            Condition::Stale
+        } else if sandbox.is_alive() {
+            Condition::Usable
+        } else {
+            Condition::Died
+        }
     }
 }
 

@@ -88,20 +88,13 @@ impl<T> Turns<T> {
         self.lines.contains_key(tenant)
     }
 
-    /// Everybody, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.lines.values().flatten().map(|(_, item)| item)
-    }
-
-    /// The tenants of those, each once.
-    pub fn tenants(&self) -> impl Iterator<Item = &TenantId> {
-        self.lines.keys()
-    }
-
-    /// Whether one of this tenant fulfils this.
-    pub fn any(&self, tenant: &TenantId, mut found: impl FnMut(&T) -> bool) -> bool {
-        let line = self.lines.get(tenant);
-        line.is_some_and(|line| line.iter().any(|(_, item)| found(item)))
+    /// Those of a tenant, in their order.
+    pub fn of(&self, tenant: &TenantId) -> impl Iterator<Item = &T> {
+        self.lines
+            .get(tenant)
+            .into_iter()
+            .flatten()
+            .map(|(_, item)| item)
     }
 
     /// Comes last in the tenant's line. In a full queue the last of the longest line goes for it, as

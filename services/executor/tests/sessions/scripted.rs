@@ -119,6 +119,7 @@ impl Engine for Fake {
             kind: self.kind(),
             pool_size: 0,
             pool_idle: 0,
+            pool: sandbox::PoolStatus::default(),
             running: 0,
             walls: Vec::new(),
         }

@@ -185,6 +185,24 @@ impl Daemon {
         ))
     }
 
+    /// The memory that a container that waits uses now, in bytes, without what the kernel can take
+    /// back at once (files that were read); nothing when the daemon does not say.
+    pub(crate) async fn memory_of(&self, id: &ContainerId) -> Option<u64> {
+        let options = StatsOptionsBuilder::new().stream(false).one_shot(true);
+        let request = async {
+            let mut answers =
+                std::pin::pin!(self.shared.api.stats(id.as_str(), Some(options.build())));
+            answers.try_next().await
+        };
+        let found = self.ask("stats", GLANCE, request).await.ok()??;
+        let memory = found.memory_stats?;
+        // cgroup v1 counts children too under the first name, v2 has the second only.
+        let details = memory.stats.unwrap_or_default();
+        let files = ["total_inactive_file", "inactive_file"];
+        let files = files.iter().find_map(|name| details.get(*name)).copied();
+        Some(memory.usage?.saturating_sub(files.unwrap_or(0)))
+    }
+
     /// All containers of this product, running or not, whoever owns them.
     pub(crate) async fn list(&self) -> Result<Vec<Ours>, Fault> {
         let filters = HashMap::from([("label", vec![Labels::FILTER])]);
