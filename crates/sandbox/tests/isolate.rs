@@ -12,14 +12,20 @@ use sandbox::isolate::{IsolateEngine, IsolateSettings};
 use telemetry::{BuildInfo, Metrics};
 
 mod suite {
+    #[path = "../suite/abuse.rs"]
+    pub(crate) mod abuse;
     #[path = "../suite/cases.rs"]
     mod cases;
     #[path = "../suite/contract.rs"]
     pub(crate) mod contract;
     #[path = "../suite/faults.rs"]
     pub(crate) mod faults;
+    #[path = "../suite/javascript.rs"]
+    pub(crate) mod javascript;
     #[path = "../suite/run.rs"]
     pub(crate) mod run;
+    #[path = "../suite/spoken.rs"]
+    pub(crate) mod spoken;
 }
 
 fn settings() -> IsolateSettings {
@@ -41,7 +47,7 @@ async fn isolate() -> suite::run::Subject {
     Arc::new(IsolateEngine::launch(settings(), metrics).await.unwrap())
 }
 
-conformance!(isolate);
+conformance!(isolate, javascript);
 
 /// What only the isolate engine lacks, and what it says about it.
 #[tokio::test]

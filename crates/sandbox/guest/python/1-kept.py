@@ -6,11 +6,12 @@
 # before. A tool that patches modules harms itself only; its frames are judged by the engine.
 import builtins as _builtins
 
-globals().update({name: value for name, value in vars(_builtins).items() if name[0] != '_'})
+BUILTINS = dict(vars(_builtins))
+globals().update({name: value for name, value in BUILTINS.items() if name[0] != '_'})
 
 import ast, asyncio, codecs, dataclasses, datetime, enum, errno, faulthandler, functools, gc, io, json
 import linecache, logging, math, os, random, re, resource, select, selectors, signal, site, struct, sys
-import threading, time, traceback, types, uuid, warnings
+import threading, time, traceback, types, uuid, warnings, weakref
 import _thread
 
 OPTIONS = json.loads(sys.argv[1])
@@ -22,13 +23,12 @@ loads, escaped = json.loads, json.encoder.encode_basestring
 now, sleep = time.time, time.sleep
 pack_head, unpack_u32 = struct.Struct('<16sIB').pack, struct.Struct('<I').unpack_from
 compile_code, parse_code, execute = compile, ast.parse, exec
-is_task, current_thread_count = asyncio.Task, _thread._count
+Task = asyncio.Task
 dump_later = faulthandler.dump_traceback_later
 getrusage = resource.getrusage
 describe_trace = traceback.TracebackException
 lines_cache = linecache.cache
-Future, Event, Cancelled = asyncio.Future, asyncio.Event, asyncio.CancelledError
-running_loop = asyncio.get_running_loop
+running_loop, pause = asyncio.get_running_loop, asyncio.sleep
 main_ident = _thread.get_ident()
 thread_ident = _thread.get_ident
 try:

@@ -25,6 +25,7 @@ def print_bytes(level, data):
     """What is written is cut into lines; the rest waits for its end."""
     with lock:
         rest = state.unfinished[level] + data
+        told = LOGGED.get(thread_ident(), level) if LOGGED and level == ERROR else level
         at = 0
         while True:
             end = rest.find(b'\n', at)
@@ -34,7 +35,7 @@ def print_bytes(level, data):
                 state.truncated = True
                 at = len(rest)
                 break
-            print_line(level, rest[at:end])
+            print_line(told, rest[at:end])
             at = end + 1
         rest = rest[at:]
         if len(rest) > 2 * MAX_LINE:
@@ -93,25 +94,22 @@ PRINTED, ERRORS = (
 PRINTED.mode = ERRORS.mode = 'w'
 
 
-class LastResort(logging.Handler):
-    """Log records that no handler of the code takes: their levels are the call's."""
-
-    def emit(self, record):
-        try:
-            text = self.format(record)
-        except Exception:
-            self.handleError(record)
-            return
-        level = 0 if record.levelno < 20 else INFO if record.levelno < 30 else \
-            WARNING if record.levelno < 40 else ERROR if record.levelno < 50 else 5
-        if state.is_child:
-            ERRORS.write(text + '\n')
-        else:
-            with lock:
-                print_line(level, bytes_of(text))
+# A record of logging that ends up on stderr has its own level, and not that of stderr.
+LOGGED = {}
+log_record = logging.StreamHandler.emit
 
 
-logging.lastResort = LastResort(logging.WARNING)
+def emit(self, record):
+    me = thread_ident()
+    number = record.levelno
+    LOGGED[me] = 0 if number < 20 else INFO if number < 30 else WARNING if number < 40 else ERROR if number < 50 else 5
+    try:
+        log_record(self, record)
+    finally:
+        LOGGED.pop(me, None)
+
+
+logging.StreamHandler.emit = emit
 warnings.filterwarnings('ignore', message='This process .* is multi-threaded')
 
 

@@ -1,9 +1,7 @@
 # --- Running the code ---
 
 FILE = 'tool.py'
-ARGUMENTS = ast.parse('async def run(args, ctx): pass').body[0].args
-BARE_FLAGS = 0x2000  # top-level await parses as it is
-is_generator = 0x200
+ASYNC_GENERATOR = 0x200
 
 
 def parsed(code):
@@ -49,7 +47,7 @@ def load(code):
     names = module.__dict__
     execute(compiled(code), names)
     run = names.pop('run')
-    if run.__code__.co_flags & is_generator:
+    if run.__code__.co_flags & ASYNC_GENERATOR:
         raise SyntaxError('the code yields; its result is what it returns', (FILE, 1, 1, None))
     return run
 
@@ -94,7 +92,7 @@ def has_children():
 
 
 def task_of(loop, coro, **more):
-    task = is_task(coro, loop=loop, **more)
+    task = Task(coro, loop=loop, **more)
     state.tasks.add(task)
     return task
 
@@ -114,16 +112,26 @@ def thread_failed(args):
         fail_with(args.exc_value if args.exc_value is not None else args.exc_type())
 
 
+def restore_builtins():
+    names = vars(_builtins)
+    dict.update(names, BUILTINS)
+    for name in [name for name in names if name not in BUILTINS]:
+        del names[name]
+
+
 async def drive(run, args, context):
-    value = await run(args, context)
+    try:
+        value = await run(args, context)
+    finally:
+        # The loop needs them once more.
+        restore_builtins()
     # What fails in this turn is known after it.
-    await asyncio.sleep(0)
+    await pause(0)
     return value
 
 
 def new_loop():
     global THE_LOOP
-    import weakref
     state.tasks = weakref.WeakSet()
     THE_LOOP = asyncio.SelectorEventLoop(Watched())
     THE_LOOP.set_task_factory(task_of)

@@ -18,15 +18,26 @@ mod walls;
 
 #[path = "../suite"]
 mod suite {
+    pub(crate) mod abuse;
     mod cases;
     pub(crate) mod contract;
     pub(crate) mod faults;
+    pub(crate) mod javascript;
+    pub(crate) mod python;
     pub(crate) mod run;
+    pub(crate) mod spoken;
 }
 
 mod docker_conformance {
     use super::rig::subject as docker;
     use super::suite;
 
-    crate::conformance!(docker);
+    crate::conformance!(docker, javascript);
+}
+
+mod python_conformance {
+    use super::rig::python_subject as docker;
+    use super::suite;
+
+    crate::conformance!(docker, python);
 }

@@ -116,6 +116,15 @@ pub(crate) fn job(call: Call) -> Job {
     }
 }
 
+/// The engine alone, for the suite in Python.
+pub(crate) async fn python_subject() -> Subject {
+    let settings = DockerEngineSettings {
+        allowed_images: vec![crate::suite::spoken::PYTHON_IMAGE.to_owned()],
+        ..settings()
+    };
+    Arc::clone(&Rig::with(settings).await.engine)
+}
+
 /// The engine alone, for the suite.
 pub(crate) async fn subject() -> Subject {
     Arc::clone(&Rig::new().await.engine)
