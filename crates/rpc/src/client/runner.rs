@@ -39,7 +39,7 @@ impl Runner for RunnerClient {
                 call,
             ))),
         };
-        run(&self.0, context, &method::RUN, message).await
+        run(&self.0, context, &method::RUN, message, event_from).await
     }
 
     async fn resolve(&self, context: &CallContext, request: Resolve) -> Result<Lockfile> {
@@ -49,26 +49,31 @@ impl Runner for RunnerClient {
     }
 }
 
+/// Reads an event from a message.
+type Read<A> = fn(A) -> Result<RunEvent>;
+
 /// Starts a method whose first message is a call and whose answer is its events.
-pub(super) async fn run(
+pub(super) async fn run<A: Message + Default + 'static>(
     link: &Link,
     context: &CallContext,
     method: &'static Method,
     message: impl Message,
+    read: Read<A>,
 ) -> Result<RunStream> {
     let mut timer = Some(link.timer(method));
-    let started = start(link, context, method, message, &mut timer).await;
+    let started = start(link, context, method, message, read, &mut timer).await;
     if let (Err(error), Some(timer)) = (&started, timer) {
         timer.stop(Err(error.code()));
     }
     started
 }
 
-async fn start(
+async fn start<A: Message + Default + 'static>(
     link: &Link,
     context: &CallContext,
     method: &'static Method,
     message: impl Message,
+    read: Read<A>,
     timer: &mut Option<Timer>,
 ) -> Result<RunStream> {
     let deadline = Instant::now() + context.budget + GRACE;
@@ -77,11 +82,9 @@ async fn start(
     let (hold, held) = oneshot::channel::<()>();
     let open = held.into_stream().filter_map(|_| std::future::ready(None));
     let first = async {
-        let mut events = link
-            .streaming::<pb::RunResponse>(context, method, message, open)
-            .await?;
+        let mut events = link.streaming::<A>(context, method, message, open).await?;
         let first = match events.message().await {
-            Ok(Some(first)) => event_from(first)?,
+            Ok(Some(first)) => read(first)?,
             Ok(None) => return Err(status::broken(backend)),
             Err(status) => return Err(status::to_error(status, backend, method)),
         };
@@ -100,6 +103,7 @@ async fn start(
     let running = Running {
         first: Some(first),
         events,
+        read,
         deadline,
         backend,
         method,
@@ -121,9 +125,10 @@ async fn start(
 }
 
 /// A call that an executor has taken.
-struct Running {
+struct Running<A> {
     first: Option<RunEvent>,
-    events: Streaming<pb::RunResponse>,
+    events: Streaming<A>,
+    read: Read<A>,
     deadline: Instant,
     backend: &'static str,
     method: &'static Method,
@@ -131,13 +136,13 @@ struct Running {
     _hold: oneshot::Sender<()>,
 }
 
-impl Running {
+impl<A> Running<A> {
     async fn next(&mut self) -> RunEvent {
         if let Some(first) = self.first.take() {
             return first;
         }
         let error = match tokio::time::timeout_at(self.deadline, self.events.message()).await {
-            Ok(Ok(Some(message))) => match event_from(message) {
+            Ok(Ok(Some(message))) => match (self.read)(message) {
                 Ok(event) => return event,
                 Err(error) => Error::internal(error),
             },

@@ -6,7 +6,9 @@ use domain::{Call, CallContext, Result, RunStream, SessionId, Sessions};
 
 use super::link::Link;
 use super::runner;
-use crate::convert::{call_to, exec_to, info_from, listing_from, open_to, required, result_from};
+use crate::convert::{
+    call_to, event_from, exec_to, info_from, listing_from, open_to, required, result_from,
+};
 use crate::{method, pb};
 
 /// The sandbox sessions of an executor over gRPC.
@@ -48,7 +50,8 @@ impl Sessions for SessionsClient {
         let message = pb::RunInRequest {
             message: Some(pb::run_in_request::Message::Run(run)),
         };
-        runner::run(&self.0, context, &method::RUN_IN, message).await
+        let read = |message: pb::RunInResponse| event_from(required("event", message.event)?);
+        runner::run(&self.0, context, &method::RUN_IN, message, read).await
     }
 
     async fn write(

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use domain::{SessionId, Sessions};
+use futures::StreamExt as _;
+use futures::stream::Map;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::{Shared, check_tenant};
@@ -13,8 +15,8 @@ use crate::pb::run_in_request::Message;
 use crate::pb::sessions_server::Sessions as Service;
 use crate::pb::{
     ExecRequest, ExecResponse, ListFilesRequest, ListFilesResponse, ListRequest, ListResponse,
-    OpenRequest, OpenResponse, ReadFileRequest, ReadFileResponse, RunInRequest, StopRequest,
-    StopResponse, WriteFileRequest, WriteFileResponse,
+    OpenRequest, OpenResponse, ReadFileRequest, ReadFileResponse, RunInRequest, RunInResponse,
+    RunResponse, StopRequest, StopResponse, WriteFileRequest, WriteFileResponse,
 };
 
 pub(crate) struct SessionsService {
@@ -23,6 +25,11 @@ pub(crate) struct SessionsService {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+type Wrap = fn(Result<RunResponse, Status>) -> Result<RunInResponse, Status>;
+
+fn wrapped(event: Result<RunResponse, Status>) -> Result<RunInResponse, Status> {
+    event.map(|event| RunInResponse { event: Some(event) })
+}
 
 #[tonic::async_trait]
 impl Service for SessionsService {
@@ -50,10 +57,10 @@ impl Service for SessionsService {
             .await
     }
 
-    type RunInStream = Running<RunInRequest>;
+    type RunInStream = Map<Running<RunInRequest>, Wrap>;
 
     async fn run_in(&self, request: Request<Streaming<RunInRequest>>) -> Answer<Self::RunInStream> {
-        run(
+        let begun = run(
             &self.shared,
             &method::RUN_IN,
             request,
@@ -64,8 +71,8 @@ impl Service for SessionsService {
                 let id = SessionId::parse(&run.id)?;
                 self.sessions.run(&context, &id, call_from(call)?).await
             },
-        )
-        .await
+        );
+        Ok(begun.await?.map(|events| events.map(wrapped as Wrap)))
     }
 
     async fn write_file(&self, request: Request<WriteFileRequest>) -> Answer<WriteFileResponse> {

@@ -14,5 +14,6 @@ mod limits;
 mod links;
 mod raw;
 mod runner;
+mod sessions;
 mod setup;
 mod silence;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::internal::Audience;
+use domain::Sessions;
 use rpc::client::{CatalogClient, FleetClient, Link, RunnerClient};
 use rpc::server::{Incoming, Server};
 use rpc::{Endpoint, pipe};
@@ -73,6 +74,23 @@ impl World {
     }
 
     pub(crate) async fn with(transport: Transport, runner: FakeRunner) -> Self {
+        Self::start(transport, runner, None).await
+    }
+
+    /// With sandbox sessions besides.
+    pub(crate) async fn offering(
+        transport: Transport,
+        runner: FakeRunner,
+        sessions: Arc<dyn Sessions>,
+    ) -> Self {
+        Self::start(transport, runner, Some(sessions)).await
+    }
+
+    async fn start(
+        transport: Transport,
+        runner: FakeRunner,
+        sessions: Option<Arc<dyn Sessions>>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (endpoint, incoming) = match transport {
             Transport::Tcp => {
@@ -111,7 +129,11 @@ impl World {
             },
             _directory: directory,
         };
-        world.server = Running::start(world.new_server(), incoming);
+        let mut server = world.new_server();
+        if let Some(sessions) = sessions {
+            server = server.sessions(sessions);
+        }
+        world.server = Running::start(server, incoming);
         world
     }
 
