@@ -19,7 +19,7 @@ use crate::failpoint;
 use crate::output::max_frame;
 use crate::verdict::{failure, of_deadline};
 use crate::wire::{FromChild, Nonce, Spent};
-use crate::{ExecutionSink, Job, Miss, stages};
+use crate::{ExecutionSink, Job, Miss, Stage, stages};
 
 /// How long the code may go on after it was told to stop.
 const GRACE: Duration = Duration::from_millis(100);
@@ -64,9 +64,10 @@ impl Running {
         } = checkout;
         let begun = Instant::now();
         let mut heard = Heard::default();
+        let mut written = None;
         let mut fresh_ones = 0;
         let end = loop {
-            let end = self.attempt(&mut sandbox, &mut heard).await;
+            let end = self.attempt(&mut sandbox, &mut written, &mut heard).await;
             let unread =
                 matches!(end, End::Last(Last::Gone | Last::Broken(_))) && !heard.output.started;
             // A pool full of dead ones runs out by itself; a new one that dies at once means more.
@@ -94,35 +95,68 @@ impl Running {
         let result = self.judge(end, &mut sandbox, &mut heard).await;
         heard.text.flush(&mut heard.output, self.max_output());
         let max_output = self.max_output();
+        self.count(begun, written, &heard);
         let Self {
-            job, usage, sink, ..
+            job,
+            usage,
+            sink,
+            metrics,
+            ..
         } = self;
         sink.finish(heard.output.outcome(result, usage, max_output));
+        let answered = Instant::now();
         // The answer is on its way to the caller, which is worth more than an early end of a container
         // in which nothing runs any more.
         if reported {
             sleep(LINGER).await;
         }
         sandbox.destroy().await;
+        Stage::Teardown.observe(&metrics, EngineKind::Docker, answered.elapsed());
         drop((lease, job.slot));
+    }
+
+    /// What each stage took, as far as the call came.
+    fn count(&self, begun: Instant, written: Option<Instant>, heard: &Heard) {
+        let now = Instant::now();
+        let since = |stage: Stage, from: Option<Instant>, to: Option<Instant>| {
+            if let Some(from) = from {
+                let took = to.unwrap_or(now).saturating_duration_since(from);
+                stage.observe(&self.metrics, EngineKind::Docker, took);
+            }
+        };
+        since(Stage::Write, Some(begun), written);
+        since(Stage::Load, written, heard.started);
+        since(Stage::Run, heard.started, heard.ended);
+        since(Stage::Read, heard.ended, None);
     }
 
     fn max_output(&self) -> u64 {
         self.job.call.limits.max_output_bytes
     }
 
-    async fn attempt(&self, sandbox: &mut Sandbox, heard: &mut Heard) -> End {
+    async fn attempt(
+        &self,
+        sandbox: &mut Sandbox,
+        written: &mut Option<Instant>,
+        heard: &mut Heard,
+    ) -> End {
         tokio::select! {
-            end = self.pump(sandbox, heard) => end,
+            end = self.pump(sandbox, written, heard) => end,
             () = sleep_until(self.job.deadline) => End::Deadline,
             () = self.sink.cancelled().cancelled() => End::Cancelled,
         }
     }
 
-    async fn pump(&self, sandbox: &mut Sandbox, heard: &mut Heard) -> End {
+    async fn pump(
+        &self,
+        sandbox: &mut Sandbox,
+        written: &mut Option<Instant>,
+        heard: &mut Heard,
+    ) -> End {
         if sandbox.write(&self.frame).await.is_err() {
             return End::Last(Last::Gone);
         }
+        *written = Some(Instant::now());
         let listener = Listener {
             nonce: &self.nonce,
             max_output: self.max_output(),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use domain::runner::Failure;
 use futures::Stream;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::daemon::Printed;
 use super::frames::{Frames, Piece};
@@ -52,6 +53,9 @@ pub(super) struct Heard {
     pub(super) bytes: u64,
     /// What the kernel had counted before the call: those kills are not the call's.
     pub(super) before: Spent,
+    /// When the code started, and when its result was there.
+    pub(super) started: Option<Instant>,
+    pub(super) ended: Option<Instant>,
     result: Option<Value>,
 }
 
@@ -96,10 +100,17 @@ impl Heard {
             }
         };
         match kind {
-            FromChild::Started if !self.output.started => self.output.started = true,
+            FromChild::Started if !self.output.started => {
+                self.output.started = true;
+                self.started = Some(Instant::now());
+            }
             _ if !self.output.started => return Err(broken("a frame before the call was read")),
-            FromChild::Value if self.result.is_none() => self.result = Some(Ok(value(&payload)?)),
+            FromChild::Value if self.result.is_none() => {
+                self.ended = Some(Instant::now());
+                self.result = Some(Ok(value(&payload)?));
+            }
             FromChild::Failure if self.result.is_none() => {
+                self.ended = Some(Instant::now());
                 self.result = Some(Err(of_thrown(parsed::<Thrown>(&payload)?)));
             }
             FromChild::Spent => {
