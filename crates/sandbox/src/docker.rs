@@ -7,6 +7,7 @@
 
 mod call;
 mod daemon;
+mod deps;
 mod frames;
 mod guest;
 mod heard;
@@ -29,7 +30,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::error::{Error, ErrorCode, Result};
 use domain::limits::DEFAULT_IMAGE;
-use domain::runner::{Call, EngineKind, Usage};
+use domain::lockfile::Lockfile;
+use domain::runner::{Call, EngineKind, Resolve, Usage};
 use domain::tool::{Isolation, Runtime};
 use telemetry::Metrics;
 use tokio::time::{Instant, timeout_at};
@@ -38,8 +40,10 @@ use tokio_util::task::TaskTracker;
 
 pub use self::daemon::DockerSettings;
 pub(crate) use self::daemon::{Daemon, Inventory, is_safe_runc};
+pub use self::deps::InstallSettings;
 
 use self::call::Running;
+use self::deps::Deps;
 use self::images::{ImageId, Images, Timing};
 use self::pool::{Budget, Key, Pool};
 use self::profile::{Network, Purpose};
@@ -88,6 +92,8 @@ pub struct DockerEngineSettings {
     pub max_session: Duration,
     /// Images that tools may use; all when it is empty.
     pub allowed_images: Vec<String>,
+    /// How packages are installed.
+    pub install: InstallSettings,
 }
 
 impl Default for DockerEngineSettings {
@@ -106,6 +112,7 @@ impl Default for DockerEngineSettings {
             max_timeout: Duration::from_secs(120),
             max_session: Duration::from_secs(24 * 60 * 60),
             allowed_images: vec![DEFAULT_IMAGE.to_owned()],
+            install: InstallSettings::default(),
         }
     }
 }
@@ -116,6 +123,7 @@ pub struct DockerEngine {
     images: Images,
     reaper: Reaper,
     pool: Pool<Maker>,
+    deps: Deps,
     walls: Vec<WallStatus>,
     unfit: Unfit,
     metrics: Arc<Metrics>,
@@ -139,6 +147,14 @@ impl DockerEngine {
             daemon.clone(),
             &settings.allowed_images,
             Timing::default(),
+            Arc::clone(&metrics),
+        )?;
+        let deps = Deps::launch(
+            daemon.clone(),
+            reaper.clone(),
+            settings.runtime.clone(),
+            settings.cgroup_parent.clone(),
+            settings.install,
             Arc::clone(&metrics),
         )?;
         let unfit = Unfit::default();
@@ -180,6 +196,7 @@ impl DockerEngine {
             images,
             reaper,
             pool,
+            deps,
             walls,
             unfit,
             metrics,
@@ -295,7 +312,6 @@ impl Engine for DockerEngine {
                 isolation: Isolation::Tool,
                 ..
             } => lacks("sandboxes that outlive a call"),
-            Call { dependencies, .. } if !dependencies.is_empty() => lacks("dependencies"),
             _ => self.images.want(&call.image),
         }
     }
@@ -304,17 +320,23 @@ impl Engine for DockerEngine {
         self.supports(&job.call)?;
         guest::check(&job.call)?;
         let limits = job.call.limits;
+        let image = self.images.look_up(&job.call.image).await?;
+        let packages = self.packages_of(&job.call, &image, job.deadline).await?;
         // Time and output are bounded here and by the agent; memory and CPU by the container, so
         // that a call with less of them than others gets one of its own.
         let key = Key {
-            image: self.images.look_up(&job.call.image).await?,
+            image,
             runtime: job.call.runtime,
             purpose: Purpose::Call,
             memory_bytes: limits.memory_bytes,
             cpu_millis: limits.cpu_millis,
             network: Network::None,
-            deps: None,
+            deps: packages.as_ref().map(|lease| lease.volume().clone()),
         };
+        if let Some(packages) = packages {
+            // They are in use for as long as the sandbox is there.
+            job.slot = Some(Box::new((job.slot.take(), packages)));
+        }
         let asked = Instant::now();
         let checkout = self.pool.take(&key, &job.tenant);
         let checkout = match timeout_at(job.deadline, checkout).await {
@@ -359,6 +381,10 @@ impl Engine for DockerEngine {
         Ok(execution)
     }
 
+    async fn resolve(&self, request: Resolve, deadline: Instant) -> Result<Lockfile> {
+        self.lock_of(request, deadline).await
+    }
+
     async fn open_session(&self, open: OpenSession) -> Result<Box<dyn Session>> {
         self.open(open).await
     }
@@ -380,8 +406,10 @@ impl Engine for DockerEngine {
         self.pool.close().await;
         self.calls.close();
         self.calls.wait().await;
+        self.deps.close().await;
         self.images.shutdown().await;
         self.reaper.shutdown(Instant::now() + SHUTDOWN).await;
+        self.deps.remove_open().await;
     }
 }
 

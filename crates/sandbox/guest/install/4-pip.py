@@ -71,13 +71,27 @@ def prepare(task):
     clear_place()
     task["trusted"] = trusted(task.get("extra_ca"))
     task["port"] = serve_proxy()
+    if task["first"]:
+        ask_for_hosts(task)
+
+
+def needed_by(about):
+    """Names of what a package needs, also of what it needs only sometimes."""
+    from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
+
+    names = set()
+    for text in about.get("requires_dist", []):
+        try:
+            names.add(Requirement(text).name)
+        except InvalidRequirement:
+            continue
+    return sorted(names)
 
 
 def resolve_task(task):
     prepare(task)
     report = f"{PLACE}/report.json"
-    wanted = [f"{it['name']}{it['version']}" for it in task["requirements"]]
-    pip(task, ["--dry-run", "--ignore-installed", "--report", report], wanted)
+    pip(task, ["--dry-run", "--ignore-installed", "--report", report], task["requirements"])
     with open(report, encoding="utf-8") as file:
         found = json.load(file)
     packages = []
@@ -90,6 +104,7 @@ def resolve_task(task):
             "version": about["version"],
             "file": info["url"].split("#")[0].rsplit("/", 1)[-1],
             "hashes": info["archive_info"].get("hashes", {}),
+            "requires": needed_by(about),
         })
     add_wheels(task, packages)
     return {"packages": packages, "python": "%d.%d" % sys.version_info[:2]}

@@ -3,8 +3,42 @@ ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 MAX_PAGE = 32 << 20
 
 
+may_go = threading.Event()
+
+
+def opener_of(task):
+    import ssl
+    import urllib.request
+
+    proxy = f"http://127.0.0.1:{task['port']}"
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler({"http": proxy, "https": proxy}),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=task["trusted"])),
+    )
+
+
+def ask_for_hosts(task):
+    """An index may keep its files elsewhere. Before anything else is read, it is asked where those of
+    one package are, and the executor decides whether pip may go there."""
+    from urllib.parse import urlsplit
+
+    try:
+        links = [link for _, _, link in read_page(task, opener_of(task), task["first"])]
+    except (OSError, ValueError, KeyError):
+        # pip says it better.
+        links = []
+    ports = {"https": 443, "http": 80}
+    places = {urlsplit(link)[:2] for link in links}
+    hosts = set()
+    for scheme, place in places:
+        if scheme in ports and "@" not in place:
+            hosts.add(place if re.search(r":\d+$", place) else f"{place}:{ports[scheme]}")
+    send(b"H", 0, sorted(hosts)[:8])
+    may_go.wait()
+
+
 def read_page(task, opener, name):
-    """The files of a package: pairs of file name and SHA-256."""
+    """The files of a package: file name, SHA-256 and address of each."""
     import html.parser
     import urllib.parse
     import urllib.request
@@ -18,7 +52,7 @@ def read_page(task, opener, name):
         text = page.read(MAX_PAGE)
     if kind.endswith("+json"):
         return [
-            (file["filename"], file["hashes"]["sha256"])
+            (file["filename"], file["hashes"]["sha256"], urllib.parse.urljoin(request.full_url, file["url"]))
             for file in json.loads(text)["files"]
             if "sha256" in file.get("hashes", {}) and not file.get("yanked")
         ]
@@ -30,25 +64,20 @@ def read_page(task, opener, name):
             link = urllib.parse.urlsplit(there.get("href") or "")
             file = urllib.parse.unquote(link.path.rsplit("/", 1)[-1])
             if tag == "a" and link.fragment.startswith("sha256=") and "data-yanked" not in there:
-                found.append((file, link.fragment[7:]))
+                address = urllib.parse.urljoin(request.full_url, there["href"])
+                found.append((file, link.fragment[7:], address))
 
     Links().feed(text.decode("utf-8", "replace"))
     return found
 
 
 def add_wheels(task, packages):
-    import ssl
-    import urllib.request
     from concurrent.futures import ThreadPoolExecutor
 
     from pip._vendor.packaging.utils import canonicalize_name, parse_wheel_filename
     from pip._vendor.packaging.version import Version
 
-    proxy = f"http://127.0.0.1:{task['port']}"
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({"http": proxy, "https": proxy}),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=task["trusted"])),
-    )
+    opener = opener_of(task)
     here = os.uname().machine
 
     def add(package):
@@ -59,7 +88,7 @@ def add_wheels(task, packages):
         except (OSError, ValueError, KeyError):
             # The lock is whole for this Python all the same; it says which one that is.
             files = []
-        for file, digest in files:
+        for file, digest, _ in files:
             try:
                 its_name, its_version, _, tags = parse_wheel_filename(file)
             except ValueError:

@@ -1,4 +1,4 @@
-// The tasks that need no network: what is there, and handing it out.
+// The task that needs no network, and which task it is.
 const platform = () => {
   const report = process.report?.getReport?.();
   const libc = report?.header?.glibcVersionRuntime ? 'glibc' : 'other';
@@ -28,35 +28,7 @@ const lookTask = async (task) => {
   return found;
 };
 
-/** One header frame for each entry, then its bytes. Writing blocks, so nothing piles up. */
-const exportTask = async (task) => {
-  const buffer = Buffer.alloc(64 << 10);
-  let count = 0;
-  walk(task.place, (relative, stat) => {
-    if (relative === MARKER) return;
-    count += 1;
-    const file = path.join(task.place, relative);
-    const mode = stat.mode & 0o777;
-    if (stat.isDirectory()) send('N', 0, { path: relative, kind: 'folder', mode, size: 0 });
-    else if (stat.isSymbolicLink()) {
-      send('N', 0, { path: relative, kind: 'link', mode, size: 0, target: fs.readlinkSync(file) });
-    } else if (stat.isFile()) {
-      send('N', 0, { path: relative, kind: 'file', mode, size: stat.size });
-      const handle = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
-      let left = stat.size;
-      while (left > 0) {
-        const length = fs.readSync(handle, buffer, 0, Math.min(left, buffer.length), null);
-        if (length === 0) throw new Error(`${relative} ended early`);
-        send('B', 0, buffer.subarray(0, length));
-        left -= length;
-      }
-      fs.closeSync(handle);
-    }
-  });
-  return { count };
-};
-
-const TASKS = { resolve: resolveTask, install: installTask, look: lookTask, export: exportTask };
+const TASKS = { resolve: resolveTask, install: installTask, look: lookTask };
 
 const run = async (task) => {
   // Whatever happens to the executor, this ends.

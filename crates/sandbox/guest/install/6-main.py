@@ -1,4 +1,4 @@
-# The tasks that need no network: what is there, and handing it out.
+# The task that needs no network, and which task it is.
 def platform():
     import sysconfig
 
@@ -30,33 +30,7 @@ def look_task(task):
     return found
 
 
-def export_task(task):
-    place, total = task["place"], 0
-    for relative, found in walk(place):
-        if relative == MARKER:
-            continue
-        total += 1
-        file = os.path.join(place, relative)
-        head = {"path": relative, "mode": modes.S_IMODE(found.st_mode) & 0o777, "size": 0}
-        if modes.S_ISDIR(found.st_mode):
-            send(b"N", 0, {**head, "kind": "folder"})
-        elif modes.S_ISLNK(found.st_mode):
-            send(b"N", 0, {**head, "kind": "link", "target": os.readlink(file)})
-        elif modes.S_ISREG(found.st_mode):
-            send(b"N", 0, {**head, "kind": "file", "size": found.st_size})
-            handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
-            left = found.st_size
-            while left:
-                part = os.read(handle, min(left, 64 << 10))
-                if not part:
-                    raise Told(f"{relative} ended early")
-                send(b"B", 0, part)
-                left -= len(part)
-            os.close(handle)
-    return {"count": total}
-
-
-TASKS = {"resolve": resolve_task, "install": install_task, "look": look_task, "export": export_task}
+TASKS = {"resolve": resolve_task, "install": install_task, "look": look_task}
 
 
 def run(task):
@@ -87,6 +61,8 @@ def on_frame(kind, channel, body):
     global begun
     if channel:
         on_channel(kind, channel, body)
+    elif kind == b"G":
+        may_go.set()
     elif kind == b"T" and not begun:
         begun = True
         threading.Thread(target=run, args=(json.loads(body),), daemon=True).start()

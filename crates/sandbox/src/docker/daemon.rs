@@ -12,6 +12,7 @@ mod fault;
 mod requests;
 mod survey;
 mod transport;
+mod volumes;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub(crate) use self::attach::{Output, Printed};
 pub(crate) use self::check::is_safe_runc;
 pub(crate) use self::fault::Fault;
 pub(crate) use self::survey::Inventory;
+pub(crate) use self::volumes::FoundVolume;
 
 use self::address::Address;
 use self::circuit::{Circuit, PING, Pause};
