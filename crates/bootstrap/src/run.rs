@@ -10,7 +10,8 @@ use telemetry::{LogFormat, LogSettings, Metrics, Telemetry, TraceSettings};
 
 use crate::admin;
 use crate::config::{
-    ADMIN_LISTENER, ConfigError, Decision, Loaded, LogFormatChoice, Service, ServiceConfig, decide,
+    ADMIN_LISTENER, ConfigError, Decision, DoctorOptions, Loaded, LogFormatChoice, Service,
+    ServiceConfig, decide,
 };
 use crate::environment::Environment;
 use crate::health::Health;
@@ -23,6 +24,9 @@ use crate::version::{VERSION, build_info};
 
 /// Exit code of a configuration that cannot be started with (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
+
+/// Exit code of `doctor` where the program would not start.
+const WOULD_NOT_START: u8 = 2;
 
 /// What went wrong while a service started. A [`ConfigError`] exits with 78, all else with 1.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
@@ -75,6 +79,28 @@ impl App {
 pub fn run<C: ServiceConfig>(
     start: impl AsyncFnOnce(C, App) -> Result<(), StartError>,
 ) -> ExitCode {
+    // Only what has sandboxes is ever asked.
+    run_with_doctor(start, async |_: C, _, _| Diagnosis {
+        text: String::from("there is nothing to look at\n"),
+        exit_code: 1,
+    })
+}
+
+/// The answer of a `doctor`.
+#[derive(Debug, Clone)]
+pub struct Diagnosis {
+    /// What is printed on stdout.
+    pub text: String,
+    /// The exit code.
+    pub exit_code: u8,
+}
+
+/// The same for a program that runs sandboxes: `doctor` answers that command.
+#[must_use]
+pub fn run_with_doctor<C: ServiceConfig>(
+    start: impl AsyncFnOnce(C, App) -> Result<(), StartError>,
+    doctor: impl AsyncFnOnce(C, DoctorOptions, Arc<Metrics>) -> Diagnosis,
+) -> ExitCode {
     let environment = Environment::of_process();
     match decide::<C>(&environment) {
         Decision::Run(loaded) => match runtime() {
@@ -86,6 +112,17 @@ pub fn run<C: ServiceConfig>(
             }
             Err(error) => fail(&format!("the runtime cannot start: {error}")),
         },
+        Decision::Doctor(config, options, refusal) => {
+            if let Some(error) = &refusal {
+                complain(&error.to_string());
+            }
+            let code = examine(*config, options, doctor);
+            if refusal.is_some() {
+                ExitCode::from(WOULD_NOT_START)
+            } else {
+                code
+            }
+        }
         Decision::Print { text, warnings } => {
             warnings
                 .iter()
@@ -100,6 +137,29 @@ pub fn run<C: ServiceConfig>(
             Some(address) => ask(&address),
             None => fail("there is no address to ask"),
         },
+    }
+}
+
+fn examine<C: ServiceConfig>(
+    config: C,
+    options: DoctorOptions,
+    doctor: impl AsyncFnOnce(C, DoctorOptions, Arc<Metrics>) -> Diagnosis,
+) -> ExitCode {
+    let metrics = match Metrics::new(build_info(C::SERVICE)) {
+        Ok(metrics) => Arc::new(metrics),
+        Err(error) => return fail(&error.to_string()),
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("the runtime cannot start: {error}")),
+    };
+    let diagnosis = runtime.block_on(Box::pin(doctor(config, options, metrics)));
+    // What hangs (a file system, say) must not hold the answer.
+    runtime.shutdown_background();
+    let said = say(&diagnosis.text);
+    match diagnosis.exit_code {
+        0 => said,
+        code => ExitCode::from(code),
     }
 }
 

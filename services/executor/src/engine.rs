@@ -1,15 +1,18 @@
 //! Which engine runs the tools, and why.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bootstrap::StartError;
-use bootstrap::config::{DockerConfig, EngineChoice, EngineConfig, PolicyConfig};
+use bootstrap::config::{EngineChoice, EngineConfig, InstallConfig, PolicyConfig};
+use bootstrap::{Secret, StartError};
 use domain::error::{Error, ErrorCode};
 use sandbox::Engine;
-use sandbox::docker::{DockerEngine, DockerEngineSettings, DockerSettings};
+use sandbox::docker::{DockerEngine, DockerEngineSettings, DockerSettings, InstallSettings};
 use sandbox::isolate::{IsolateEngine, IsolateSettings};
 use telemetry::Metrics;
+
+use crate::service::SandboxConfig;
 
 /// How often a start looks for a daemon that is configured and does not answer: the two often
 /// start together.
@@ -18,6 +21,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long `auto` waits for a daemon to say whether it can be used.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Largest file of certificates, in bytes.
+const MAX_CERTIFICATES: u64 = 4 << 20;
 
 /// What runs, and the sentence that says why.
 pub(crate) struct Chosen {
@@ -31,13 +37,12 @@ pub(crate) struct Chosen {
 /// # Errors
 /// A sentence that says what is missing.
 pub(crate) async fn start(
-    config: &EngineConfig,
-    docker: &DockerConfig,
-    policy: &PolicyConfig,
+    sandbox: &SandboxConfig<'_>,
     owner: &str,
     metrics: &Arc<Metrics>,
 ) -> Result<Chosen, StartError> {
-    let settings = docker_settings(config, docker, policy, owner);
+    let settings = docker_settings(sandbox, owner)?;
+    let config = sandbox.engine;
     match config.engine {
         EngineChoice::Isolate | EngineChoice::Node => {
             isolate(config, metrics, "MCP_EXECUTION_ENGINE names it".to_owned()).await
@@ -70,13 +75,7 @@ async fn isolate(
     metrics: &Arc<Metrics>,
     why: String,
 ) -> Result<Chosen, StartError> {
-    let settings = IsolateSettings {
-        pool_size: config.pool_size,
-        memory_bytes: config.memory_limit.0,
-        allow_weaker: config.allow_weaker_isolate,
-        ..IsolateSettings::default()
-    };
-    let engine = IsolateEngine::launch(settings, Arc::clone(metrics)).await?;
+    let engine = IsolateEngine::launch(isolate_settings(config), Arc::clone(metrics)).await?;
     tracing::info!(
         engine = "isolate",
         why,
@@ -118,13 +117,31 @@ async fn launch_docker(
     DockerEngine::launch(settings, Arc::clone(metrics)).await
 }
 
-fn docker_settings(
-    config: &EngineConfig,
-    docker: &DockerConfig,
-    policy: &PolicyConfig,
+pub(crate) fn isolate_settings(config: &EngineConfig) -> IsolateSettings {
+    IsolateSettings {
+        pool_size: config.pool_size,
+        memory_bytes: config.memory_limit.0,
+        allow_weaker: config.allow_weaker_isolate,
+        ..IsolateSettings::default()
+    }
+}
+
+/// How the Docker engine is set up.
+///
+/// # Errors
+/// The file of certificates cannot be read, or is none.
+pub(crate) fn docker_settings(
+    sandbox: &SandboxConfig<'_>,
     owner: &str,
-) -> DockerEngineSettings {
-    DockerEngineSettings {
+) -> Result<DockerEngineSettings, StartError> {
+    let SandboxConfig {
+        engine: config,
+        docker,
+        policy,
+        sessions,
+        install,
+    } = sandbox;
+    Ok(DockerEngineSettings {
         docker: DockerSettings {
             host: docker.host.clone(),
             tls_verify: docker.tls_verify.is_some(),
@@ -133,10 +150,53 @@ fn docker_settings(
         owner: owner.to_owned(),
         runtime: docker.runtime.clone(),
         pool_size: config.pool_size,
+        // One is enough: a session is opened now and then, and replaced at once.
+        session_pool_size: usize::from(config.pool_size > 0 && sessions.max_sessions > 0),
+        pool_memory_bytes: config.pool_memory.0,
         memory_bytes: config.memory_limit.0,
         cpu_millis: config.cpu_millis(),
+        cgroup_parent: config.cgroup_parent.clone(),
         max_timeout: policy.max_timeout,
+        max_session: sessions.lifetime,
         allowed_images: policy.allowed_images.clone(),
+        install: install_settings(install, policy)?,
         ..DockerEngineSettings::default()
+    })
+}
+
+fn install_settings(
+    install: &InstallConfig,
+    policy: &PolicyConfig,
+) -> Result<InstallSettings, StartError> {
+    let text = |secret: &Option<Secret>| secret.as_ref().map(|it| it.expose().to_owned());
+    let extra_ca = install.extra_ca_certs.as_deref().map(certificates);
+    Ok(InstallSettings {
+        extra_ca: extra_ca.transpose()?,
+        npm_registry: text(&install.npm_registry),
+        pip_index: text(&install.pip_index),
+        timeout: install.timeout,
+        max_bytes: install.max_bytes.0,
+        max_files: install.max_files,
+        cache_bytes: install.cache_bytes.0,
+        cache_age: install.cache_age,
+        allow_native: install.allow_native,
+        blocked: policy.blocked_packages.clone(),
+    })
+}
+
+fn certificates(path: &Path) -> Result<String, StartError> {
+    let fault = |why: &str| {
+        let path = path.display();
+        format!("MCP_SANDBOX_EXTRA_CA_CERTS: {path} {why}; name a file with certificates in PEM")
+    };
+    let size = std::fs::metadata(path).map(|it| it.len());
+    if size.is_ok_and(|size| size > MAX_CERTIFICATES) {
+        return Err(fault("is larger than 4 MiB").into());
     }
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| fault(&format!("cannot be read: {error}")))?;
+    if !text.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(fault("holds no certificate").into());
+    }
+    Ok(text)
 }

@@ -3,6 +3,7 @@
 //! It trusts nobody's limits and nobody's decision: it authorises again, clamps again, and takes no
 //! more calls at once than it has slots for.
 
+pub mod doctor;
 mod engine;
 mod executor;
 mod join;

@@ -2,10 +2,28 @@
 
 use std::process::ExitCode;
 
+use bootstrap::config::ExecutorConfig;
+use executor::doctor;
+use executor::service::SandboxConfig;
+
 fn main() -> ExitCode {
     // A sandbox is this very program: it must be one before there is a runtime or a thread.
     match sandbox::isolate::run_child_if_asked() {
         Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        None => bootstrap::run(executor::service::start),
+        None => bootstrap::run_with_doctor(
+            executor::service::start,
+            async |config: ExecutorConfig, options, metrics| {
+                let (engine, docker) = (&config.engine, &config.docker);
+                doctor::examine(
+                    engine,
+                    docker,
+                    &config.policy,
+                    &config.install,
+                    options,
+                    metrics,
+                )
+                .await
+            },
+        ),
     }
 }

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+use bootstrap::config::StandaloneConfig;
+use executor::doctor;
+use executor::service::SandboxConfig;
+
 mod compose;
 mod first_key;
 
@@ -9,6 +13,20 @@ fn main() -> ExitCode {
     // A sandbox is this very program: it must be one before there is a runtime or a thread.
     match sandbox::isolate::run_child_if_asked() {
         Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        None => bootstrap::run(compose::start),
+        None => bootstrap::run_with_doctor(
+            compose::start,
+            async |config: StandaloneConfig, options, metrics| {
+                let (engine, docker) = (&config.engine, &config.docker);
+                doctor::examine(
+                    engine,
+                    docker,
+                    &config.policy,
+                    &config.install,
+                    options,
+                    metrics,
+                )
+                .await
+            },
+        ),
     }
 }

@@ -16,6 +16,16 @@ pub(crate) enum Command {
     Help,
     Version,
     Health,
+    Doctor(DoctorOptions),
+}
+
+/// What `doctor` was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DoctorOptions {
+    /// Answer in JSON.
+    pub json: bool,
+    /// Attack the sandboxes of this host too.
+    pub attack: bool,
 }
 
 /// A flag with its value as given.
@@ -77,9 +87,21 @@ pub(crate) fn parse(arguments: &[String]) -> Arguments {
             "--check-config" => Some(Command::CheckConfig),
             "--print-config" => Some(Command::PrintConfig),
             "health" if first => Some(Command::Health),
+            "doctor" if first => Some(Command::Doctor(DoctorOptions::default())),
             _ => None,
         };
         first = false;
+        if let Command::Doctor(options) = &mut parsed.command {
+            let option = match argument.as_str() {
+                "--json" => Some(&mut options.json),
+                "--attack" => Some(&mut options.attack),
+                _ => None,
+            };
+            if let Some(option) = option {
+                *option = true;
+                continue;
+            }
+        }
         if let Some(command) = command {
             // `--help` beats everything, whatever else is there.
             if parsed.command != Command::Help {
@@ -91,7 +113,7 @@ pub(crate) fn parse(arguments: &[String]) -> Arguments {
             parsed.problems.push(Problem::new(
                 argument,
                 "is neither a flag nor a command",
-                "flags are `--key value` or `--key=value`; the only command is `health`, given first",
+                "flags are `--key value` or `--key=value`; commands (`health`, and `doctor` of what runs sandboxes) are given first",
             ));
             continue;
         };
@@ -237,6 +259,12 @@ mod tests {
     #[test]
     fn commands() {
         assert_eq!(parsed("health --port 1").command, Command::Health);
+        let doctor = |json, attack| Command::Doctor(DoctorOptions { json, attack });
+        assert_eq!(parsed("doctor").command, doctor(false, false));
+        let all = parsed("doctor --attack --sandbox-memory 64m --json");
+        assert_eq!(all.command, doctor(true, true));
+        assert_eq!(all.flags, [flag("sandbox-memory", "64m")]);
+        assert_eq!(parsed("--json").problems.len(), 1);
         assert_eq!(parsed("--check-config").command, Command::CheckConfig);
         assert_eq!(parsed("--help --version").command, Command::Help);
         assert_eq!(parsed("-V").command, Command::Version);

@@ -1,6 +1,7 @@
 //! `--help`.
 
 use super::key::{Key, Service};
+use super::load::has_sandboxes;
 use super::sections::TABLE;
 use crate::version::version_line;
 
@@ -23,10 +24,21 @@ pub(super) fn help(service: Service) -> String {
     };
     let mut text = version_line(service);
     text.push_str(&wrap(what, ""));
+    let (usage, command) = match has_sandboxes(service) {
+        true => (
+            format!("  {name} doctor [--json] [--attack] [--KEY VALUE]...\n"),
+            "\x20 doctor            look whether this host can hold sandboxes, and how well: exit code 0\n\
+             \x20                   when all is well, 1 when a wall is weak, 2 when nothing would run\n\
+             \x20   --json          answer in JSON\n\
+             \x20   --attack        attack real sandboxes on this host, and say what held\n",
+        ),
+        false => (String::new(), ""),
+    };
     text.push_str(&format!(
-        "\nUsage:\n  {name} [--KEY VALUE | --KEY=VALUE]...\n  {name} health [--KEY VALUE]...\n\n\
+        "\nUsage:\n  {name} [--KEY VALUE | --KEY=VALUE]...\n  {name} health [--KEY VALUE]...\n{usage}\n\
          Commands:\n\
          \x20 health            ask the running {name} for its readiness; exit code 0 when it is ready\n\
+         {command}\
          \x20 --check-config    validate the configuration and exit: 0, or 78 with every problem named\n\
          \x20 --print-config    print the effective configuration and exit; secrets show as ***\n\
          \x20 --version, -V     print the version\n\

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::arguments::{self, Command};
+use super::arguments::{self, Command, DoctorOptions};
 use super::help::help;
+use super::key::Service;
 use super::layers::gather;
-use super::problem::ConfigError;
+use super::problem::{ConfigError, Problem};
 use super::services::{ServiceConfig, SettingsHandle};
+use super::settings::Settings;
 use super::show;
 use crate::environment::Environment;
 use crate::version::version_line;
@@ -39,8 +41,7 @@ fn load_parsed<C: ServiceConfig>(
     arguments: &arguments::Arguments,
     environment: &Environment,
 ) -> Result<Loaded<C>, ConfigError> {
-    let mut settings = gather(C::SERVICE, arguments, environment);
-    let config = C::read(&mut SettingsHandle(&mut settings), environment);
+    let (config, settings) = read::<C>(arguments, environment);
     match config {
         Some(config) if settings.problems.is_empty() => Ok(Loaded {
             config,
@@ -55,6 +56,15 @@ fn load_parsed<C: ServiceConfig>(
     }
 }
 
+fn read<C: ServiceConfig>(
+    arguments: &arguments::Arguments,
+    environment: &Environment,
+) -> (Option<C>, Settings) {
+    let mut settings = gather(C::SERVICE, arguments, environment);
+    let config = C::read(&mut SettingsHandle(&mut settings), environment);
+    (config, settings)
+}
+
 /// What a start comes to.
 #[derive(Debug)]
 pub(crate) enum Decision<C> {
@@ -62,6 +72,9 @@ pub(crate) enum Decision<C> {
     Run(Box<Loaded<C>>),
     /// Ask the running one for its readiness.
     Health(Box<Loaded<C>>),
+    /// Look whether this host can hold sandboxes. The program may not start with this configuration
+    /// for other reasons, a key that is not there yet for example.
+    Doctor(Box<C>, DoctorOptions, Option<ConfigError>),
     /// Print this on stdout, warnings on stderr, and end well.
     Print { text: String, warnings: Vec<String> },
     /// Print this on stderr and end with 78.
@@ -78,6 +91,32 @@ pub(crate) fn decide<C: ServiceConfig>(environment: &Environment) -> Decision<C>
         Command::Help => return print(help(C::SERVICE)),
         Command::Version => return print(version_line(C::SERVICE)),
         Command::Run | Command::CheckConfig | Command::PrintConfig | Command::Health => {}
+        Command::Doctor(options) if has_sandboxes(C::SERVICE) => {
+            let (config, settings) = read::<C>(&arguments, environment);
+            let refusal = (!settings.problems.is_empty()).then_some(ConfigError {
+                service: C::SERVICE,
+                problems: settings.problems,
+            });
+            return match (config, refusal) {
+                (Some(config), refusal) => Decision::Doctor(Box::new(config), options, refusal),
+                (None, Some(refusal)) => Decision::Refuse(refusal),
+                (None, None) => Decision::Refuse(ConfigError {
+                    service: C::SERVICE,
+                    problems: Vec::new(),
+                }),
+            };
+        }
+        Command::Doctor(_) => {
+            let fix = "ask `executor doctor` or `dynamic-mcp doctor`";
+            return Decision::Refuse(ConfigError {
+                service: C::SERVICE,
+                problems: vec![Problem::new(
+                    "doctor",
+                    "this program runs no sandboxes",
+                    fix,
+                )],
+            });
+        }
     }
     let loaded = match load_parsed::<C>(&arguments, environment) {
         Ok(loaded) => loaded,
@@ -95,4 +134,9 @@ pub(crate) fn decide<C: ServiceConfig>(environment: &Environment) -> Decision<C>
         Command::Health => Decision::Health(Box::new(loaded)),
         _ => Decision::Run(Box::new(loaded)),
     }
+}
+
+/// The programs that have a `doctor`.
+pub(super) fn has_sandboxes(service: Service) -> bool {
+    matches!(service, Service::Executor | Service::Standalone)
 }

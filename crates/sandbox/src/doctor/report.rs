@@ -9,7 +9,7 @@ use super::finding::{Finding, State};
 
 /// Width of the column of states, and of names.
 const STATE: usize = 8;
-const NAME: usize = 24;
+const NAME: usize = 28;
 
 /// Everything that was found.
 #[derive(Debug, Clone)]
@@ -127,10 +127,11 @@ impl Report {
 fn tell(text: &mut String, attacks: &Attacks) {
     let (held, all) = attacks.score();
     for attack in &attacks.attacks {
-        line(text, attack.held.as_str(), &attack.name, &attack.tried);
-        if !attack.found.is_empty() {
-            line(text, "", "", &attack.found);
-        }
+        let words = match attack.found.as_str() {
+            "" => attack.tried.clone(),
+            found => format!("{}: {found}", attack.tried),
+        };
+        line(text, attack.held.as_str(), &attack.name, &words);
     }
     let (engine, place) = (attacks.engine, &attacks.place);
     text.push_str(&format!(

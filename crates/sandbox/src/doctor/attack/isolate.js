@@ -1,10 +1,9 @@
 // What code in a process of the isolate engine can reach.
 const said = [];
 const say = (name, tried, held, found = '') => said.push({ name, tried, held, found: `${found}`.slice(0, 300) });
-for (const name of ['process', 'require', 'module', 'std', 'os', 'Deno', 'Bun', 'fetch', 'XMLHttpRequest', 'WebSocket', 'Worker', 'SharedArrayBuffer', 'WebAssembly']) {
+for (const name of ['process', 'require', 'module', 'std', 'os', 'Deno', 'Bun', 'fetch', 'XMLHttpRequest', 'WebSocket', 'Worker', 'WebAssembly']) {
   const kind = typeof globalThis[name];
-  const harmless = ['SharedArrayBuffer'].includes(name);
-  say(`global ${name}`, 'use it', kind === 'undefined' || harmless, kind);
+  say(`global ${name}`, 'use it', kind === 'undefined', kind);
 }
 for (const name of ['fs', 'node:fs', 'child_process', 'std', 'os', '/etc/passwd', 'file:///etc/passwd', './x.so']) {
   let found;

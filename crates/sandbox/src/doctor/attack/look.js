@@ -33,16 +33,18 @@ say('setuid-programs', 'run the setuid programs of the image', !(ran && ran.stdo
 const write = (path) => attempt(() => fs.closeSync(fs.openSync(path, 'r+'))).error ?? 'opened';
 const create = (path) => attempt(() => { fs.mkdirSync(path); fs.rmdirSync(path); }).error ?? 'made';
 say('root-file-system', 'make something in /, /etc, /usr, /var', ['/x', '/etc/x', '/usr/x', '/var/x'].every((path) => create(path) !== 'made'), create('/x'));
-const hostFiles = ['/etc/passwd', '/etc/shadow', '/proc/sysrq-trigger', '/proc/sys/kernel/core_pattern', '/proc/sys/kernel/modprobe', '/proc/1/mem', '/proc/1/oom_score_adj', '/sys/kernel/uevent_helper', '/sys/power/state', '/dev/mem', '/dev/kmem', '/dev/kmsg', '/dev/port'];
+const hostFiles = ['/etc/passwd', '/etc/shadow', '/proc/sysrq-trigger', '/proc/sys/kernel/core_pattern', '/proc/sys/kernel/modprobe',  '/sys/kernel/uevent_helper', '/sys/power/state', '/dev/mem', '/dev/kmem', '/dev/kmsg', '/dev/port'];
 for (const path of hostFiles) { const found = write(path); say(`write ${path}`, 'open it for writing', found !== 'opened', found); }
 const read = (path) => {
   const got = attempt(() => { const file = fs.openSync(path, 'r'); try { return fs.readSync(file, Buffer.alloc(64), 0, 64, null); } finally { fs.closeSync(file); } });
   return got.error ?? (got.value === 0 ? 'empty' : `${got.value} bytes`);
 };
-for (const path of ['/proc/kcore', '/proc/keys', '/proc/timer_list', '/proc/sched_debug', '/proc/latency_stats', '/sys/firmware/dmi/tables/DMI', '/proc/1/mem', '/dev/mem']) {
+for (const path of ['/proc/kcore', '/proc/keys', '/proc/timer_list', '/proc/sched_debug', '/proc/latency_stats', '/sys/firmware/dmi/tables/DMI', '/dev/mem']) {
   const found = read(path);
   say(`read ${path}`, 'read the kernel through it', !/bytes/.test(found), found);
 }
+const spare = attempt(() => fs.writeFileSync('/proc/self/oom_score_adj', '-1000'));
+say('oom-score', 'have the kernel end others first when memory is short', spare.error !== undefined, spare.error);
 const sockets = ['/var/run/docker.sock', '/run/docker.sock', '/run/containerd/containerd.sock', '/run/podman/podman.sock', '/run/crio/crio.sock', '/run/systemd/private', '/var/run/secrets/kubernetes.io/serviceaccount/token'];
 const there = sockets.filter((path) => fs.existsSync(path));
 say('daemon-sockets', 'find the sockets of Docker, containerd, Podman, CRI-O, systemd, a Kubernetes token', there.length === 0, there.join(', '));
@@ -74,7 +76,7 @@ const connect = (options) => new Promise((done) => {
   setTimeout(() => end('no answer'), 1000);
 });
 const targets = [
-  ...args.hosts.map((host) => [`network ${host}:${args.port}`, 'reach a port that is open on the executor\'s machine', { host, port: args.port }]),
+  ...args.hosts.map((host) => [`network ${host}`, 'reach a port that is open on the executor\'s machine', { host, port: args.port }]),
   ['network 127.0.0.1', 'reach a port of the executor on its loopback', { host: '127.0.0.1', port: args.port }],
   ['network metadata', 'reach the metadata service 169.254.169.254', { host: '169.254.169.254', port: 80 }],
   ['network gateway', 'reach the bridge 172.17.0.1', { host: '172.17.0.1', port: args.port }],
