@@ -36,8 +36,20 @@ const NODE: &str = concat!(
     include_str!("../../guest/session/8-main.js"),
 );
 
+/// The same for Python.
+const PYTHON: &str = concat!(
+    include_str!("../../guest/session/1-wire.py"),
+    include_str!("../../guest/session/2-processes.py"),
+    include_str!("../../guest/session/3-pipes.py"),
+    include_str!("../../guest/session/4-exec.py"),
+    include_str!("../../guest/session/5-run.py"),
+    include_str!("../../guest/session/6-files.py"),
+    include_str!("../../guest/session/7-unpack.py"),
+    include_str!("../../guest/session/8-main.py"),
+);
+
 /// Linux takes arguments up to 128 KiB each.
-const _: () = assert!(NODE.len() < 100 << 10);
+const _: () = assert!(NODE.len() < 100 << 10 && PYTHON.len() < 100 << 10);
 
 /// The heap of the agent for Node.js, in MiB: it holds a bounded piece of output or of a file.
 const HEAP_MIB: u32 = 64;
@@ -86,7 +98,7 @@ pub(super) fn command(key: &Key, max_age: Duration, env: &[String]) -> Vec<Strin
     let heap = format!("--max-old-space-size={HEAP_MIB}");
     let agent: &[&str] = match key.runtime {
         Runtime::Node => &[&heap, "-e", NODE],
-        Runtime::Python => &["-I", "-B", "-c", ""],
+        Runtime::Python => &["-I", "-B", "-c", PYTHON],
     };
     let all = [guest::program(key.runtime)]
         .into_iter()

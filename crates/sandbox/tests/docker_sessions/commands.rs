@@ -1,0 +1,88 @@
+//! Commands: what reaches the shell, what comes back.
+
+use std::time::Duration;
+
+use crate::rig::{IMAGES, Rig, exec, sh};
+
+/// 34: any text reaches the shell as it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn docker_fault_34_any_text_reaches_the_shell_unchanged() {
+    let rig = Rig::new().await;
+    for image in IMAGES {
+        let session = rig.open(image).await;
+        let cases = [
+            ("echo 'a  b' \"c\td\"", "a  b c\td\n"),
+            (
+                "cat <<'EOF'\n$HOME `id` \"x\" \\n\nEOF",
+                "$HOME `id` \"x\" \\n\n",
+            ),
+            ("echo $(echo `echo deep`)", "deep\n"),
+            ("printf '%s' 'é🌍\u{1b}[31m'", "é🌍\u{1b}[31m"),
+            ("# only a comment", ""),
+            ("", ""),
+            ("a=1\nb=2\necho $((a+b))\n", "3\n"),
+            (
+                "echo one; echo two && echo three | tr a-z A-Z",
+                "one\ntwo\nTHREE\n",
+            ),
+            ("pwd", "/workspace\n"),
+            ("echo \"$0 $# $HOME $TMPDIR\"", "sh 0 /workspace /tmp\n"),
+            ("cat; echo end", "end\n"),
+            (
+                "echo out >/dev/stdout; echo x | tee /dev/stderr | wc -c",
+                "out\n2\n",
+            ),
+        ];
+        for (command, wanted) in cases {
+            let result = sh(&*session, command).await;
+            assert_eq!(result.stdout, wanted, "{image}: {command:?} {result:?}");
+            assert_eq!(
+                (result.exit_code, result.truncated),
+                (0, false),
+                "{command:?}"
+            );
+        }
+        let dashed = sh(&*session, "-x y").await;
+        assert_eq!(dashed.exit_code, 127, "{dashed:?}");
+        assert!(dashed.stderr.contains("-x"), "{dashed:?}");
+        let long = format!("echo {} | wc -c", "x".repeat(65_000));
+        assert_eq!(sh(&*session, &long).await.stdout.trim(), "65001");
+        session.stop().await;
+    }
+    rig.close().await;
+}
+
+/// Each command has its exit code, its streams and its time, whatever came of those before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn docker_each_command_has_its_own_result() {
+    let rig = Rig::new().await;
+    for image in IMAGES {
+        let session = rig.open(image).await;
+        let commands = [
+            "echo out; echo err >&2; exit 3",
+            "false",
+            "kill -TERM $$",
+            "kill -9 $$",
+            "cd /tmp; touch here; x=1",
+            "pwd; echo \"[$x]\"; ls /tmp",
+            "no-such-program",
+            "sleep 0.2",
+        ];
+        let results = exec(&*session, &commands, 10_000).await.unwrap();
+        let codes: Vec<i32> = results.iter().map(|it| it.exit_code).collect();
+        assert_eq!(codes, [3, 1, 143, 137, 0, 0, 127, 0], "{image}");
+        assert_eq!(
+            (results[0].stdout.as_str(), results[0].stderr.as_str()),
+            ("out\n", "err\n")
+        );
+        assert_eq!((results[0].stdout_bytes, results[0].stderr_bytes), (4, 4));
+        assert_eq!(results[2].signal.as_deref(), Some("SIGTERM"), "{image}");
+        assert_eq!(results[3].signal.as_deref(), Some("SIGKILL"));
+        assert_eq!(results[5].stdout, "/workspace\n[]\nhere\n");
+        assert!(results[7].duration >= Duration::from_millis(200));
+        assert!(results[0].duration < Duration::from_secs(2));
+        assert!(results.iter().all(|it| !it.timed_out && !it.out_of_memory));
+        session.stop().await;
+    }
+    rig.close().await;
+}

@@ -1,0 +1,10 @@
+//! Sessions on the Docker engine, with an agent on Node.js and one on Python.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed helper fails its test"
+)]
+
+mod commands;
+mod rig;
