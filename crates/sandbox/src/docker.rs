@@ -72,6 +72,8 @@ pub struct DockerEngineSettings {
     pub owner: String,
     /// The runtime of the containers, for example `runsc`; the daemon's own when there is none.
     pub runtime: Option<String>,
+    /// Whether to refuse a daemon whose runc has known ways out; otherwise that is a warning.
+    pub require_patched_runc: bool,
     /// Containers that wait for calls, for each image; most that wait of any other kind.
     pub pool_size: usize,
     /// Containers that wait for sessions, for each image.
@@ -102,6 +104,7 @@ impl Default for DockerEngineSettings {
             docker: DockerSettings::default(),
             owner: "executor".to_owned(),
             runtime: None,
+            require_patched_runc: false,
             pool_size: 2,
             session_pool_size: 0,
             pool_memory_bytes: 1 << 30,
@@ -141,7 +144,9 @@ impl DockerEngine {
     pub async fn launch(settings: DockerEngineSettings, metrics: Arc<Metrics>) -> Result<Self> {
         failpoint::arm();
         let daemon = Daemon::connect(&settings.docker, Arc::clone(&metrics)).await?;
-        let walls = daemon.check(settings.runtime.as_deref()).await?;
+        let walls = daemon
+            .check(settings.runtime.as_deref(), settings.require_patched_runc)
+            .await?;
         let reaper = Reaper::launch(daemon.clone(), settings.owner, Arc::clone(&metrics));
         let images = Images::launch(
             daemon.clone(),
@@ -224,7 +229,7 @@ impl DockerEngine {
         };
         let daemon = Daemon::connect(&settings.docker, Arc::clone(&metrics));
         let daemon = timeout_at(deadline, daemon).await.map_err(late)??;
-        let check = daemon.check(settings.runtime.as_deref());
+        let check = daemon.check(settings.runtime.as_deref(), settings.require_patched_runc);
         timeout_at(deadline, check).await.map_err(late)??;
         let timing = Timing::default();
         let images = Images::launch(daemon.clone(), &settings.allowed_images, timing, metrics)?;

@@ -34,8 +34,6 @@ pub struct DoctorSettings {
     pub docker: DockerEngineSettings,
     /// The isolate engine as the executor would start it.
     pub isolate: IsolateSettings,
-    /// Whether the executor refuses a runc with known ways out.
-    pub require_patched_runc: bool,
     /// How packages are installed.
     pub install: InstallSources,
 }

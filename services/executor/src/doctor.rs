@@ -39,7 +39,6 @@ pub async fn examine(
         },
         docker,
         isolate: engine::isolate_settings(config),
-        require_patched_runc: config.require_patched_runc,
         install: InstallSources {
             extra_ca_certs: install.extra_ca_certs.clone(),
             npm_registry: install

@@ -149,6 +149,7 @@ pub(crate) fn docker_settings(
         },
         owner: owner.to_owned(),
         runtime: docker.runtime.clone(),
+        require_patched_runc: config.require_patched_runc,
         pool_size: config.pool_size,
         // One is enough: a session is opened now and then, and replaced at once.
         session_pool_size: usize::from(config.pool_size > 0 && sessions.max_sessions > 0),

@@ -53,7 +53,7 @@ pub(super) async fn gather(settings: &DoctorSettings, metrics: &Arc<Metrics>) ->
         wanted: Wanted {
             engine: settings.engine,
             runtime: settings.docker.runtime.clone(),
-            require_patched_runc: settings.require_patched_runc,
+            require_patched_runc: settings.docker.require_patched_runc,
             allow_weaker_isolate: settings.isolate.allow_weaker,
             any_image: settings.docker.allowed_images.is_empty(),
             memory_bytes: settings.docker.memory_bytes,

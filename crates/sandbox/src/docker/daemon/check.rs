@@ -14,12 +14,20 @@ const SAFE_RUNC: [(u64, u64, u64); 2] = [(1, 2, 8), (1, 3, 3)];
 const RUNC: &str = "runc";
 
 impl Daemon {
-    /// Looks whether the daemon can build every wall of the profile, and has the runtime.
+    /// Looks whether the daemon can build every wall of the profile, and has the runtime; with
+    /// `patched_runc` also whether its runc is without known ways out.
     ///
     /// # Errors
-    /// `unavailable` that names what is missing.
-    pub(crate) async fn check(&self, runtime: Option<&str>) -> Result<Vec<WallStatus>> {
+    /// `unavailable` that names what is missing; `policy_denied` about runc.
+    pub(crate) async fn check(
+        &self,
+        runtime: Option<&str>,
+        patched_runc: bool,
+    ) -> Result<Vec<WallStatus>> {
         let facts = self.facts().await.map_err(|fault| fault.of("info"))?;
+        if patched_runc {
+            require_patched(&facts.runc, &self.address())?;
+        }
         let walls = walls(&facts);
         for wall in walls.iter().filter(|wall| !wall.held && !wall.required) {
             let detail = &wall.detail;
@@ -93,6 +101,19 @@ fn walls(facts: &Facts) -> Vec<WallStatus> {
     walls
 }
 
+/// Refuses a runc that is not known to be without known faults.
+fn require_patched(runc: &str, address: &str) -> Result<()> {
+    let what = match is_safe_runc(runc) {
+        Some(true) => return Ok(()),
+        Some(false) => format!("runc {runc}, which has known ways out of a container"),
+        None => format!("a runc that does not tell its version (`{runc}`)"),
+    };
+    let message = format!("the Docker daemon at {address} has {what}");
+    Err(Error::new(ErrorCode::PolicyDenied, message)
+        .with_field("MCP_SANDBOX_REQUIRE_PATCHED_RUNC")
+        .with_fix("update runc to 1.2.8, 1.3.3 or newer"))
+}
+
 /// Whether this version (`1.1.5+ds1-1`, `v1.2.8-0-g…`) is without known faults; nothing when it is no
 /// version.
 pub(crate) fn is_safe_runc(text: &str) -> Option<bool> {
@@ -135,6 +156,17 @@ mod tests {
     }
 
     #[test]
+    fn fault_56_where_it_must_be_patched_runc_has_to_say_that_it_is() {
+        assert!(require_patched("1.3.3", "here").is_ok());
+        for runc in ["1.1.5+ds1-1+deb12u1", "1.3.2", "51d5e946", ""] {
+            let error = require_patched(runc, "here").unwrap_err();
+            assert_eq!(error.code(), ErrorCode::PolicyDenied, "{runc}");
+            assert_eq!(error.field(), Some("MCP_SANDBOX_REQUIRE_PATCHED_RUNC"));
+            assert!(error.to_string().contains(runc), "{error}");
+        }
+    }
+
+    #[test]
     fn a_daemon_that_lacks_a_wall_is_told_from_one_that_could_be_better() {
         let facts = Facts {
             walls: vec![("seccomp", false), ("memory limits", true)],
@@ -155,14 +187,17 @@ mod tests {
     #[tokio::test]
     async fn the_daemon_of_the_tests_builds_every_wall_and_has_its_own_runtimes_only() {
         let daemon = shared().await;
-        let walls = daemon.check(None).await.unwrap();
+        let walls = daemon.check(None, false).await.unwrap();
         assert!(
             walls.iter().all(|wall| wall.held || !wall.required),
             "{walls:?}"
         );
         assert_eq!(walls.iter().filter(|wall| wall.required).count(), 6);
-        daemon.check(Some("runc")).await.unwrap();
-        let error = daemon.check(Some("no-such-runtime")).await.unwrap_err();
+        daemon.check(Some("runc"), false).await.unwrap();
+        let error = daemon
+            .check(Some("no-such-runtime"), false)
+            .await
+            .unwrap_err();
         assert_eq!(error.field(), Some("MCP_SANDBOX_RUNTIME"));
         assert!(
             error.limit().is_some_and(|known| known.contains("runc")),

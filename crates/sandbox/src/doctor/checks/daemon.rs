@@ -84,14 +84,12 @@ pub(super) fn runc(facts: &Facts) -> Vec<Verdict> {
                 "1.2.8, 1.3.3 or newer; a distribution may have put fixes into this version: its \
                  changelog says so",
             ),
-            None if found.is_empty() => Verdict::bad(
-                State::Advice,
-                "the daemon does not say its version",
-                "see that it is 1.2.8, 1.3.3 or newer: runc --version",
-            ),
             None => Verdict::bad(
-                State::Advice,
-                format!("{found} is not a version"),
+                match facts.wanted.require_patched_runc {
+                    true => State::Fail,
+                    false => State::Advice,
+                },
+                format!("it does not tell its version (`{found}`)"),
                 "see that it is 1.2.8, 1.3.3 or newer: runc --version",
             ),
         }
