@@ -138,11 +138,14 @@ impl Executor {
         metrics.on_scrape(move |instruments| {
             let Some(shared) = seen.upgrade() else { return };
             let status = shared.engine.status();
-            let idle = i64::try_from(status.pool_idle).unwrap_or(i64::MAX);
-            instruments
-                .pool_size
-                .with_label_values(&[status.kind.as_str()])
-                .set(idle);
+            let engine = [status.kind.as_str()];
+            let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+            let gauge = instruments.pool_size.with_label_values(&engine);
+            gauge.set(count(status.pool_idle));
+            let gauge = instruments.pool_waiting.with_label_values(&engine);
+            gauge.set(count(status.pool.waiting));
+            let gauge = instruments.pool_memory.with_label_values(&engine);
+            gauge.set(i64::try_from(status.pool.memory_bytes).unwrap_or(i64::MAX));
             instruments
                 .executor_in_flight
                 .set(i64::from(shared.slots.taken()));

@@ -103,9 +103,15 @@ pub(super) trait Source: Send + Sync + 'static {
     /// `unavailable`.
     fn make(&self, key: &Key) -> impl Future<Output = Result<Self::Sandbox>> + Send;
 
+    /// What a sandbox is called.
+    type Name: Send;
+
+    /// Its name.
+    fn name(&self, sandbox: &Self::Sandbox) -> Self::Name;
+
     /// The memory that one uses that waits, in bytes; nothing when it cannot be told now. Bounded in
     /// time.
-    fn weigh(&self, sandbox: &mut Self::Sandbox) -> impl Future<Output = Option<u64>> + Send;
+    fn weigh(&self, name: Self::Name) -> impl Future<Output = Option<u64>> + Send;
 
     /// Whether it can still be handed out.
     fn condition(&self, sandbox: &mut Self::Sandbox) -> Condition;
@@ -310,23 +316,23 @@ impl<S: Source> Pool<S> {
             () = self.0.closed.cancelled() => Err(Error::unavailable("sandbox pool")),
         };
         let failed = made.as_ref().err().cloned();
-        let made = match made {
-            Ok(mut sandbox) => {
-                let is_due = self.0.shelves.lock().is_to_be_measured(&key);
-                let bytes = match is_due {
-                    true => source.weigh(&mut sandbox).await,
-                    false => None,
-                };
-                Ok((sandbox, bytes))
-            }
-            Err(error) => Err(error),
-        };
+        let name = made.as_ref().ok().map(|sandbox| source.name(sandbox));
         let placed = {
             let mut shelves = self.0.shelves.lock();
             let condition = |sandbox: &mut S::Sandbox| source.condition(sandbox);
             shelves.place(&key, made, budget, Instant::now(), condition)
         };
         drop(placed.gone);
+        if let (Some(name), Some(asks)) = (name, placed.measure) {
+            // Others are made meanwhile.
+            self.fill();
+            let bytes = tokio::select! {
+                bytes = source.weigh(name) => bytes,
+                () = self.0.closed.cancelled() => None,
+            };
+            let weighed = |bytes| self.0.shelves.lock().weighed(&key, bytes, asks, budget);
+            drop(bytes.map(weighed));
+        }
         if let Some(error) = failed
             && !self.0.closed.is_cancelled()
         {

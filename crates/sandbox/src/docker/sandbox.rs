@@ -177,6 +177,7 @@ impl Maker {
 
 impl Source for Maker {
     type Sandbox = Sandbox;
+    type Name = ContainerId;
 
     async fn make(&self, key: &Key) -> Result<Sandbox> {
         let begun = Instant::now();
@@ -199,8 +200,12 @@ impl Source for Maker {
         made
     }
 
-    async fn weigh(&self, sandbox: &mut Sandbox) -> Option<u64> {
-        self.daemon.memory_of(sandbox.id()).await
+    fn name(&self, sandbox: &Sandbox) -> ContainerId {
+        sandbox.id().clone()
+    }
+
+    async fn weigh(&self, id: ContainerId) -> Option<u64> {
+        self.daemon.memory_of(&id).await
     }
 
     fn condition(&self, sandbox: &mut Sandbox) -> Condition {

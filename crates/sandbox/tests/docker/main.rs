@@ -12,6 +12,7 @@ mod faults_daemon;
 mod faults_neighbours;
 mod faults_state;
 mod lifecycle;
+mod pool;
 mod proxy;
 mod rig;
 mod walls;

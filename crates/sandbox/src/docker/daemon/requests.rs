@@ -194,7 +194,7 @@ impl Daemon {
                 std::pin::pin!(self.shared.api.stats(id.as_str(), Some(options.build())));
             answers.try_next().await
         };
-        let found = self.ask("stats", GLANCE, request).await.ok()??;
+        let found = self.ask("stats", QUICK, request).await.ok()??;
         let memory = found.memory_stats?;
         // cgroup v1 counts children too under the first name, v2 has the second only.
         let details = memory.stats.unwrap_or_default();

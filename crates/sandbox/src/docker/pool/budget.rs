@@ -105,6 +105,6 @@ impl<T> Shelves<T> {
             .values_mut()
             .filter(|shelf| !shelf.ready.is_empty() && may(shelf.asked));
         let oldest = there.min_by_key(|shelf| (shelf.asked, shelf.kept > 0))?;
-        oldest.ready.pop_front().map(|ready| ready.sandbox)
+        oldest.ready.pop_front()
     }
 }

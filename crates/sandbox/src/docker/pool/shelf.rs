@@ -17,18 +17,10 @@ const GUESS: u64 = 24 << 20;
 /// One in so many is measured, after the first.
 const MEASURED: u64 = 16;
 
-/// A sandbox that waits.
-#[derive(Debug)]
-pub(super) struct Ready<T> {
-    pub(super) sandbox: T,
-    /// The memory that it uses, in bytes.
-    pub(super) bytes: u64,
-}
-
 /// All of one kind.
 #[derive(Debug)]
 pub(super) struct Shelf<T> {
-    pub(super) ready: VecDeque<Ready<T>>,
+    pub(super) ready: VecDeque<T>,
     /// How many are being made.
     pub(super) starting: usize,
     /// Entries of the queue that want one of this kind.
@@ -41,6 +33,8 @@ pub(super) struct Shelf<T> {
     pub(super) moved: bool,
     pub(super) asked: Option<Instant>,
     takes: VecDeque<Instant>,
+    /// All that were asked for.
+    pub(super) asks: u64,
     made: u64,
     measured: Option<u64>,
     pub(super) failed_in_a_row: u32,
@@ -59,6 +53,7 @@ impl<T> Default for Shelf<T> {
             moved: false,
             asked: None,
             takes: VecDeque::new(),
+            asks: 0,
             made: 0,
             measured: None,
             failed_in_a_row: 0,
@@ -72,6 +67,7 @@ impl<T> Shelf<T> {
     /// late, `size` at most.
     pub(super) fn ask(&mut self, size: usize, now: Instant) {
         self.asked = Some(now);
+        self.asks += 1;
         self.takes.push_back(now);
         while self.takes.len() > size {
             self.takes.pop_front();
@@ -98,7 +94,7 @@ impl<T> Shelf<T> {
 
     /// The memory of those that wait, in bytes.
     pub(super) fn bytes(&self) -> u64 {
-        self.ready.iter().map(|it| it.bytes).sum()
+        self.ready.len() as u64 * self.bytes_each()
     }
 
     /// What one uses, as far as is known, in bytes.
@@ -111,14 +107,14 @@ impl<T> Shelf<T> {
         self.measured
     }
 
-    /// Whether the next one should be measured.
-    pub(super) fn is_due(&self) -> bool {
+    /// One was made; says whether it should be measured.
+    pub(super) fn count(&mut self) -> bool {
+        self.made += 1;
         self.measured.is_none() || self.made.is_multiple_of(MEASURED)
     }
 
-    /// One was made, and measured perhaps.
-    pub(super) fn count(&mut self, bytes: Option<u64>) {
-        self.made += 1;
-        self.measured = bytes.or(self.measured);
+    /// One was measured.
+    pub(super) fn weighed(&mut self, bytes: u64) {
+        self.measured = Some(bytes);
     }
 }

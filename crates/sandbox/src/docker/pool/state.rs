@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::budget::Budget;
-use super::shelf::{Ready, Shelf};
+use super::shelf::Shelf;
 use super::{Condition, FAILURES, Key, PAUSES};
 use crate::Miss;
 use crate::fair::{Pace, Rotation, Shares, Ticket, Turns};
@@ -63,6 +63,8 @@ pub(super) enum Taken<T> {
 pub(super) struct Placed<T> {
     /// What is to be destroyed.
     pub(super) gone: Vec<T>,
+    /// How many had been asked for, if it should be measured.
+    pub(super) measure: Option<u64>,
     /// How long to wait before the next one.
     pub(super) pause: Option<Duration>,
     /// How many failed, one after the other, this one included.
@@ -121,12 +123,12 @@ impl<T> Shelves<T> {
                 true => shelf.target(size, now),
                 false => 0,
             };
-            for mut ready in std::mem::take(&mut shelf.ready) {
-                let usable = condition(&mut ready.sandbox) == Condition::Usable;
+            for mut sandbox in std::mem::take(&mut shelf.ready) {
+                let usable = condition(&mut sandbox) == Condition::Usable;
                 if usable && shelf.ready.len() < target {
-                    shelf.ready.push_back(ready);
+                    shelf.ready.push_back(sandbox);
                 } else {
-                    gone.push(ready.sandbox);
+                    gone.push(sandbox);
                 }
             }
         }
@@ -159,10 +161,10 @@ impl<T> Shelves<T> {
             () => Miss::Empty,
         };
         while is_light || shelf.ready.len() > reserve {
-            let Some(mut ready) = shelf.ready.pop_front() else {
+            let Some(mut sandbox) = shelf.ready.pop_front() else {
                 break;
             };
-            match condition(&mut ready.sandbox) {
+            match condition(&mut sandbox) {
                 Condition::Usable => {
                     self.shares.took(tenant, now);
                     let shelf = self.by_key.entry(key.clone()).or_default();
@@ -170,12 +172,12 @@ impl<T> Shelves<T> {
                     if several && is_light && shelf.ready.len() + shelf.refills < reserve {
                         self.refill(key, tenant);
                     }
-                    return Taken::Ready(ready.sandbox);
+                    return Taken::Ready(sandbox);
                 }
                 Condition::Died => miss = Miss::Died,
                 Condition::Stale => miss = Miss::Stale,
             }
-            gone.push(ready.sandbox);
+            gone.push(sandbox);
         }
         let (sender, receiver) = oneshot::channel();
         let entry = Entry {
@@ -265,17 +267,24 @@ impl<T> Shelves<T> {
         begun
     }
 
-    /// Whether the next one of a kind should be measured: never while somebody waits for it.
-    pub(super) fn is_to_be_measured(&self, key: &Key) -> bool {
-        let shelf = self.by_key.get(key);
-        shelf.is_some_and(|shelf| shelf.wanted == 0 && shelf.is_due())
+    /// One of a kind was measured, when so many had been asked for. If there were more meanwhile it
+    /// may have been at work, which says nothing. What has to go for it is given back.
+    pub(super) fn weighed(&mut self, key: &Key, bytes: u64, asks: u64, budget: &Budget) -> Vec<T> {
+        let mut gone = Vec::new();
+        if let Some(shelf) = self.by_key.get_mut(key)
+            && shelf.asks == asks
+        {
+            shelf.weighed(bytes);
+            self.trim(budget, &mut gone);
+        }
+        gone
     }
 
     /// Gives what was made to whoever has its turn, or keeps it. A failure that repeats is told.
     pub(super) fn place(
         &mut self,
         key: &Key,
-        made: Result<(T, Option<u64>)>,
+        made: Result<T>,
         budget: &Budget,
         now: Instant,
         condition: impl FnMut(&mut T) -> Condition,
@@ -283,21 +292,24 @@ impl<T> Shelves<T> {
         self.starting = self.starting.saturating_sub(1);
         let mut placed = Placed {
             gone: Vec::new(),
+            measure: None,
             pause: None,
             failed_in_a_row: 0,
         };
         // Closed meanwhile.
         let Some(shelf) = self.by_key.get_mut(key) else {
-            placed.gone.extend(made.ok().map(|(sandbox, _)| sandbox));
+            placed.gone.extend(made.ok());
             return placed;
         };
         shelf.starting = shelf.starting.saturating_sub(1);
         match made {
-            Ok((sandbox, bytes)) => {
+            Ok(sandbox) => {
                 shelf.failed_in_a_row = 0;
                 shelf.not_before = None;
                 shelf.moved = false;
-                shelf.count(bytes);
+                if shelf.count() && shelf.wanted == 0 {
+                    placed.measure = Some(shelf.asks);
+                }
                 self.hand_over(key, sandbox, budget, now, condition, &mut placed.gone);
             }
             Err(error) => {
@@ -352,8 +364,7 @@ impl<T> Shelves<T> {
             return;
         };
         if shelf.ready.len() < shelf.target(budget.size, now) {
-            let bytes = shelf.bytes_each();
-            shelf.ready.push_back(Ready { sandbox, bytes });
+            shelf.ready.push_back(sandbox);
             self.settle(key, budget.size, now, &mut condition, gone);
             self.trim(budget, gone);
         } else {
@@ -403,7 +414,7 @@ impl<T> Shelves<T> {
         let Some(shelf) = self.by_key.get_mut(key) else {
             return false;
         };
-        let is_dead = |ready: &mut Ready<T>| condition(&mut ready.sandbox) != Condition::Usable;
+        let is_dead = |sandbox: &mut T| condition(sandbox) != Condition::Usable;
         gone.extend(pop_while(&mut shelf.ready, is_dead));
         if shelf.ready.is_empty() {
             return false;
@@ -421,10 +432,10 @@ impl<T> Shelves<T> {
         self.forget_starts(&tenant);
         let shelf = self.by_key.get_mut(key);
         let ready = shelf.and_then(|shelf| shelf.ready.pop_front());
-        let (Some(caller), Some(ready)) = (entry.caller, ready) else {
+        let (Some(caller), Some(sandbox)) = (entry.caller, ready) else {
             return false;
         };
-        match caller.send(Given::Made(Ok(ready.sandbox))) {
+        match caller.send(Given::Made(Ok(sandbox))) {
             Ok(()) => self.shares.took(&tenant, now),
             Err(Given::Made(Ok(back))) => gone.push(back),
             Err(_) => {}
@@ -444,10 +455,10 @@ impl<T> Shelves<T> {
     }
 }
 
-fn pop_while<T>(all: &mut VecDeque<Ready<T>>, mut is: impl FnMut(&mut Ready<T>) -> bool) -> Vec<T> {
+fn pop_while<T>(all: &mut VecDeque<T>, mut is: impl FnMut(&mut T) -> bool) -> Vec<T> {
     let mut popped = Vec::new();
     while all.front_mut().is_some_and(&mut is) {
-        popped.extend(all.pop_front().map(|ready| ready.sandbox));
+        popped.extend(all.pop_front());
     }
     popped
 }

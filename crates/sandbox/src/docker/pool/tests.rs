@@ -21,6 +21,7 @@ struct Numbers {
 
 impl Source for Arc<Numbers> {
     type Sandbox = usize;
+    type Name = ();
 
     async fn make(&self, _: &Key) -> Result<usize> {
         let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
@@ -33,7 +34,9 @@ impl Source for Arc<Numbers> {
         Ok(self.made.fetch_add(1, Ordering::SeqCst))
     }
 
-    async fn weigh(&self, _: &mut usize) -> Option<u64> {
+    fn name(&self, _: &usize) {}
+
+    async fn weigh(&self, (): ()) -> Option<u64> {
         Some(10)
     }
 
