@@ -11,6 +11,7 @@ mod probe;
 mod spawn;
 mod usage;
 mod verdict;
+mod watch;
 
 use std::borrow::Cow;
 use std::io;
@@ -22,7 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use domain::error::{Error, ErrorCode, Result};
 use domain::runner::{Call, EngineKind, Usage};
-use domain::tool::{EngineChoice, Isolation, Runtime};
+use domain::tool::{EngineChoice, Runtime};
 use telemetry::Metrics;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -31,10 +32,13 @@ pub use self::child::run_child_if_asked;
 
 use self::call::Running;
 use self::child::Wall;
-use self::pool::Pool;
+use self::pool::{Pool, Taken};
 use self::spawn::Spawner;
 use crate::wire::{self, JobHead};
-use crate::{Engine, EngineStatus, Execution, Job, WallStatus, execution};
+use crate::{Engine, EngineStatus, Execution, Job, Stage, WallStatus, execution};
+
+/// The least CPU time of a call: what its start takes on a slow machine, and some.
+const LEAST_CPU: Duration = Duration::from_millis(50);
 
 /// How an isolate engine is set up.
 #[derive(Debug, Clone)]
@@ -44,6 +48,10 @@ pub struct IsolateSettings {
     pub program: PathBuf,
     /// Sandboxes that wait for calls.
     pub pool_size: usize,
+    /// Memory that those may use together, in bytes; fewer wait where it does not suffice.
+    pub pool_memory_bytes: u64,
+    /// How long one may wait before it is replaced.
+    pub max_age: Duration,
     /// The most memory that a call can be given, in bytes.
     pub memory_bytes: u64,
     /// Whether to start although a required wall is missing.
@@ -55,6 +63,8 @@ impl Default for IsolateSettings {
         Self {
             program: PathBuf::from("/proc/self/exe"),
             pool_size: 3,
+            pool_memory_bytes: 1 << 30,
+            max_age: Duration::from_secs(1_800),
             memory_bytes: 512 << 20,
             allow_weaker: false,
         }
@@ -85,7 +95,12 @@ impl IsolateEngine {
             .into_iter()
             .filter(|wall| settings.allow_weaker || !wall.required())
             .collect();
-        let pool = Pool::new(spawner.clone(), settings.pool_size, tolerated, metrics);
+        let bounds = (
+            settings.pool_size,
+            settings.pool_memory_bytes,
+            settings.max_age,
+        );
+        let pool = Pool::new(spawner.clone(), bounds, tolerated, metrics);
         pool.fill();
         let walls = probe::probe(&spawner, None).await?;
         let missing = walls.iter().filter(|wall| wall.required && !wall.held);
@@ -163,10 +178,8 @@ impl Engine for IsolateEngine {
                 engine: EngineChoice::Docker,
                 ..
             } => lacks("containers"),
-            Call {
-                isolation: Isolation::Tool,
-                ..
-            } => lacks("sandboxes that outlive a call"),
+            // `isolation: tool` is no reason to refuse: each call has a process of its own, which is
+            // more than the tool asks for.
             Call { dependencies, .. } if !dependencies.is_empty() => lacks("dependencies"),
             _ => Ok(()),
         }
@@ -175,14 +188,12 @@ impl Engine for IsolateEngine {
     async fn start(&self, mut job: Job) -> Result<Execution> {
         self.supports(&job.call)?;
         let asked = Instant::now();
-        let (sandbox, warm) = match timeout_at(job.deadline, self.pool.take()).await {
-            Ok(Ok(taken)) => taken,
-            Ok(Err(error)) => return Err(Error::unavailable("sandbox").with_cause(error)),
-            Err(_) => {
-                let message = "no sandbox was free within the time of the call; nothing has run";
-                return Err(Error::new(ErrorCode::Timeout, message));
-            }
-        };
+        let taken = timeout_at(job.deadline, self.pool.take(&job.tenant)).await;
+        Stage::Take.observe(self.pool.metrics(), EngineKind::Isolate, asked.elapsed());
+        let Taken { sandbox, warm } = taken.unwrap_or_else(|_| {
+            let message = "no sandbox was free within the time of the call; nothing has run";
+            Err(Error::new(ErrorCode::Timeout, message))
+        })?;
         let usage = Usage {
             checkout: asked.elapsed(),
             warm,
@@ -190,15 +201,15 @@ impl Engine for IsolateEngine {
         };
         job.start_clock();
         let nonce = *uuid::Uuid::new_v4().as_bytes();
-        let cpu_seconds = cpu_seconds(&job);
-        let frame = encode(&job, nonce, cpu_seconds)?;
+        let cpu = cpu(&job);
+        let frame = encode(&job, nonce, cpu)?;
         let (execution, sink) = execution();
         let pool = self.pool.clone();
         let running = Running {
             job,
             frame,
             nonce,
-            cpu_seconds,
+            cpu,
             usage,
             sink,
             pool,
@@ -216,7 +227,7 @@ impl Engine for IsolateEngine {
             kind: EngineKind::Isolate,
             pool_size: self.pool.size(),
             pool_idle: self.pool.idle(),
-            pool: crate::PoolStatus::default(),
+            pool: self.pool.status(),
             running: self.running.load(Ordering::Relaxed),
             walls: self.walls.clone(),
         }
@@ -245,20 +256,25 @@ impl Drop for InFlight {
     }
 }
 
-/// The CPU time of a call: its share of a core for its whole time, whole seconds, at least one.
-fn cpu_seconds(job: &Job) -> u64 {
-    let millis = job
-        .call
-        .limits
+/// The CPU time of a call: its share of a core for its whole time, at least a twentieth of a second.
+fn cpu(job: &Job) -> Duration {
+    let limits = &job.call.limits;
+    let millis = limits
         .timeout
         .as_millis()
-        .saturating_mul(u128::from(job.call.limits.cpu_millis));
-    u64::try_from(millis.div_ceil(1_000_000))
-        .unwrap_or(u64::MAX / 2)
-        .max(1)
+        .saturating_mul(u128::from(limits.cpu_millis))
+        / 1_000;
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)).max(LEAST_CPU)
 }
 
-fn encode(job: &Job, nonce: wire::Nonce, cpu_seconds: u64) -> Result<Vec<u8>> {
+/// Where the kernel ends a process by itself, in seconds of CPU time: beyond where the engine does,
+/// because the kernel counts whole seconds, and by another account.
+fn kernels_cpu(cpu: Duration) -> u64 {
+    let seconds = cpu.as_secs();
+    seconds.saturating_add(seconds / 4).saturating_add(2)
+}
+
+fn encode(job: &Job, nonce: wire::Nonce, cpu: Duration) -> Result<Vec<u8>> {
     let Job {
         call, request_id, ..
     } = job;
@@ -273,7 +289,7 @@ fn encode(job: &Job, nonce: wire::Nonce, cpu_seconds: u64) -> Result<Vec<u8>> {
         request_id: Cow::Borrowed(request_id.as_str()),
         deadline_ms: u64::try_from(deadline).unwrap_or(u64::MAX),
         memory_bytes: call.limits.memory_bytes,
-        cpu_seconds,
+        cpu_seconds: kernels_cpu(cpu),
         max_output_bytes: call.limits.max_output_bytes,
         log_level: call.log_level,
         wants_progress: call.wants_progress,

@@ -113,13 +113,6 @@ async fn what_it_cannot_run_is_refused_with_a_sentence() {
         ),
         (
             Call {
-                isolation: Isolation::Tool,
-                ..testkit::call("1")
-            },
-            "outlive",
-        ),
-        (
-            Call {
                 dependencies: vec![dependency],
                 ..testkit::call("1")
             },
@@ -136,6 +129,12 @@ async fn what_it_cannot_run_is_refused_with_a_sentence() {
         assert!(refused.fix().is_some());
     }
     engine.supports(&testkit::call("1")).unwrap();
+    // A process of its own for each call is more than such a tool asks for.
+    let shared = Call {
+        isolation: Isolation::Tool,
+        ..testkit::call("1")
+    };
+    engine.supports(&shared).unwrap();
 }
 
 #[tokio::test]
@@ -228,11 +227,8 @@ async fn fault_36_many_calls_leave_no_process_and_no_file() {
             && children(MEMORY).len() == 2
     })
     .await;
-    assert!(
-        open() <= before + 2,
-        "{} open files, {before} before",
-        open()
-    );
+    // One that nobody needed any more may be ending.
+    eventually("as many open files as before", || open() <= before).await;
     engine.shutdown().await;
 }
 

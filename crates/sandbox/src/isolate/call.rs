@@ -8,11 +8,12 @@ use domain::runner::{Failure, Usage};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::pool::Pool;
+use super::pool::{Pool, Taken};
 use super::spawn::Sandbox;
+use super::watch::Watch;
 use crate::output::{Output, broken, max_frame, parsed, value};
 use crate::wire::{self, FromChild, Nonce, Thrown, ToChild};
-use crate::{ExecutionSink, Job, verdict};
+use crate::{ExecutionSink, Job, Stage, verdict};
 
 /// How long the code may go on after it was told to stop.
 const GRACE: Duration = Duration::from_millis(100);
@@ -25,7 +26,8 @@ pub(super) struct Running {
     pub(super) job: Job,
     pub(super) frame: Vec<u8>,
     pub(super) nonce: Nonce,
-    pub(super) cpu_seconds: u64,
+    /// CPU time that it may use.
+    pub(super) cpu: Duration,
     pub(super) usage: Usage,
     pub(super) sink: ExecutionSink,
     pub(super) pool: Pool,
@@ -40,7 +42,11 @@ enum End {
     /// The child did what a child never does.
     Broken(io::Error),
     Deadline,
+    /// It has used up its CPU time.
+    Cpu,
     Cancelled,
+    /// No other sandbox could be had for one that died before it had read the call.
+    NoOther(domain::Error),
 }
 
 impl Running {
@@ -49,23 +55,30 @@ impl Running {
         let begun = Instant::now();
         let mut output = Output::default();
         let mut fresh_ones = 0;
+        let mut watch;
         let end = loop {
-            let end = self.attempt(&mut sandbox, &mut output).await;
+            watch = Watch::new();
+            let end = self.attempt(&mut sandbox, &mut output, &mut watch).await;
             let unread = matches!(end, End::Gone | End::Broken(_)) && !output.started;
             // A pool full of dead ones runs out by itself; a new one that dies at once means more.
             fresh_ones += u32::from(!self.usage.warm);
             if !unread || fresh_ones == ATTEMPTS {
                 break end;
             }
-            match tokio::time::timeout_at(self.job.deadline, self.pool.take()).await {
-                Ok(Ok((next, warm))) => {
+            let next = self.pool.take(&self.job.tenant);
+            match tokio::time::timeout_at(self.job.deadline, next).await {
+                Ok(Ok(Taken {
+                    sandbox: next,
+                    warm,
+                })) => {
                     std::mem::replace(&mut sandbox, next).destroy().await;
                     self.usage.warm = warm;
                 }
-                Ok(Err(error)) => break End::Broken(error),
+                Ok(Err(error)) => break End::NoOther(error),
                 Err(_) => break End::Deadline,
             }
         };
+        watch.enter(Stage::Teardown);
         self.usage.running = begun.elapsed();
         let result = self.judge(end, &mut sandbox, &mut output).await;
         let slot = self.job.slot.take();
@@ -74,21 +87,25 @@ impl Running {
         } = self;
         sink.finish(output.outcome(result, usage, job.call.limits.max_output_bytes));
         sandbox.destroy().await;
+        watch.end(self.pool.metrics());
         drop(slot);
     }
 
-    async fn attempt(&self, sandbox: &mut Sandbox, output: &mut Output) -> End {
+    async fn attempt(&self, sandbox: &mut Sandbox, output: &mut Output, watch: &mut Watch) -> End {
+        let id = sandbox.id();
         tokio::select! {
-            end = self.pump(sandbox, output) => end,
+            end = self.pump(sandbox, output, watch) => end,
+            () = super::usage::cpu_used_up(id, self.cpu) => End::Cpu,
             () = sleep_until(self.job.deadline) => End::Deadline,
             () = self.sink.cancelled().cancelled() => End::Cancelled,
         }
     }
 
-    async fn pump(&self, sandbox: &mut Sandbox, output: &mut Output) -> End {
+    async fn pump(&self, sandbox: &mut Sandbox, output: &mut Output, watch: &mut Watch) -> End {
         if sandbox.write(&self.frame).await.is_err() {
             return End::Gone;
         }
+        watch.enter(Stage::Load);
         let limit = max_frame(self.job.call.limits.max_output_bytes);
         let mut result = None;
         loop {
@@ -101,15 +118,21 @@ impl Running {
                 Err(_) => return End::Gone,
             };
             let done = match kind {
-                FromChild::Started => {
+                FromChild::Started if !output.started => {
                     output.started = true;
+                    watch.enter(Stage::Run);
                     Ok(())
                 }
-                FromChild::Value if result.is_none() => value(&payload).map(|value| {
-                    result = Some(Ok(value));
-                }),
-                FromChild::Failure if result.is_none() => parsed::<Thrown>(&payload)
-                    .map(|thrown| result = Some(Err(verdict::of_thrown(thrown)))),
+                _ if !output.started => Err(broken("a frame before the call was read")),
+                FromChild::Value if result.is_none() => {
+                    watch.enter(Stage::Read);
+                    value(&payload).map(|value| result = Some(Ok(value)))
+                }
+                FromChild::Failure if result.is_none() => {
+                    watch.enter(Stage::Read);
+                    parsed::<Thrown>(&payload)
+                        .map(|thrown| result = Some(Err(verdict::of_thrown(thrown))))
+                }
                 FromChild::Spent => match (parsed(&payload), result.take()) {
                     (Ok(spent), Some(result)) => {
                         output.spent = Some(spent);
@@ -117,7 +140,7 @@ impl Running {
                     }
                     _ => Err(broken("a report without a result")),
                 },
-                FromChild::Log | FromChild::Progress | FromChild::Print => {
+                FromChild::Log | FromChild::Progress | FromChild::Print if result.is_none() => {
                     match output.admit(kind, &payload, self.job.call.limits.max_output_bytes) {
                         Ok(Some(event)) => {
                             self.sink.event(event).await;
@@ -143,15 +166,17 @@ impl Running {
     ) -> Result<Option<Box<RawValue>>, Failure> {
         match end {
             End::Reported(result) => result,
+            End::NoOther(error) => Err(verdict::failure(error.code(), error.message())),
             End::Gone => {
                 let ended = sandbox.ended().await;
                 if !output.started {
                     return Err(no_sandbox());
                 }
+                output.spent = ended.spent;
                 Err(super::verdict::of_end(
                     &ended,
                     self.job.call.limits.memory_bytes,
-                    self.cpu_seconds,
+                    self.cpu,
                 ))
             }
             End::Broken(error) => {
@@ -167,6 +192,10 @@ impl Running {
             End::Deadline => {
                 output.spent = super::usage::of_process(sandbox.id());
                 Err(verdict::of_deadline(self.job.call.limits.timeout))
+            }
+            End::Cpu => {
+                output.spent = super::usage::of_process(sandbox.id());
+                Err(super::verdict::of_cpu(self.cpu))
             }
             End::Cancelled => {
                 self.cancel(sandbox).await;

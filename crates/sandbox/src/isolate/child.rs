@@ -5,6 +5,7 @@ mod attempts;
 mod fault;
 mod guest;
 mod host;
+mod namespaces;
 mod outbox;
 mod prelude;
 mod seccomp;
@@ -65,6 +66,7 @@ fn leave(code: i32) -> ! {
 
 fn call(walls: &Walls) {
     let outbox = Rc::new(Outbox::default());
+    let first = walls::be_killed_first().map_err(|reason| (Wall::Limits.name().to_owned(), reason));
     let Ok(Some((ToChild::Prelude, bytecode))) = read_frame() else {
         leave(0)
     };
@@ -74,6 +76,7 @@ fn call(walls: &Walls) {
     let missing = Wall::ALL
         .into_iter()
         .filter_map(|wall| Some((wall.name().to_owned(), walls.raise(wall).err()?)))
+        .chain(first.err())
         .collect();
     outbox.send_json(FromChild::Ready, &Ready { missing });
 

@@ -1,10 +1,14 @@
-//! Sandboxes that wait for a call. Each is handed out once.
+//! Sandboxes that wait for a call. Each is handed out once; those that wait for one are served one
+//! tenant after the other.
 
-use std::collections::VecDeque;
+mod state;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::error::{Error, ErrorCode, Result};
+use domain::id::TenantId;
 use domain::runner::EngineKind;
 use parking_lot::Mutex;
 use telemetry::Metrics;
@@ -14,17 +18,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::state::{Bounds, Placed, State};
 use super::child::Wall;
 use super::spawn::{Sandbox, Spawner};
+use crate::fair::Ticket;
+use crate::stages::found;
+use crate::{Miss, PoolStatus};
 
-/// Sandboxes that start at the same time, so that a burst of calls is no stampede.
-const STARTING: usize = 4;
-
-/// Starts that fail one after the other before whoever waits is told.
-const FAILURES: u32 = 3;
-
-/// First and longest pause after a start that failed.
-const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
+/// Between two looks at those that wait: the dead are replaced, and the old one by one.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The pool. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,7 +35,6 @@ pub(super) struct Pool(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     spawner: Spawner,
-    size: usize,
     /// Walls that a sandbox may lack.
     tolerated: Vec<Wall>,
     metrics: Arc<Metrics>,
@@ -44,85 +45,125 @@ struct Shared {
     closed: CancellationToken,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    ready: VecDeque<Sandbox>,
-    waiting: VecDeque<oneshot::Sender<io::Result<Sandbox>>>,
-    starting: usize,
-    failed_in_a_row: u32,
+/// A sandbox for one call.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) sandbox: Sandbox,
+    /// Whether it was waiting.
+    pub(super) warm: bool,
 }
 
 impl Pool {
+    /// Keeps up to `size` sandboxes that together use no more than `memory_bytes`, none of them
+    /// longer than `max_age`.
     pub(super) fn new(
         spawner: Spawner,
-        size: usize,
+        (size, memory_bytes, max_age): (usize, u64, Duration),
         tolerated: Vec<Wall>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self(Arc::new(Shared {
-            spawner,
+        let bounds = Bounds {
             size,
+            memory_bytes,
+            max_age,
+        };
+        let pool = Self(Arc::new(Shared {
+            spawner,
             tolerated,
             metrics,
-            state: Mutex::default(),
+            state: Mutex::new(State::new(bounds)),
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
             closed: CancellationToken::new(),
-        }))
+        }));
+        let mine = pool.clone();
+        pool.0.tasks.spawn(async move { mine.tend().await });
+        pool
     }
 
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// How many are kept, as far as the memory for them goes.
     pub(super) fn size(&self) -> usize {
-        self.0.size
+        self.0.state.lock().room()
     }
 
     pub(super) fn idle(&self) -> usize {
-        self.0.state.lock().ready.len()
+        self.0.state.lock().idle()
     }
 
-    /// A sandbox that runs, and whether it was waiting. Callers are served in turn.
-    pub(super) async fn take(&self) -> io::Result<(Sandbox, bool)> {
-        // Whoever gives up may have a sandbox on its way, which is then lost.
-        let _again = FillAtEnd(self);
-        let waiting = {
+    pub(super) fn status(&self) -> PoolStatus {
+        let state = self.0.state.lock();
+        PoolStatus {
+            waiting: state.waiting(),
+            memory_bytes: state.memory_bytes(),
+            kinds: Vec::new(),
+        }
+    }
+
+    /// A sandbox that runs. Tenants are served in turn, and the calls of one in their order.
+    ///
+    /// # Errors
+    /// `overloaded` when too many wait, `unavailable` when none can be started.
+    pub(super) async fn take(&self, tenant: &TenantId) -> Result<Taken> {
+        let (answer, ticket) = {
             let mut state = self.0.state.lock();
-            // One that died while it waited is dropped here and replaced below.
-            let alive = std::iter::from_fn(|| state.ready.pop_front())
-                .find_map(|mut sandbox| sandbox.is_alive().then_some(sandbox));
-            match alive {
-                Some(sandbox) => Ok(sandbox),
-                None => {
-                    let (sender, receiver) = oneshot::channel();
-                    state.waiting.push_back(sender);
-                    Err(receiver)
+            let miss = match state.take(Instant::now()) {
+                Ok(sandbox) => {
+                    found(&self.0.metrics, EngineKind::Isolate, None);
+                    drop(state);
+                    self.fill();
+                    return Ok(Taken {
+                        sandbox,
+                        warm: true,
+                    });
                 }
-            }
+                Err(miss) => miss,
+            };
+            found(&self.0.metrics, EngineKind::Isolate, Some(miss));
+            let (sender, answer) = oneshot::channel();
+            (answer, state.wait(tenant, sender)?)
+        };
+        // Whoever gives up leaves the line, and may have a sandbox on its way, which is then lost.
+        let _place = Place {
+            pool: self,
+            tenant,
+            ticket,
         };
         self.fill();
-        match waiting {
-            Ok(sandbox) => Ok((sandbox, true)),
-            Err(receiver) => {
-                let closed = |_| io::Error::other("the engine is shut down");
-                Ok((receiver.await.map_err(closed)??, false))
-            }
+        match answer.await {
+            Ok(answer) => answer.map(|sandbox| Taken {
+                sandbox,
+                warm: false,
+            }),
+            Err(_) => Err(Error::unavailable("sandbox")),
         }
     }
 
-    /// Starts what is missing.
+    /// Starts what is missing, a few at a time: a burst of calls is no stampede.
     pub(super) fn fill(&self) {
         let mut state = self.0.state.lock();
-        state.waiting.retain(|waiting| !waiting.is_closed());
         if self.0.closed.is_cancelled() {
-            state.waiting.clear();
-            return;
+            // Dropped, which kills them.
+            drop(state.close());
+        } else {
+            for _ in 0..state.begin_missing() {
+                let one = self.clone().start_one();
+                self.0.tasks.spawn_on(one, &self.0.runtime);
+            }
         }
-        let wanted = self.0.size + state.waiting.len();
-        let missing = wanted.saturating_sub(state.ready.len() + state.starting);
-        for _ in 0..missing.min(STARTING.saturating_sub(state.starting)) {
-            state.starting += 1;
-            self.0
-                .tasks
-                .spawn_on(self.clone().start_one(), &self.0.runtime);
-        }
+        self.count(&state);
+    }
+
+    fn count(&self, state: &State) {
+        let kind = EngineKind::Isolate.as_str();
+        let (metrics, number) = (&self.0.metrics, |it| i64::try_from(it).unwrap_or(i64::MAX));
+        let memory = metrics.pool_memory.with_label_values(&[kind]);
+        memory.set(i64::try_from(state.memory_bytes()).unwrap_or(i64::MAX));
+        let waiting = metrics.pool_waiting.with_label_values(&[kind]);
+        waiting.set(number(state.waiting()));
     }
 
     async fn start_one(self) {
@@ -134,28 +175,27 @@ impl Pool {
         if started.is_ok() {
             let kind = EngineKind::Isolate.as_str();
             let took = begun.elapsed().as_secs_f64();
-            self.0
-                .metrics
-                .sandbox_create_duration
-                .with_label_values(&[kind])
-                .observe(took);
+            let durations = &self.0.metrics.sandbox_create_duration;
+            durations.with_label_values(&[kind]).observe(took);
         }
-        let pause = self.place(started);
-        if let Some(pause) = pause {
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.0.closed.cancelled() => {}
+        let placed = self.0.state.lock().place(started, Instant::now());
+        match placed {
+            Placed::Kept => {}
+            // For nobody; the process ends by this.
+            Placed::Superfluous(sandbox) => sandbox.destroy().await,
+            Placed::Failed(pause) => {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = self.0.closed.cancelled() => {}
+                }
             }
         }
         self.fill();
     }
 
     fn checked(&self, sandbox: Sandbox) -> io::Result<Sandbox> {
-        match sandbox
-            .missing
-            .iter()
-            .find(|wall| !self.0.tolerated.contains(wall))
-        {
+        let mut missing = sandbox.missing.iter();
+        match missing.find(|wall| !self.0.tolerated.contains(wall)) {
             None => Ok(sandbox),
             Some(wall) => Err(io::Error::other(format!(
                 "a sandbox has no {}",
@@ -164,51 +204,29 @@ impl Pool {
         }
     }
 
-    /// Gives a started sandbox to whoever waits longest, or keeps it. After a failure, says how
-    /// long to pause.
-    fn place(&self, started: io::Result<Sandbox>) -> Option<Duration> {
-        let mut state = self.0.state.lock();
-        state.starting -= 1;
-        match started {
-            Ok(mut sandbox) => {
-                state.failed_in_a_row = 0;
-                while let Some(waiting) = state.waiting.pop_front() {
-                    match waiting.send(Ok(sandbox)) {
-                        Ok(()) => return None,
-                        Err(Ok(back)) => sandbox = back,
-                        Err(Err(_)) => return None,
-                    }
-                }
-                // One for whom nobody waits any more is dropped, and dies by that.
-                if state.ready.len() < self.0.size {
-                    state.ready.push_back(sandbox);
-                }
-                None
+    /// Looks after those that wait, until the end.
+    async fn tend(&self) {
+        let pause = {
+            let state = self.0.state.lock();
+            state.max_age().min(LOOK)
+        };
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.0.closed.cancelled() => return,
             }
-            Err(error) => {
-                tracing::warn!(%error, "a sandbox did not start");
-                state.failed_in_a_row = state.failed_in_a_row.saturating_add(1);
-                let pause = PAUSES[0] * 2_u32.saturating_pow(state.failed_in_a_row.min(8) - 1);
-                // One failure may be an accident of that one process; several are not.
-                if state.failed_in_a_row >= FAILURES
-                    && let Some(waiting) = state.waiting.pop_front()
-                {
-                    // Whoever waited may have gone.
-                    drop(waiting.send(Err(error)));
-                }
-                Some(pause.min(PAUSES[1]))
+            let gone = self.0.state.lock().sort_out(Instant::now());
+            for sandbox in gone {
+                sandbox.destroy().await;
             }
+            self.fill();
         }
     }
 
     /// Kills what waits and starts nothing more.
     pub(super) async fn close(&self) {
         self.0.closed.cancel();
-        let ready = {
-            let mut state = self.0.state.lock();
-            state.waiting.clear();
-            std::mem::take(&mut state.ready)
-        };
+        let ready = self.0.state.lock().close();
         for sandbox in ready {
             sandbox.destroy().await;
         }
@@ -217,10 +235,29 @@ impl Pool {
     }
 }
 
-struct FillAtEnd<'a>(&'a Pool);
+/// A place in the line, given up when it is dropped.
+struct Place<'a> {
+    pool: &'a Pool,
+    tenant: &'a TenantId,
+    ticket: Ticket,
+}
 
-impl Drop for FillAtEnd<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fill();
+        let left = self.pool.0.state.lock().leave(self.tenant, self.ticket);
+        drop(left);
+        self.pool.fill();
     }
 }
+
+fn overloaded(after: Duration) -> Error {
+    let message = "too many calls wait for a sandbox; nothing has run";
+    Error::new(ErrorCode::Overloaded, message).with_retry_after(after)
+}
+
+fn no_start(error: io::Error) -> Error {
+    Error::unavailable("sandbox").with_cause(error)
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, setns, unshare};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -18,13 +19,16 @@ use tokio::time::timeout;
 
 use super::child::{CHILD_ARGUMENT, Wall};
 use super::frames::Frames;
-use crate::wire::{self, FromChild, NO_CALL, Ready, ToChild};
+use crate::wire::{self, FromChild, NO_CALL, Ready, Spent, ToChild};
 
 /// Starts that may wait for the thread.
 const QUEUE: usize = 256;
 
 /// How long a child may take until its walls are up.
 const START_TIME: Duration = Duration::from_secs(10);
+
+/// How long a process whose stream has ended may take to end too.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long the end of a killed process may take to be seen.
 const REAP_TIME: Duration = Duration::from_secs(5);
@@ -39,6 +43,8 @@ type Spawned = io::Result<(Child, UnixStream)>;
 
 struct Request {
     arguments: Vec<String>,
+    /// Whether it is to be alone in a PID namespace, if there may be one.
+    alone: bool,
     reply: oneshot::Sender<Spawned>,
 }
 
@@ -71,8 +77,13 @@ impl Spawner {
         let runtime = Handle::current();
         let work = move || {
             let _entered = runtime.enter();
+            let nursery = Nursery::new();
             while let Some(request) = queue.blocking_recv() {
-                let spawned = spawn(&program, &request.arguments);
+                let start = || spawn(&program, &request.arguments);
+                let spawned = match &nursery {
+                    Some(nursery) if request.alone => nursery.alone(start),
+                    _ => start(),
+                };
                 // Whoever asked may have gone; the child dies when it is dropped.
                 drop(request.reply.send(spawned));
             }
@@ -87,18 +98,23 @@ impl Spawner {
         })
     }
 
-    async fn start(&self, mode: &str, more: Option<&str>) -> Spawned {
+    async fn start(&self, mode: &str, without: Option<Wall>) -> Spawned {
         let mut arguments = vec![
             CHILD_ARGUMENT.to_owned(),
             mode.to_owned(),
             std::process::id().to_string(),
             self.memory_bytes.to_string(),
         ];
-        arguments.extend(more.map(str::to_owned));
+        arguments.extend(without.map(|wall| wall.name().to_owned()));
+        let alone = without != Some(Wall::Processes);
         let (reply, spawned) = oneshot::channel();
         let gone = |_| io::Error::other("the thread that starts sandboxes has ended");
         self.requests
-            .send(Request { arguments, reply })
+            .send(Request {
+                arguments,
+                alone,
+                reply,
+            })
             .await
             .map_err(|_| gone(()))?;
         spawned.await.map_err(|_| gone(()))?
@@ -108,11 +124,16 @@ impl Spawner {
     pub(super) async fn sandbox(&self) -> io::Result<Sandbox> {
         let (child, stream) = self.start(super::child::CALL_MODE, None).await?;
         let mut sandbox = Sandbox::new(child, stream);
-        // A child that ends before it has read this is found by the silence that follows.
-        let sent = sandbox.write(&self.prelude).await;
-        let first = timeout(START_TIME, sandbox.frames.next(&NO_CALL, MAX_REPORT)).await;
+        let begin = async {
+            // A child that ends before it has read this is found by the silence that follows.
+            let sent = sandbox.write(&self.prelude).await;
+            (sent, sandbox.frames.next(&NO_CALL, MAX_REPORT).await)
+        };
+        let Ok((sent, first)) = timeout(START_TIME, begin).await else {
+            return Err(io::Error::other("the sandbox took too long to start"));
+        };
         match first {
-            Ok(Ok(Some((FromChild::Ready, report)))) => {
+            Ok(Some((FromChild::Ready, report))) => {
                 let ready: Ready = serde_json::from_slice(&report).map_err(io::Error::other)?;
                 sandbox.missing = ready
                     .missing
@@ -121,8 +142,8 @@ impl Spawner {
                     .collect();
                 Ok(sandbox)
             }
-            Ok(Ok(Some(_))) => Err(io::Error::other("the sandbox spoke before it was ready")),
-            Ok(Ok(None)) => {
+            Ok(Some(_)) => Err(io::Error::other("the sandbox spoke before it was ready")),
+            Ok(None) => {
                 let ended = sandbox.ended().await;
                 let sent = sent
                     .err()
@@ -132,16 +153,47 @@ impl Spawner {
                     "the sandbox ended while it started{sent}: {ended}"
                 )))
             }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(io::Error::other("the sandbox took too long to start")),
+            Err(error) => Err(error),
         }
     }
 
     /// Starts a child of the probe, without one of the walls if asked.
     pub(super) async fn probe(&self, without: Option<Wall>) -> io::Result<Sandbox> {
-        let without = without.map(Wall::name);
         let (child, stream) = self.start(super::child::PROBE_MODE, without).await?;
         Ok(Sandbox::new(child, stream))
+    }
+}
+
+/// Puts each child of this thread into a PID namespace of its own, where this process has the right
+/// to make one. A process never moves itself into one, only those that it starts.
+struct Nursery {
+    own: OwnedFd,
+}
+
+impl Nursery {
+    /// `None` where it does not work, which the probe tells.
+    fn new() -> Option<Self> {
+        let own = std::fs::File::open("/proc/thread-self/ns/pid").ok()?.into();
+        let nursery = Self { own };
+        unshare(CloneFlags::CLONE_NEWPID).ok()?;
+        nursery.back().ok()?;
+        Some(nursery)
+    }
+
+    fn back(&self) -> io::Result<()> {
+        setns(&self.own, CloneFlags::CLONE_NEWPID).map_err(io::Error::from)
+    }
+
+    fn alone(&self, start: impl FnOnce() -> Spawned) -> Spawned {
+        // Nothing may be started into the namespace of the child before, which dies with that one.
+        self.back()?;
+        // The kernel has a limit for them: then this child goes without, and says so.
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWPID) {
+            tracing::warn!(%error, "a sandbox shares the executor's PID namespace");
+        }
+        let started = start();
+        self.back()?;
+        started
     }
 }
 
@@ -178,6 +230,8 @@ pub(super) struct Sandbox {
 pub(super) struct Ended {
     pub(super) status: Option<ExitStatus>,
     pub(super) stderr: String,
+    /// What it used, as far as the kernel still knew.
+    pub(super) spent: Option<Spent>,
 }
 
 impl std::fmt::Display for Ended {
@@ -212,6 +266,11 @@ impl Sandbox {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Memory that it shares with nobody, in bytes.
+    pub(super) fn memory_bytes(&self) -> Option<u64> {
+        super::usage::own_memory(self.id())
+    }
+
     pub(super) fn id(&self) -> Option<u32> {
         self.child.id()
     }
@@ -220,17 +279,27 @@ impl Sandbox {
         self.output.write_all(frame).await
     }
 
-    /// Waits for the end of a process whose stream has ended, and reads its last words.
+    /// Waits for the end of a process whose stream has ended, and reads its last words. One that
+    /// goes on without a stream is killed first.
     pub(super) async fn ended(&mut self) -> Ended {
-        let status = timeout(REAP_TIME, self.child.wait()).await;
         let mut words = Vec::new();
         if let Some(stderr) = self.stderr.take() {
-            // What could not be read in time is not worth waiting for.
-            drop(timeout(REAP_TIME, stderr.take(MAX_STDERR).read_to_end(&mut words)).await);
+            // Its end is the end of the process too. What could not be read in time is not worth
+            // waiting for.
+            drop(timeout(LAST_WORDS, stderr.take(MAX_STDERR).read_to_end(&mut words)).await);
         }
+        // Of a process that has ended the kernel knows this until it is reaped, which is next.
+        let spent = super::usage::of_process(self.id());
+        if self.is_alive()
+            && let Err(error) = self.child.start_kill()
+        {
+            tracing::warn!(%error, "a sandbox could not be killed");
+        }
+        let status = timeout(REAP_TIME, self.child.wait()).await;
         Ended {
             status: status.ok().and_then(Result::ok),
             stderr: String::from_utf8_lossy(&words).into_owned(),
+            spent,
         }
     }
 

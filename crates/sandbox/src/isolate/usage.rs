@@ -1,22 +1,47 @@
 //! What a process used, read from outside before it is killed.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::wire::Spent;
 
 /// Ticks of a second in `/proc/<pid>/stat`: 100 on every Linux that Rust supports.
 const MICROS_OF_A_TICK: u64 = 10_000;
 
-/// CPU time and peak memory of a process that runs or has not been reaped.
+/// CPU time and peak memory of a process that runs or has not been reaped; of one that has ended the
+/// memory is gone and counts as none.
 pub(super) fn of_process(id: Option<u32>) -> Option<Spent> {
     let id = id?;
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     Some(Spent {
         cpu_micros: cpu(&stat)?,
-        peak_bytes: peak(&status)?,
+        peak_bytes: kilobytes(&status, "VmHWM:").unwrap_or(0),
         ..Spent::default()
     })
+}
+
+/// Shortest time between two looks at what a process used.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Waits until a process has used so much CPU time. It has one thread, so that it cannot have done so
+/// before as much time has passed: a call that may use a whole core is never looked at.
+pub(super) async fn cpu_used_up(id: Option<u32>, budget: Duration) {
+    let mut left = budget;
+    loop {
+        tokio::time::sleep(left.max(LOOK)).await;
+        let used = of_process(id).map_or(Duration::ZERO, |it| Duration::from_micros(it.cpu_micros));
+        left = budget.saturating_sub(used);
+        if left.is_zero() {
+            return;
+        }
+    }
+}
+
+/// Memory that a process shares with nobody, in bytes.
+pub(super) fn own_memory(id: Option<u32>) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", id?)).ok()?;
+    kilobytes(&status, "RssAnon:")
 }
 
 /// The name may hold anything, so fields are counted from behind its parenthesis: `utime` and
@@ -27,10 +52,8 @@ fn cpu(stat: &str) -> Option<u64> {
     Some((times.next()?.ok()? + times.next()?.ok()?) * MICROS_OF_A_TICK)
 }
 
-fn peak(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+fn kilobytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1_024)
 }
 
@@ -42,10 +65,14 @@ mod tests {
     fn a_running_process_can_be_read() {
         let spent = of_process(Some(std::process::id())).unwrap();
         assert!(spent.peak_bytes > 1 << 20);
+        let own = own_memory(Some(std::process::id())).unwrap();
+        assert!((1..spent.peak_bytes).contains(&own), "{own}");
+        assert_eq!(own_memory(None), None);
         assert_eq!(
             cpu("1 (a) b) S 1 1 1 0 -1 0 0 0 0 0 7 3 0 0 20").unwrap(),
             100_000
         );
-        assert_eq!(peak("VmPeak:\t 1 kB\nVmHWM:\t    12 kB\n"), Some(12_288));
+        let status = "VmPeak:\t 1 kB\nVmHWM:\t    12 kB\n";
+        assert_eq!(kilobytes(status, "VmHWM:"), Some(12_288));
     }
 }

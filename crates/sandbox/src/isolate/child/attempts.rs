@@ -2,25 +2,26 @@
 //! An attempt counts as stopped when it fails in the way in which this wall makes it fail; anything
 //! else went through, or shows that something else stands there.
 
+mod calls;
+
 use std::fs::File;
 use std::io;
 use std::net::UdpSocket;
-use std::os::unix::net::UnixStream;
-use std::process::Command;
-use std::thread;
 
-use nix::libc::{EACCES, EPERM};
-use nix::sched::{CloneFlags, unshare};
+use nix::libc::{EACCES, EPERM, ESRCH};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
+use super::namespaces;
 use super::outbox::Outbox;
-use super::walls::{MEMORY_OVERHEAD, OPEN_FILES, Wall, Walls};
+use super::walls::{KILLED_FIRST, MEMORY_OVERHEAD, OPEN_FILES, Wall, Walls, be_killed_first};
 use crate::wire::{Finding, FromChild};
 
-type Attempt<'a> = (&'static str, Box<dyn Fn() -> Result<String, String> + 'a>);
+pub(super) type Attempt<'a> = (&'static str, Box<dyn Fn() -> Result<String, String> + 'a>);
 
 pub(super) fn run(walls: &Walls, without: Option<Wall>) {
     let outbox = Outbox::default();
+    let engines = namespaces::names();
+    let first = be_killed_first();
     for wall in Wall::ALL {
         let report = |attempt: &str, outcome| {
             let finding = Finding {
@@ -35,6 +36,12 @@ pub(super) fn run(walls: &Walls, without: Option<Wall>) {
         {
             report("raise it", Err(reason));
             continue;
+        }
+        if wall == Wall::Namespaces {
+            report("share one of the engine's", differ(&engines));
+        }
+        if wall == Wall::Limits {
+            report("outlive the engine when memory is short", ranked(&first));
         }
         for (name, attempt) in attempts(walls, wall) {
             report(name, attempt());
@@ -54,6 +61,20 @@ fn attempts(walls: &Walls, wall: Wall) -> Vec<Attempt<'_>> {
                 )
             }),
         )],
+        Wall::Processes => vec![
+            (
+                "have a parent",
+                Box::new(|| equals(Ok(rustix::process::getppid()), &None)),
+            ),
+            (
+                "signal all other processes",
+                Box::new(|| fails(&[ESRCH], signal(-1))),
+            ),
+        ],
+        Wall::User => vec![(
+            "be root",
+            Box::new(|| equals(Ok(rustix::process::getuid().is_root()), &false)),
+        )],
         Wall::Capabilities => vec![
             ("name the host", Box::new(|| fails(&[EPERM], name_host()))),
             ("hold a capability", Box::new(no_capability)),
@@ -64,6 +85,7 @@ fn attempts(walls: &Walls, wall: Wall) -> Vec<Attempt<'_>> {
         )],
         Wall::Limits => limits(walls),
         Wall::Isolation => vec![
+            ("hold a file of the engine's", Box::new(only_streams)),
             (
                 "be looked into",
                 Box::new(|| {
@@ -97,7 +119,7 @@ fn attempts(walls: &Walls, wall: Wall) -> Vec<Attempt<'_>> {
                 Box::new(|| fails(&[EACCES], File::options().write(true).open("/dev/null"))),
             ),
         ],
-        Wall::Seccomp => seccomp(),
+        Wall::Seccomp => calls::attempts(walls),
     }
 }
 
@@ -150,64 +172,43 @@ fn limits(walls: &Walls) -> Vec<Attempt<'_>> {
     attempts
 }
 
-fn seccomp() -> Vec<Attempt<'static>> {
-    fn own(error: nix::Error) -> io::Error {
-        io::Error::from_raw_os_error(error as i32)
+/// Signal 0: whether a process, or with -1 any other, can be reached at all.
+pub(super) fn signal(process: i32) -> io::Result<()> {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), None).map_err(own)
+}
+
+pub(super) fn own(error: nix::Error) -> io::Error {
+    io::Error::from_raw_os_error(error as i32)
+}
+
+type Names = [(&'static str, Option<std::path::PathBuf>)];
+
+fn differ(engines: &Names) -> Result<String, String> {
+    let shared = |((name, theirs), (_, mine)): (&(_, Option<_>), &(_, Option<_>))| -> Option<&str> {
+        (theirs == mine || mine.is_none()).then_some(*name)
+    };
+    let mine = namespaces::names();
+    let shared: Vec<&str> = engines.iter().zip(&mine).filter_map(shared).collect();
+    if shared.is_empty() {
+        Ok("none".to_owned())
+    } else {
+        Err(format!("shared: {}", shared.join(", ")))
     }
-    vec![
-        ("open a file", Box::new(|| fails(&[EPERM], File::open("/")))),
-        (
-            "make a socket",
-            Box::new(|| fails(&[EPERM], UdpSocket::bind("0.0.0.0:0"))),
-        ),
-        (
-            "make a socket pair",
-            Box::new(|| fails(&[EPERM], UnixStream::pair())),
-        ),
-        (
-            "start a program",
-            Box::new(|| fails(&[EPERM], Command::new("/proc/self/exe").spawn())),
-        ),
-        (
-            "start a thread",
-            Box::new(|| fails(&[EPERM], thread::Builder::new().spawn(|| ()))),
-        ),
-        (
-            "signal a process",
-            Box::new(|| {
-                let own = rustix::process::getpid();
-                fails(
-                    &[EPERM],
-                    rustix::process::test_kill_process(own).map_err(io::Error::from),
-                )
-            }),
-        ),
-        (
-            "leave a namespace",
-            Box::new(|| fails(&[EPERM], unshare(CloneFlags::CLONE_FILES).map_err(own))),
-        ),
-        (
-            "make a file in memory",
-            Box::new(|| {
-                let made = rustix::fs::memfd_create(c"x", rustix::fs::MemfdFlags::empty());
-                fails(&[EPERM], made.map_err(io::Error::from))
-            }),
-        ),
-        (
-            "make memory executable",
-            Box::new(|| {
-                fails(
-                    &[EPERM],
-                    memmap2::MmapMut::map_anon(4_096).and_then(memmap2::MmapMut::make_exec),
-                )
-            }),
-        ),
-        // Last, because a process that is traced stops at its next signal.
-        (
-            "be traced",
-            Box::new(|| fails(&[EPERM], nix::sys::ptrace::traceme().map_err(own))),
-        ),
-    ]
+}
+
+fn ranked(done: &Result<(), String>) -> Result<String, String> {
+    done.clone()?;
+    let rank = std::fs::read_to_string("/proc/self/oom_score_adj");
+    equals(Ok(rank.unwrap_or_default().trim()), &KILLED_FIRST)
+}
+
+fn only_streams() -> Result<String, String> {
+    let listed = std::fs::read_dir("/proc/self/fd").map_err(|error| error.to_string())?;
+    // The listing itself is one.
+    match listed.count() {
+        count @ 0..=4 => Ok(format!("{} streams", count.saturating_sub(1))),
+        count => Err(format!("{count} open files")),
+    }
 }
 
 fn name_host() -> io::Result<()> {
@@ -226,7 +227,7 @@ fn no_capability() -> Result<String, String> {
 }
 
 /// Held when it failed, with one of these error numbers if any are given.
-fn fails<T>(with: &[i32], done: io::Result<T>) -> Result<String, String> {
+pub(super) fn fails<T>(with: &[i32], done: io::Result<T>) -> Result<String, String> {
     match done {
         Ok(_) => Err("it went through".to_owned()),
         Err(error)

@@ -1,11 +1,10 @@
 //! The walls, in the order in which they are raised. Each is raised on its own, so that the probe
 //! can try to break each where it alone stands.
 
-use nix::sched::{CloneFlags, unshare};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::seccomp;
+use super::{namespaces, seccomp};
 
 /// What a child needs besides the call's memory: the program, the runtime, frames on their way.
 pub(super) const MEMORY_OVERHEAD: u64 = 96 << 20;
@@ -22,8 +21,14 @@ const IDLE_CPU_SECONDS: u64 = 3_600;
 /// One wall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wall {
-    /// Own user, network, IPC, host name and mount namespaces.
+    /// Own network, IPC, host name, mount and cgroup namespaces, and an own user namespace where
+    /// the engine needs one to make the others.
     Namespaces,
+    /// An own PID namespace: there is no other process. The engine makes it, because a process
+    /// cannot move itself into one.
+    Processes,
+    /// Another user than the engine's, where that is root.
+    User,
     /// No capability, not even inside the own user namespace.
     Capabilities,
     /// Nothing that is executed can gain a right.
@@ -40,8 +45,10 @@ pub(crate) enum Wall {
 
 impl Wall {
     /// In the order of raising.
-    pub(crate) const ALL: [Wall; 7] = [
+    pub(crate) const ALL: [Wall; 9] = [
         Wall::Namespaces,
+        Wall::Processes,
+        Wall::User,
         Wall::Capabilities,
         Wall::NoNewPrivileges,
         Wall::Limits,
@@ -53,6 +60,8 @@ impl Wall {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Wall::Namespaces => "namespaces",
+            Wall::Processes => "processes",
+            Wall::User => "user",
             Wall::Capabilities => "capabilities",
             Wall::NoNewPrivileges => "no_new_privileges",
             Wall::Limits => "limits",
@@ -62,10 +71,10 @@ impl Wall {
         }
     }
 
-    /// Whether the engine refuses to run without it. Namespaces are a kernel setting that many
-    /// hosts and containers turn off, and the other walls cover what they cover.
+    /// Whether the engine refuses to run without it. Namespaces and another user are what many
+    /// hosts and containers do not allow, and the other walls cover what they cover.
     pub(crate) const fn required(self) -> bool {
-        !matches!(self, Wall::Namespaces)
+        !matches!(self, Wall::Namespaces | Wall::Processes | Wall::User)
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -85,7 +94,9 @@ pub(super) struct Walls {
 impl Walls {
     pub(super) fn raise(&self, wall: Wall) -> Result<(), String> {
         match wall {
-            Wall::Namespaces => namespaces(),
+            Wall::Namespaces => namespaces::leave_the_engines(),
+            Wall::Processes => namespaces::alone(),
+            Wall::User => namespaces::be_nobody(),
             Wall::Capabilities => capabilities(),
             Wall::NoNewPrivileges => {
                 rustix::thread::set_no_new_privs(true).map_err(|error| error.to_string())
@@ -96,15 +107,6 @@ impl Walls {
             Wall::Seccomp => seccomp::install(),
         }
     }
-}
-
-fn namespaces() -> Result<(), String> {
-    let all = CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWNS;
-    unshare(all).map_err(|error| format!("unshare: {error}"))
 }
 
 fn capabilities() -> Result<(), String> {
@@ -157,7 +159,18 @@ fn address_space() -> Result<u64, String> {
         .ok_or_else(|| "/proc/self/status has no VmSize".to_owned())
 }
 
-/// Lowers memory and CPU to what one call may use. Lowering cannot fail.
+/// The kernel's rank of a process that it kills first when the machine has no memory left.
+pub(super) const KILLED_FIRST: &str = "1000";
+
+/// Ranks this process before its engine for that. To be done first: later there is no file to
+/// write. Anybody may rank himself higher, so that a failure means a machine without `/proc`.
+pub(super) fn be_killed_first() -> Result<(), String> {
+    std::fs::write("/proc/self/oom_score_adj", KILLED_FIRST)
+        .map_err(|error| format!("/proc/self/oom_score_adj: {error}"))
+}
+
+/// Lowers memory and CPU to what one call may use. Lowering cannot fail. The kernel kills at the end
+/// of the CPU time, without a warning: the first process of a PID namespace would not get one.
 pub(super) fn lower_limits(walls: &Walls, memory_bytes: u64, cpu_seconds: u64) {
     let asked = memory_bytes.min(walls.memory_bytes);
     let mut memory = rustix::process::getrlimit(Resource::As);
@@ -166,7 +179,7 @@ pub(super) fn lower_limits(walls: &Walls, memory_bytes: u64, cpu_seconds: u64) {
         .map(|now| now.saturating_sub(walls.memory_bytes - asked));
     let cpu = Rlimit {
         current: Some(cpu_seconds),
-        maximum: Some(cpu_seconds + 1),
+        maximum: Some(cpu_seconds),
     };
     for (resource, limit) in [(Resource::As, memory), (Resource::Cpu, cpu)] {
         if setrlimit(resource, limit).is_err() {
@@ -181,9 +194,10 @@ fn isolation(parent: i32) -> Result<(), String> {
         .map_err(|error| format!("dumpable: {error}"))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| format!("death signal: {error}"))?;
-    // The parent may have died before the line above.
+    // The parent may have died before the line above. From inside a PID namespace it cannot be
+    // seen; there the end of the input, which is read next, tells the same.
     let still = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
-    if still == Some(parent) {
+    if still.is_none_or(|pid| pid == parent) {
         Ok(())
     } else {
         super::leave(0)
