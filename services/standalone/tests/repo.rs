@@ -2,6 +2,9 @@
 //! versions, file sizes, a page for each error code.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "repo/faults.rs"]
+mod faults;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

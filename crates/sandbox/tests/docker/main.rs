@@ -9,6 +9,7 @@
 mod abuse;
 mod ends;
 mod faults_daemon;
+mod faults_deadman;
 mod faults_neighbours;
 mod faults_state;
 mod lifecycle;

@@ -81,6 +81,17 @@ impl PrivateDaemon {
         }
     }
 
+    /// How many processes are in its containers, whether it runs or not.
+    #[must_use]
+    pub fn container_processes(&self) -> usize {
+        let mut processes = BTreeSet::new();
+        for group in self.cgroups() {
+            let ids = fs::read_to_string(Path::new(&group).join("cgroup.procs"));
+            processes.extend(ids.unwrap_or_default().lines().filter_map(named));
+        }
+        processes.len()
+    }
+
     /// Waits until all is as it was `before`.
     ///
     /// # Panics

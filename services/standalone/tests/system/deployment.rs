@@ -179,6 +179,16 @@ impl Deployment {
         inner.executor = start("executor", self.folder.path(), &inner.executor_env);
     }
 
+    /// The same with more variables for this life of it.
+    pub(crate) fn restart_executor_with(&mut self, more: &[(&str, &str)]) {
+        let inner = self.inner.as_mut().unwrap();
+        let more = more
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let env: Vec<_> = inner.executor_env.iter().cloned().chain(more).collect();
+        inner.executor = start("executor", self.folder.path(), &env);
+    }
+
     /// Ends everything as an operator does; each process has to drain and exit with 0.
     pub(crate) async fn stop(self) {
         drop(self.stop_keeping().await);

@@ -3,6 +3,7 @@
 mod clients;
 mod executor;
 mod hung;
+mod names;
 mod registry;
 mod stdio;
 mod stops;
