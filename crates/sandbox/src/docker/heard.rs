@@ -12,6 +12,7 @@ use super::daemon::Printed;
 use super::frames::{Frames, Piece};
 use super::text::Text;
 use super::verdict::{self, Limits};
+use crate::failpoint;
 use crate::ExecutionSink;
 use crate::output::{Output, broken, max_frame, parsed, value};
 use crate::verdict::of_thrown;
@@ -103,6 +104,7 @@ impl Heard {
             FromChild::Started if !self.output.started => {
                 self.output.started = true;
                 self.started = Some(Instant::now());
+                failpoint::reached(failpoint::RUN);
             }
             _ if !self.output.started => return Err(broken("a frame before the call was read")),
             FromChild::Value if self.result.is_none() => {
