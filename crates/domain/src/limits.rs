@@ -14,6 +14,8 @@ pub const TIMEOUT_MS: std::ops::RangeInclusive<u32> = 1_000..=120_000;
 pub const DEFAULT_TIMEOUT_MS: u32 = 30_000;
 /// The image of a tool that names none.
 pub const DEFAULT_IMAGE: &str = "node:lts-slim";
+/// The image of Python code that names none, where every image is allowed.
+pub const DEFAULT_PYTHON_IMAGE: &str = "python:3-slim";
 /// Most dependencies a tool may name; configuration may allow fewer.
 pub const DEPENDENCIES: usize = 64;
 /// Most tags of a tool.

@@ -7,6 +7,7 @@ mod fleet;
 mod identity;
 mod link;
 mod runner;
+mod sessions;
 
 pub mod conformance;
 pub mod docker;
@@ -22,3 +23,4 @@ pub use fleet::FakeFleet;
 pub use identity::Identity;
 pub use link::Link;
 pub use runner::{FakeRunner, Step};
+pub use sessions::{FakeSessions, command_result};

@@ -6,6 +6,7 @@
 
 pub(crate) mod call;
 mod file;
+mod sandbox;
 pub(crate) mod service;
 mod task;
 

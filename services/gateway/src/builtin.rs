@@ -5,6 +5,12 @@ pub(crate) mod ephemeral;
 mod guard_metrics;
 mod health;
 mod runtime_config;
+mod sandbox;
+mod sandbox_exec;
+mod sandbox_files;
+mod sandbox_initialize;
+pub(crate) mod sandbox_run;
+mod sandbox_sessions;
 mod time_now;
 mod tool_create;
 mod tool_delete;
@@ -16,6 +22,7 @@ mod view;
 
 use domain::principal::Action;
 use domain::schema::{Role, Schema};
+use domain::tool::Runtime;
 use domain::{CallContext, Error, ErrorCode, RawValue, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,6 +47,16 @@ pub(crate) enum Kind {
     ToolList,
     ToolGet,
     RunJsEphemeral,
+    RunPythonEphemeral,
+    SandboxInitialize,
+    SandboxExec,
+    SandboxRunJs,
+    SandboxRunPython,
+    SandboxFilesWrite,
+    SandboxFilesRead,
+    SandboxFilesList,
+    SandboxStop,
+    SandboxSessionList,
     Echo,
     TimeNow,
     GuardMetrics,
@@ -111,7 +128,17 @@ const DEFINITIONS: &[&Definition] = &[
     &tool_enable::DEFINITION,
     &tool_list::DEFINITION,
     &tool_get::DEFINITION,
-    &ephemeral::DEFINITION,
+    &ephemeral::JAVASCRIPT,
+    &ephemeral::PYTHON,
+    &sandbox_sessions::LIST,
+    &sandbox_initialize::DEFINITION,
+    &sandbox_exec::DEFINITION,
+    &sandbox_run::JAVASCRIPT,
+    &sandbox_run::PYTHON,
+    &sandbox_files::WRITE,
+    &sandbox_files::READ,
+    &sandbox_files::LIST,
+    &sandbox_sessions::STOP,
     &echo::DEFINITION,
     &time_now::DEFINITION,
     &guard_metrics::DEFINITION,
@@ -184,6 +211,10 @@ pub(crate) struct Answer {
     /// `None`: the structured content as text.
     text: Option<String>,
     structured: Box<RawValue>,
+    /// How it is counted when it is an answer and no success.
+    failed: Option<ErrorCode>,
+    /// For the audit log's record of the end.
+    facts: Vec<(&'static str, Value)>,
 }
 
 impl Answer {
@@ -195,6 +226,8 @@ impl Answer {
         Ok(Self {
             text: None,
             structured: to_raw_value(value).map_err(Error::internal)?,
+            failed: None,
+            facts: Vec::new(),
         })
     }
 
@@ -209,6 +242,23 @@ impl Answer {
         })
     }
 
+    /// The same as the end of something that went wrong.
+    fn failed(mut self, code: ErrorCode) -> Self {
+        self.failed = Some(code);
+        self
+    }
+
+    /// Adds a fact for the audit log.
+    fn about(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.facts.push((key, value.into()));
+        self
+    }
+
+    /// The facts for the audit log.
+    pub(crate) fn take_facts(&mut self) -> Vec<(&'static str, Value)> {
+        std::mem::take(&mut self.facts)
+    }
+
     /// The result of the call.
     ///
     /// # Errors
@@ -220,10 +270,10 @@ impl Answer {
         let result = ToolResult {
             content,
             structured_content,
-            is_error: false,
+            is_error: self.failed.is_some(),
             meta: Map::new(),
         };
-        Ok((result, None))
+        Ok((result, self.failed))
     }
 }
 
@@ -301,19 +351,42 @@ impl BuiltIn {
                 Action::WriteTools
             }
             Kind::ToolList | Kind::ToolGet => Action::ReadTools,
-            Kind::RunJsEphemeral => Action::RunEphemeral,
+            Kind::RunJsEphemeral | Kind::RunPythonEphemeral => Action::RunEphemeral,
+            Kind::SandboxInitialize
+            | Kind::SandboxExec
+            | Kind::SandboxRunJs
+            | Kind::SandboxRunPython
+            | Kind::SandboxFilesWrite
+            | Kind::SandboxFilesRead
+            | Kind::SandboxFilesList
+            | Kind::SandboxStop
+            | Kind::SandboxSessionList => Action::UseSandbox,
             Kind::GuardMetrics | Kind::RuntimeConfig => Action::Operate,
         }
     }
 
-    /// Whether it manages tools and so takes the admin token.
+    /// Whether it manages tools or sandboxes and so takes the admin token.
     pub(crate) fn is_management(&self) -> bool {
-        matches!(self.action(), Action::WriteTools | Action::ReadTools)
+        matches!(
+            self.action(),
+            Action::WriteTools | Action::ReadTools | Action::UseSandbox
+        )
     }
 
     /// Whether the guard counts it.
     pub(crate) fn is_guarded(&self) -> bool {
-        self.is_management() || self.kind() == Kind::RunJsEphemeral
+        self.is_management() || self.action() == Action::RunEphemeral
+    }
+
+    /// The language of code that the caller brings, and whether it runs in a session.
+    pub(crate) fn runs_code(&self) -> Option<(Runtime, bool)> {
+        match self.definition.kind {
+            Kind::RunJsEphemeral => Some((Runtime::Node, false)),
+            Kind::RunPythonEphemeral => Some((Runtime::Python, false)),
+            Kind::SandboxRunJs => Some((Runtime::Node, true)),
+            Kind::SandboxRunPython => Some((Runtime::Python, true)),
+            _ => None,
+        }
     }
 
     /// Runs it.
@@ -333,8 +406,20 @@ impl BuiltIn {
             Kind::TimeNow => time_now::run(invocation),
             Kind::GuardMetrics => guard_metrics::run(invocation),
             Kind::RuntimeConfig => runtime_config::run(invocation),
-            // The pipeline runs it like a stored tool.
-            Kind::RunJsEphemeral => Err(Error::internal("one-off code has no answer of its own")),
+            Kind::SandboxInitialize => sandbox_initialize::run(invocation).await,
+            Kind::SandboxExec => sandbox_exec::run(invocation).await,
+            Kind::SandboxFilesWrite => sandbox_files::write(invocation).await,
+            Kind::SandboxFilesRead => sandbox_files::read(invocation).await,
+            Kind::SandboxFilesList => sandbox_files::list(invocation).await,
+            Kind::SandboxStop => sandbox_sessions::stop(invocation).await,
+            Kind::SandboxSessionList => sandbox_sessions::list(invocation).await,
+            // The pipeline runs them like a stored tool.
+            Kind::RunJsEphemeral
+            | Kind::RunPythonEphemeral
+            | Kind::SandboxRunJs
+            | Kind::SandboxRunPython => {
+                Err(Error::internal("one-off code has no answer of its own"))
+            }
         }
     }
 }

@@ -7,18 +7,18 @@ use std::time::Duration;
 use domain::principal::{Action, authorize};
 use domain::schema::Role;
 use domain::tool::ToolRecord;
-use domain::{Call, Error, ErrorCode, ToolName};
+use domain::{Call, Error, ErrorCode, RawValue, Runner, SessionId, ToolName};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::audit::call::CallAudit;
-use crate::builtin::{BuiltIn, Invocation, Kind, ephemeral};
+use crate::builtin::{BuiltIn, Invocation, ephemeral, sandbox_run};
 use crate::catalog::entry::Entry;
 use crate::gateway::Gateway;
 use crate::operations::{Notification, ProtocolError, ToolCall, ToolResult};
 use crate::record::CallRecord;
 use crate::result::{Settled, Settling};
-use crate::running::{self, Listener};
+use crate::running::{self, InSession, Listener};
 use crate::{admin, arguments, error};
 
 /// How long a name that the snapshot does not know is asked for at the registry.
@@ -30,6 +30,26 @@ const META_ENGINE: &str = "dynamic-mcp/engine";
 enum Target<'a> {
     BuiltIn(&'a BuiltIn),
     Stored(Arc<Entry>),
+}
+
+/// What code runs, and where.
+enum Place<'a> {
+    /// That of a stored tool.
+    Stored(&'a Entry),
+    /// The caller's own.
+    OneOff,
+    /// The caller's own, in a session of the caller.
+    Session(SessionId),
+}
+
+impl<'a> Place<'a> {
+    /// The schema of the results, with the entry that it belongs to.
+    fn output(&self) -> Option<(&'a Entry, &'a RawValue)> {
+        match self {
+            Place::Stored(entry) => Some((entry, entry.record.spec.output_schema.as_ref()?)),
+            Place::OneOff | Place::Session(_) => None,
+        }
+    }
 }
 
 /// Why there is no result of the tool itself.
@@ -119,9 +139,16 @@ impl Gateway {
                     .is_guarded()
                     .then(|| self.guard().admit(tenant, tool.name(), None));
                 let permit = permit.transpose()?;
-                let settled = if tool.kind() == Kind::RunJsEphemeral {
-                    let ephemeral = ephemeral::call(self.settings(), &text, &call)?;
-                    self.execute(ephemeral, None, &call, deadline, notify, record)
+                let settled = if let Some((runtime, in_session)) = tool.runs_code() {
+                    let (place, run) = if in_session {
+                        self.check_admin(&call.context.principal)?;
+                        let (id, run) = sandbox_run::call(self.settings(), runtime, &text, &call)?;
+                        (Place::Session(id), run)
+                    } else {
+                        let run = ephemeral::call(self.settings(), runtime, &text, &call)?;
+                        (Place::OneOff, run)
+                    };
+                    self.execute(run, place, &call, deadline, notify, record)
                         .await
                 } else {
                     let context = &call.context;
@@ -136,7 +163,10 @@ impl Gateway {
                         Ok(()) => tool.run(&invocation).await,
                         Err(unrecorded) => Err(unrecorded),
                     }
-                    .and_then(|answer| answer.into_result())
+                    .and_then(|mut answer| {
+                        record.found(answer.take_facts());
+                        answer.into_result()
+                    })
                     .map_err(Refusal::from)
                 };
                 if let (Some(permit), false) = (&permit, matches!(settled, Ok((_, None)))) {
@@ -194,11 +224,19 @@ impl Gateway {
         let tenant = &call.context.principal.tenant;
         let scope = format!("dynamic.exec.{}", call.name);
         let permit = self.guard().admit(tenant, &scope, spec.rate_limit)?;
-        let settled = match self.load(&entry.record, &call, deadline).await {
+        let loaded = match self.load(&entry.record, &call, deadline).await {
             Err(refusal) => Err(refusal),
             Ok(code) => {
-                let run = self.call_of(&entry.record, code, args, &call);
-                self.execute(run, Some(entry), &call, deadline, notify, record)
+                let lock = self.lock_of(&call.context, &entry.record, deadline);
+                lock.await.map(|lock| (code, lock)).map_err(Refusal::from)
+            }
+        };
+        let settled = match loaded {
+            Err(refusal) => Err(refusal),
+            Ok((code, lock)) => {
+                let mut run = self.call_of(&entry.record, code, args, &call);
+                run.lock = lock;
+                self.execute(run, Place::Stored(entry), &call, deadline, notify, record)
                     .await
             }
         };
@@ -306,15 +344,13 @@ impl Gateway {
     async fn execute(
         &self,
         run: Call,
-        entry: Option<&Entry>,
+        place: Place<'_>,
         call: &ToolCall,
         deadline: Instant,
         notify: mpsc::Sender<Notification>,
         record: &mut CallRecord,
     ) -> Result<Settled, Refusal> {
-        let output = match entry
-            .and_then(|entry| Some((entry, entry.record.spec.output_schema.as_ref()?)))
-        {
+        let output = match place.output() {
             Some((entry, schema)) => Some(self.schemas().get(entry.id, Role::Output, schema)?),
             None => None,
         };
@@ -327,11 +363,23 @@ impl Gateway {
             sent: 0,
         };
         record.runs(&run)?;
-        let ran = running::run(self.runner(), &call.context, run, deadline, listener).await;
+        let in_session;
+        let runner = match &place {
+            Place::Session(id) => {
+                in_session = InSession {
+                    sessions: self.sessions(),
+                    id,
+                };
+                &in_session as &dyn Runner
+            }
+            Place::Stored(_) | Place::OneOff => self.runner(),
+        };
+        let ran = running::run(runner, &call.context, run, deadline, listener).await;
         let settling = Settling {
             tool: &call.name,
             output: output.as_deref(),
-            default_form: entry.is_none(),
+            default_form: !matches!(place, Place::Stored(_)),
+            as_printed: matches!(place, Place::Session(_)),
             request: &call.context.request_id,
             max_text_bytes: usize::try_from(self.settings().run.max_output_bytes)
                 .unwrap_or(usize::MAX),

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Catalog, Error, ErrorCode, Principal, Result, Runner, Scope, TenantId, ToolRecord};
+use domain::{
+    Catalog, Error, ErrorCode, Principal, Result, Runner, Scope, Sessions, TenantId, ToolRecord,
+};
 use telemetry::Metrics;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -19,6 +21,7 @@ use crate::catalog::entry::Entry;
 use crate::code::CodeCache;
 use crate::guard::Guard;
 use crate::listing::Pages;
+use crate::locks::LockCache;
 use crate::placement::Placement;
 use crate::resources::Resources;
 use crate::schemas::Schemas;
@@ -37,11 +40,13 @@ struct Inner {
     admin_token: Option<AdminToken>,
     catalog: Arc<dyn Catalog>,
     runner: Arc<dyn Runner>,
+    sessions: Arc<dyn Sessions>,
     placement: Option<Arc<Placement>>,
     metrics: Arc<Metrics>,
     audit: AuditLog,
     catalogue: Arc<Catalogue>,
     codes: CodeCache,
+    locks: LockCache,
     schemas: Schemas,
     guard: Guard,
     pages: Pages,
@@ -64,6 +69,7 @@ impl Gateway {
             settings,
             catalog,
             runner,
+            sessions,
             placement,
             metrics,
             audit,
@@ -101,6 +107,7 @@ impl Gateway {
         let inner = Inner {
             admin_token: settings.admin_token.as_ref().map(AdminToken::new),
             codes: CodeCache::new(settings.code_cache_bytes),
+            locks: LockCache::new(),
             schemas: Schemas::new(),
             guard: Guard::new(settings.guard, Arc::clone(&metrics)),
             pages: Pages::new(),
@@ -108,6 +115,7 @@ impl Gateway {
             settings,
             catalog,
             runner,
+            sessions,
             placement,
             metrics,
             audit,
@@ -199,6 +207,10 @@ impl Gateway {
         &*self.inner.runner
     }
 
+    pub(crate) fn sessions(&self) -> &dyn Sessions {
+        &*self.inner.sessions
+    }
+
     pub(crate) fn placement(&self) -> Option<&Placement> {
         self.inner.placement.as_deref()
     }
@@ -219,6 +231,10 @@ impl Gateway {
 
     pub(crate) fn codes(&self) -> &CodeCache {
         &self.inner.codes
+    }
+
+    pub(crate) fn locks(&self) -> &LockCache {
+        &self.inner.locks
     }
 
     pub(crate) fn schemas(&self) -> &Schemas {

@@ -19,6 +19,7 @@ mod health;
 pub mod http;
 mod json_text;
 mod listing;
+mod locks;
 pub mod mcp;
 pub mod operations;
 pub mod placement;

@@ -1,22 +1,38 @@
 //! Choosing an executor for each call.
 
 mod executor;
+mod sessions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use domain::fleet::ExecutorInfo;
 use domain::runner::{EngineKind, RunStream};
 use domain::tool::{EngineChoice, Runtime};
-use domain::{Call, CallContext, Error, ErrorCode, Result, Runner};
+use domain::{Call, CallContext, Error, ErrorCode, Lockfile, Resolve, Result, Runner, Sessions};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use self::executor::Executor;
+pub use self::sessions::SessionsFound;
+
+/// What an executor serves, over one connection.
+#[derive(Clone)]
+pub struct Client {
+    /// Calls.
+    pub runner: Arc<dyn Runner>,
+    /// Sandboxes that stay.
+    pub sessions: Arc<dyn Sessions>,
+}
 
 /// Makes the client of an executor; called once for each executor and not on the call path.
-pub type ClientFactory = Box<dyn Fn(&ExecutorInfo) -> Result<Arc<dyn Runner>> + Send + Sync>;
+pub type ClientFactory = Box<dyn Fn(&ExecutorInfo) -> Result<Client> + Send + Sync>;
+
+/// For how long a directory that is not heard of any more is taken for complete: as long as it may
+/// be silent, and a lease lasts.
+const DIRECTORY_HOLDS: Duration = Duration::from_secs(15);
 
 /// A [`Runner`] over several executors: of two picked at random the one with fewer calls under way,
 /// among those that have the engine and are neither draining nor failing. What is refused before it
@@ -26,6 +42,8 @@ pub struct Placement {
     client: ClientFactory,
     /// One change of the list at a time.
     changing: Mutex<()>,
+    /// When the directory of executors was last read.
+    directory_read: Mutex<Option<Instant>>,
 }
 
 impl Placement {
@@ -36,6 +54,7 @@ impl Placement {
             executors: ArcSwap::default(),
             client,
             changing: Mutex::new(()),
+            directory_read: Mutex::new(None),
         }
     }
 
@@ -65,6 +84,17 @@ impl Placement {
         self.executors.store(Arc::new(new));
     }
 
+    /// The directory has just been read: who is not in the list is no more.
+    pub fn directory_read(&self) {
+        *self.directory_read.lock() = Some(Instant::now());
+    }
+
+    fn directory_is_current(&self) -> bool {
+        self.directory_read
+            .lock()
+            .is_some_and(|at| at.elapsed() < DIRECTORY_HOLDS)
+    }
+
     /// How many executors are known, and how many of them take calls now.
     #[must_use]
     pub fn extent(&self) -> (usize, usize) {
@@ -75,17 +105,20 @@ impl Placement {
         )
     }
 
-    /// The executor for a call, other than the one that has just refused it.
-    fn choose(&self, call: &Call, refused_by: Option<&Arc<Executor>>) -> Option<Arc<Executor>> {
+    /// An executor with this engine, other than those that have just refused.
+    fn choose(
+        &self,
+        engine: Option<EngineKind>,
+        refused_by: &[Arc<Executor>],
+    ) -> Option<Arc<Executor>> {
         let executors = self.executors.load();
-        let others = executors
-            .iter()
-            .filter(|one| refused_by.is_none_or(|by| !Arc::ptr_eq(by, one)));
+        let refused = |one: &Arc<Executor>| refused_by.iter().any(|by| Arc::ptr_eq(by, one));
+        let others = executors.iter().filter(|one| !refused(one));
         let others: Vec<_> = others.filter(|one| !one.is_draining()).collect();
         let able: Vec<_> = others
             .iter()
             .copied()
-            .filter(|one| one.can_run(needs(call)))
+            .filter(|one| one.can_run(engine))
             .collect();
         // Where no executor has the engine, any of them says so better than "unavailable" would.
         let able = if able.is_empty() { others } else { able };
@@ -121,30 +154,38 @@ fn needs(call: &Call) -> Option<EngineKind> {
     docker.then_some(EngineKind::Docker)
 }
 
+/// The answer when there is none to choose from.
+fn no_executor() -> Error {
+    Error::new(
+        ErrorCode::Unavailable,
+        "no executor can be reached now; nothing was done",
+    )
+    .with_fix("try again in a few seconds")
+}
+
+/// Whether another executor may do what one has refused.
+fn may_be_done_elsewhere(refusal: &Error) -> bool {
+    let elsewhere = matches!(
+        refusal.code(),
+        ErrorCode::Unavailable | ErrorCode::Overloaded
+    );
+    elsewhere && !refusal.may_have_run()
+}
+
 #[async_trait]
 impl Runner for Placement {
     async fn run(&self, context: &CallContext, call: Call) -> Result<RunStream> {
-        let none = || {
-            Error::new(
-                ErrorCode::Unavailable,
-                "no executor can be reached now; nothing was done",
-            )
-            .with_fix("try again in a few seconds")
-        };
         let started = Instant::now();
-        let first = self.choose(&call, None).ok_or_else(none)?;
+        let engine = needs(&call);
+        let first = self.choose(engine, &[]).ok_or_else(no_executor)?;
         let refusal = match first.run(context, call.clone()).await {
             Ok(stream) => return Ok(stream),
             Err(error) => error,
         };
-        let elsewhere = matches!(
-            refusal.code(),
-            ErrorCode::Unavailable | ErrorCode::Overloaded
-        );
-        if !elsewhere || refusal.may_have_run() {
+        if !may_be_done_elsewhere(&refusal) {
             return Err(refusal);
         }
-        match self.choose(&call, Some(&first)) {
+        match self.choose(engine, std::slice::from_ref(&first)) {
             Some(second) => {
                 tracing::debug!(from = first.address(), to = second.address(), %refusal,
                     "trying another executor");
@@ -153,6 +194,29 @@ impl Runner for Placement {
                 second.run(&context, call).await
             }
             None => Err(refusal),
+        }
+    }
+
+    async fn resolve(&self, context: &CallContext, request: Resolve) -> Result<Lockfile> {
+        let started = Instant::now();
+        let docker = Some(EngineKind::Docker);
+        let first = self.choose(docker, &[]).ok_or_else(no_executor)?;
+        let refusal = match first.resolve(context, request.clone()).await {
+            Ok(lock) => return Ok(lock),
+            Err(error) => error,
+        };
+        // Nothing of what is resolved runs, so that it may be done twice.
+        let elsewhere = matches!(
+            refusal.code(),
+            ErrorCode::Unavailable | ErrorCode::Overloaded
+        );
+        match self.choose(docker, std::slice::from_ref(&first)) {
+            Some(second) if elsewhere => {
+                let mut context = context.clone();
+                context.budget = context.budget.saturating_sub(started.elapsed());
+                second.resolve(&context, request).await
+            }
+            _ => Err(refusal),
         }
     }
 }

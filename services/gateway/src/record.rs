@@ -87,6 +87,15 @@ impl CallRecord {
         }
     }
 
+    /// Facts for the record of the end.
+    pub(crate) fn found(&mut self, facts: Vec<(&'static str, Value)>) {
+        if let Some(audit) = &mut self.audit {
+            for (key, value) in facts {
+                audit.found(key, value);
+            }
+        }
+    }
+
     /// The tool is not for this caller, who is told that there is none.
     pub(crate) fn hidden(&mut self) {
         self.hidden = true;
@@ -113,6 +122,7 @@ impl CallRecord {
     pub(crate) async fn acts(&mut self, deadline: Instant) -> DomainResult<()> {
         match &mut self.audit {
             Some(audit) if audit.is_privileged() => audit.begin_on_disk(deadline).await,
+            Some(audit) if audit.begins() => audit.begin(),
             _ => Ok(()),
         }
     }

@@ -26,6 +26,8 @@ pub(crate) struct Settling<'a> {
     /// Whether `structuredContent` has the default form whatever the code returns, because the
     /// tool that runs it (`run_js_ephemeral`) says so in its own `outputSchema`.
     pub(crate) default_form: bool,
+    /// Whether the text is what was printed, as a terminal shows it: for code in a session.
+    pub(crate) as_printed: bool,
     /// The request, for errors.
     pub(crate) request: &'a RequestId,
     /// Longest text of a result in the text block, in bytes.
@@ -137,6 +139,11 @@ impl Settling<'_> {
         printed: &[Printed],
     ) -> Result<Settled, ProtocolError> {
         let duration_ms = self.took.as_millis();
+        if self.as_printed {
+            let text = self.printed_text(value, printed);
+            let structured = self.structured(true, value, printed)?;
+            return Ok((self.success(self.text(&text)?, Some(structured), &[]), None));
+        }
         let shown = value.map_or_else(
             || "undefined".to_owned(),
             |value| json_text::pretty(value, self.max_text_bytes),
@@ -147,6 +154,22 @@ impl Settling<'_> {
         );
         let structured = self.structured(true, value, printed)?;
         Ok((self.success(self.text(&text)?, Some(structured), &[]), None))
+    }
+
+    fn printed_text(&self, value: Option<&RawValue>, printed: &[Printed]) -> String {
+        let lines: Vec<&str> = printed.iter().map(|line| line.message.as_str()).collect();
+        let mut text = lines.join("\n");
+        if let Some(value) = value {
+            if !text.is_empty() {
+                text.push_str("\n\n");
+            }
+            text.push_str("Result:\n");
+            text.push_str(&json_text::pretty(value, self.max_text_bytes));
+        }
+        if text.is_empty() {
+            text.push_str("Execution completed with no output.");
+        }
+        text
     }
 
     fn structured(

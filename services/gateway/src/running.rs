@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use domain::runner::{EngineKind, LogLevel, RunEvent};
-use domain::{Call, CallContext, Error, ErrorCode, Outcome, RawValue, Runner};
+use domain::{
+    Call, CallContext, Error, ErrorCode, Outcome, RawValue, RunStream, Runner, SessionId, Sessions,
+};
 use futures::StreamExt;
 use serde_json::value::to_raw_value;
 use tokio::sync::mpsc;
@@ -15,6 +18,21 @@ use crate::operations::Notification;
 /// Most notifications of one call. What a tool says beyond it is dropped, so that one call cannot
 /// keep a client busy for ever.
 const MAX_NOTIFICATIONS: u32 = 10_000;
+
+/// A session as a runner: what runs code in it.
+pub(crate) struct InSession<'a> {
+    /// All sessions.
+    pub(crate) sessions: &'a dyn Sessions,
+    /// The one.
+    pub(crate) id: &'a SessionId,
+}
+
+#[async_trait]
+impl Runner for InSession<'_> {
+    async fn run(&self, context: &CallContext, call: Call) -> Result<RunStream, Error> {
+        self.sessions.run(context, self.id, call).await
+    }
+}
 
 /// How an execution ended, and where.
 pub(crate) struct Ran {

@@ -14,9 +14,9 @@ use bootstrap::{App, OnFailure, Secret, Socket, StartError};
 use domain::fleet::ExecutorInfo;
 use domain::limits::RunLimits;
 use domain::runner::EngineKind;
-use domain::{Catalog, Runner, ToolName, ToolSpec};
+use domain::{Catalog, Runner, Sessions, ToolName, ToolSpec};
 use rpc::Endpoint;
-use rpc::client::{CatalogClient, FleetClient, Link, RunnerClient};
+use rpc::client::{CatalogClient, FleetClient, Link, RunnerClient, SessionsClient};
 use serde_json::{Value, json};
 
 use crate::Gateway;
@@ -24,7 +24,7 @@ use crate::audit;
 use crate::fleet;
 use crate::http::{HostRules, HttpSettings, Lifecycle, ServeSettings, router, serve};
 use crate::mcp::McpSettings;
-use crate::placement::Placement;
+use crate::placement::{Client, Placement};
 use crate::settings::{GuardLimits, Parts, Profile, Settings};
 
 /// How long a start waits for the first look at the catalogue. Without it the gateway starts all
@@ -50,7 +50,10 @@ pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
         let endpoint = Endpoint::parse("executor", &executor.address)?;
         let signer = Signer::new(Arc::clone(&key), Audience::Executor);
         let link = Link::new(&endpoint, signer)?.with_metrics(Arc::clone(&metrics));
-        Ok(Arc::new(RunnerClient::new(link)) as Arc<dyn Runner>)
+        Ok(Client {
+            runner: Arc::new(RunnerClient::new(link.clone())),
+            sessions: Arc::new(SessionsClient::new(link)),
+        })
     })));
     let follow = fleet::Follow {
         fixed: config.fleet.executors.clone(),
@@ -62,7 +65,7 @@ pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
         &config.public,
         &config.policy,
         Arc::new(CatalogClient::new(link)),
-        placement.clone(),
+        (placement.clone(), placement.clone()),
         Some(placement),
         &app,
     )?;
@@ -76,7 +79,8 @@ pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
     .await
 }
 
-/// Puts the core together from its configuration and its two ports.
+/// Puts the core together from its configuration and its ports: the catalogue, and what runs calls and
+/// keeps sessions.
 ///
 /// # Errors
 /// The audit log cannot be opened, or a built-in's definition is broken.
@@ -84,7 +88,7 @@ pub fn assemble(
     public: &PublicConfig,
     policy: &PolicyConfig,
     catalog: Arc<dyn Catalog>,
-    runner: Arc<dyn Runner>,
+    (runner, sessions): (Arc<dyn Runner>, Arc<dyn Sessions>),
     placement: Option<Arc<Placement>>,
     app: &App,
 ) -> Result<Gateway, StartError> {
@@ -124,6 +128,7 @@ pub fn assemble(
         settings,
         catalog,
         runner,
+        sessions,
         placement,
         metrics,
         audit,

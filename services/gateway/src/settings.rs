@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::limits::RunLimits;
 use domain::validate::Policy;
-use domain::{Catalog, Runner};
+use domain::{Catalog, Runner, Sessions};
 use secrecy::SecretString;
 use telemetry::Metrics;
 
@@ -96,6 +96,8 @@ pub struct Parts {
     pub catalog: Arc<dyn Catalog>,
     /// The executor, direct, or a [`Placement`] over several.
     pub runner: Arc<dyn Runner>,
+    /// The same for sandbox sessions.
+    pub sessions: Arc<dyn Sessions>,
     /// The same placement, for `/health`; `None` when the one executor is in this process.
     pub placement: Option<Arc<Placement>>,
     /// Where calls are counted.

@@ -14,4 +14,5 @@ mod core {
     mod notifications;
     mod profile;
     mod refusals;
+    mod sandbox;
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
 use bootstrap::config::{Admission, StandaloneConfig, Wiring};
 use bootstrap::{App, StartError, StopReason, Tasks};
-use domain::{Catalog, Runner};
+use domain::{Catalog, Runner, Sessions};
+use executor::service::SandboxConfig;
 use gateway::Gateway;
 use gateway::http::anonymous;
 use gateway::stdio::{StdioSettings, serve_stdio};
 use registry::StorePaths;
 use rpc::Endpoint;
-use rpc::client::{CatalogClient, Link, RunnerClient};
+use rpc::client::{CatalogClient, Link, RunnerClient, SessionsClient};
 use rpc::server::{Incoming, Server};
 use telemetry::Metrics;
 
@@ -36,19 +37,24 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
             "local",
             &place,
             None,
-            &config.engine,
-            &config.docker,
-            &config.policy,
+            SandboxConfig {
+                engine: &config.engine,
+                docker: &config.docker,
+                policy: &config.policy,
+                sessions: &config.sessions,
+                install: &config.install,
+            },
             &app
         )),
     )?;
     let registry = Arc::new(registry);
-    let (catalog, runner): Ports = match config.wiring {
-        Wiring::Direct => (registry.clone(), Arc::new(executor.clone())),
-        Wiring::Grpc => over_pipes(registry.clone(), Arc::new(executor.clone()), &app)?,
+    let local = Arc::new(executor.clone());
+    let (catalog, runs): Ports = match config.wiring {
+        Wiring::Direct => (registry.clone(), (local.clone(), local)),
+        Wiring::Grpc => over_pipes(registry.clone(), local, &app)?,
     };
     let gateway =
-        gateway::service::assemble(&config.public, &config.policy, catalog, runner, None, &app)?;
+        gateway::service::assemble(&config.public, &config.policy, catalog, runs, None, &app)?;
     let engine = executor.status().engine.kind;
     close_after_drain(&app.tasks, registry, executor);
     gateway::service::first_look(&gateway).await;
@@ -77,13 +83,13 @@ fn folder_of_the_store(config: &StandaloneConfig) -> PathBuf {
     }
 }
 
-/// What the gateway needs of the registry and of the executor.
-type Ports = (Arc<dyn Catalog>, Arc<dyn Runner>);
+/// What the gateway needs of the registry, and of the executor: its calls and its sessions.
+type Ports = (Arc<dyn Catalog>, (Arc<dyn Runner>, Arc<dyn Sessions>));
 
 /// The same code as between three processes, with a key that lives as long as this one.
 fn over_pipes(
     registry: Arc<registry::Registry>,
-    executor: Arc<dyn Runner>,
+    executor: Arc<executor::Executor>,
     app: &App,
 ) -> Result<Ports, StartError> {
     let key = Arc::new(SigningKey::generate()?);
@@ -102,11 +108,14 @@ fn over_pipes(
     };
     let offer_catalog = |server: Server| server.catalog(registry.clone()).fleet(registry.clone());
     let catalog = link(Audience::Registry, &offer_catalog, "registry over a pipe")?;
-    let offer_runner = |server: Server| server.runner(Arc::clone(&executor));
+    let offer_runner = |server: Server| server.runner(executor.clone()).sessions(executor.clone());
     let runner = link(Audience::Executor, &offer_runner, "executor over a pipe")?;
     Ok((
         Arc::new(CatalogClient::new(catalog)),
-        Arc::new(RunnerClient::new(runner)),
+        (
+            Arc::new(RunnerClient::new(runner.clone())),
+            Arc::new(SessionsClient::new(runner)),
+        ),
     ))
 }
 

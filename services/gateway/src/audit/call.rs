@@ -8,7 +8,7 @@ use domain::{Call, CallContext, CodeDigest, ErrorCode, Result};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{AuditLog, Place};
+use super::{AuditLog, Place, sandbox};
 use crate::builtin::{BuiltIn, Kind};
 
 /// Longest target, in characters: that of a tool's name in the log.
@@ -64,6 +64,16 @@ impl CallAudit {
             Kind::ToolList => Action::ToolList,
             Kind::ToolGet => Action::ToolGet,
             Kind::RunJsEphemeral => Action::RunJsEphemeral,
+            Kind::RunPythonEphemeral => Action::RunPythonEphemeral,
+            Kind::SandboxInitialize => Action::SandboxInitialize,
+            Kind::SandboxExec => Action::SandboxExec,
+            Kind::SandboxRunJs => Action::SandboxRunJs,
+            Kind::SandboxRunPython => Action::SandboxRunPython,
+            Kind::SandboxFilesWrite => Action::SandboxFilesWrite,
+            Kind::SandboxFilesRead => Action::SandboxFilesRead,
+            Kind::SandboxFilesList => Action::SandboxFilesList,
+            Kind::SandboxStop => Action::SandboxStop,
+            Kind::SandboxSessionList => Action::SandboxSessionList,
             Kind::Health
             | Kind::Echo
             | Kind::TimeNow
@@ -94,6 +104,14 @@ impl CallAudit {
         self.action.is_privileged()
     }
 
+    /// Whether it has a record of its begin.
+    pub(crate) fn begins(&self) -> bool {
+        !matches!(
+            self.action,
+            Action::ToolList | Action::ToolGet | Action::SandboxSessionList
+        )
+    }
+
     fn aim_at(&mut self, name: &str) {
         self.target = Some(name.chars().take(TARGET_CHARS).collect());
     }
@@ -101,6 +119,12 @@ impl CallAudit {
     /// The arguments of a management tool, checked or not: what it aims at, and what it wants. Code
     /// is named by its digest.
     pub(crate) fn asked(&mut self, arguments: &Value) {
+        if sandbox::is_of_sandboxes(self.action) {
+            let (session, asked) = sandbox::asked(self.action, arguments);
+            self.target = session;
+            self.asked = asked;
+            return;
+        }
         let fields = arguments.get("tool").or_else(|| arguments.get("patch"));
         let name = arguments.get("name").or_else(|| fields?.get("name"));
         if let Some(name) = name.and_then(Value::as_str) {
@@ -135,7 +159,10 @@ impl CallAudit {
                 self.asked.insert("revision".to_owned(), json!(revision.0));
             }
             None => {
-                self.asked.insert("image".to_owned(), json!(call.image));
+                // That of a session is known to its executor.
+                if !call.image.is_empty() {
+                    self.asked.insert("image".to_owned(), json!(call.image));
+                }
                 let dependencies = json!(call.dependencies.len());
                 self.asked
                     .insert("dependencyCount".to_owned(), dependencies);

@@ -1,4 +1,4 @@
-//! `run_js_ephemeral`: code that is not stored, run like that of a stored tool.
+//! `run_js_ephemeral` and `run_python_ephemeral`: code that is not stored, run like that of a stored tool.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +8,13 @@ use domain::tool::{EngineChoice, Isolation, Runtime};
 use domain::{Call, CodeDigest, Error, RawValue, Result, limits, validate};
 use serde::Deserialize;
 
+use super::sandbox::{dependencies_property, image_for, timeout_property};
 use super::{Definition, Hints, Kind};
 use crate::arguments;
 use crate::operations::ToolCall;
 use crate::settings::{Profile, Settings};
 
-pub(super) const DEFINITION: Definition = Definition {
+pub(super) const JAVASCRIPT: Definition = Definition {
     kind: Kind::RunJsEphemeral,
     name: "run_js_ephemeral",
     title: "Run JS Ephemeral",
@@ -32,18 +33,44 @@ pub(super) const DEFINITION: Definition = Definition {
         "required":["name","version"],"additionalProperties":false}},
         "timeoutMs":{"type":"integer","minimum":1000,"maximum":120000}},
         "required":["code"],"additionalProperties":false}"#,
-    output: r#"{"type":"object","properties":{
-        "ok":{"type":"boolean"},
-        "result":{"description":"What the code returned"},
-        "error":{"type":"string"},
-        "code":{"type":"string","description":"An error code when ok is false"},
-        "durationMs":{"type":"integer","minimum":0},
-        "logs":{"type":"array","items":{"type":"object","properties":{
-        "level":{"type":"string"},"message":{"type":"string"}},
-        "required":["level","message"]}}}}"#,
+    output: OUTPUT,
     hints: Hints::ADDS,
     profile: Profile::Mvp,
 };
+
+pub(super) const PYTHON: Definition = Definition {
+    kind: Kind::RunPythonEphemeral,
+    name: "run_python_ephemeral",
+    title: "Run Python Ephemeral",
+    description: "Execute one-off Python code in the configured execution sandbox without \
+                  persisting a tool",
+    input: concat!(
+        r#"{"type":"object","properties":{
+        "code":{"type":"string","minLength":1,"maxLength":200000,
+        "description":"Body of async def run(args, ctx)"},
+        "args":{"type":"object","default":{}},
+        "image":{"type":"string","minLength":1,"maxLength":200,
+        "description":"Optional Docker image override"},"#,
+        dependencies_property!(""),
+        ",",
+        timeout_property!(),
+        r#"},"required":["code"],"additionalProperties":false}"#
+    ),
+    output: OUTPUT,
+    hints: Hints::ADDS,
+    profile: Profile::Mvp,
+};
+
+/// The result of one-off code, in a session too.
+pub(super) const OUTPUT: &str = r#"{"type":"object","properties":{
+    "ok":{"type":"boolean"},
+    "result":{"description":"What the code returned"},
+    "error":{"type":"string"},
+    "code":{"type":"string","description":"An error code when ok is false"},
+    "durationMs":{"type":"integer","minimum":0},
+    "logs":{"type":"array","items":{"type":"object","properties":{
+    "level":{"type":"string"},"message":{"type":"string"}},
+    "required":["level","message"]}}}}"#;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -60,7 +87,12 @@ struct Arguments {
 ///
 /// # Errors
 /// `invalid_argument`, `policy_denied` (image, package).
-pub(crate) fn call(settings: &Settings, text: &str, call: &ToolCall) -> Result<Call> {
+pub(crate) fn call(
+    settings: &Settings,
+    runtime: Runtime,
+    text: &str,
+    call: &ToolCall,
+) -> Result<Call> {
     let Arguments {
         code,
         args,
@@ -72,25 +104,20 @@ pub(crate) fn call(settings: &Settings, text: &str, call: &ToolCall) -> Result<C
     if let Some(image) = &image {
         validate::image_allowed("/image", image, &settings.policy)?;
     }
-    validate::dependencies_allowed(
-        "/dependencies",
-        &dependencies,
-        Runtime::Node,
-        &settings.policy,
-    )?;
+    validate::dependencies_allowed("/dependencies", &dependencies, runtime, &settings.policy)?;
     let asked = timeout_ms.unwrap_or(limits::DEFAULT_TIMEOUT_MS);
     let mut limits = settings.run;
     limits.timeout = limits.timeout.min(Duration::from_millis(asked.into()));
     Ok(Call {
-        tool: DEFINITION.name.to_owned(),
+        tool: call.name.clone(),
         revision: None,
         code_digest: CodeDigest::of(&code),
         code,
         args: args.map_or_else(|| arguments::raw("{}"), Ok)?,
-        runtime: Runtime::Node,
+        runtime,
         engine: EngineChoice::Any,
         isolation: Isolation::Call,
-        image: image.unwrap_or_else(|| settings.default_image.clone()),
+        image: image.unwrap_or_else(|| image_for(settings, runtime)),
         dependencies,
         lock: None,
         limits,

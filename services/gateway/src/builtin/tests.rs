@@ -22,7 +22,7 @@ fn every_definition_is_complete_and_its_schemas_compile() {
             "ok": false, "error": "x", "code": "rate_limited", "retryAfterMs": 7, "durationMs": 0
         });
         output.check(&failure).unwrap();
-        if tool.kind() != Kind::RuntimeConfig && tool.kind() != Kind::RunJsEphemeral {
+        if tool.kind() != Kind::RuntimeConfig && tool.runs_code().is_none() {
             output.check(&serde_json::json!({"other": 1})).unwrap_err();
         }
         assert_eq!(listing["annotations"].as_object().unwrap().len(), 4);
@@ -36,9 +36,10 @@ fn profiles_have_what_the_contract_says() {
         all.iter().map(BuiltIn::name).collect()
     };
     let mvp = names(Profile::Mvp);
-    assert_eq!(mvp.len(), 8);
+    assert_eq!(mvp.len(), 9);
     assert!(!mvp.contains(&"dev.echo") && mvp.contains(&"run_js_ephemeral"));
-    assert_eq!(names(Profile::Enterprise).len(), 12);
+    assert!(mvp.iter().all(|name| !name.starts_with("sandbox.")));
+    assert_eq!(names(Profile::Enterprise).len(), 22);
 }
 
 #[test]
@@ -60,12 +61,11 @@ fn the_listing_of_each_profile_changes_on_purpose_only() {
 #[test]
 fn management_tools_take_the_admin_token_and_are_guarded() {
     for tool in BuiltIn::all(Profile::Enterprise).unwrap() {
-        let managing = tool.name().starts_with("dynamic.tool.");
+        let name = tool.name();
+        let managing = name.starts_with("dynamic.tool.") || name.starts_with("sandbox.");
         assert_eq!(tool.is_management(), managing);
-        assert_eq!(
-            tool.is_guarded(),
-            managing || tool.name() == "run_js_ephemeral"
-        );
+        let one_off = matches!(name, "run_js_ephemeral" | "run_python_ephemeral");
+        assert_eq!(tool.is_guarded(), managing || one_off);
         let takes = tool.listing.contains("adminToken");
         assert_eq!(takes, managing, "{}", tool.name());
     }

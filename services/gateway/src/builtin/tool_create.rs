@@ -42,9 +42,11 @@ pub(super) async fn run(invocation: &Invocation<'_>) -> Result<Answer> {
     invocation.need_admin()?;
     let settings = invocation.gateway.settings();
     let longest = settings.policy.max_timeout_ms;
-    let draft = draft(invocation.text, &settings.default_image, longest)?;
+    let mut draft = draft(invocation.text, &settings.default_image, longest)?;
     let code = Arc::clone(&draft.code);
     let gateway = invocation.gateway;
+    let (context, deadline) = (invocation.context, invocation.deadline);
+    gateway.lock_draft(context, &mut draft, deadline).await?;
     let created = gateway.catalog().create(invocation.context, draft);
     let record = invocation.written(created).await?;
     gateway.learn(&record, Some(&code)).await?;

@@ -41,7 +41,15 @@ pub(super) async fn run(invocation: &Invocation<'_>) -> Result<Answer> {
         .catalog()
         .get(invocation.context, &name, revision);
     let found = invocation.read(found).await?;
-    let view = View::of(&found.record, Some(&found.code));
+    let record = &found.record;
+    let lock = if record.spec.dependencies.is_empty() {
+        None
+    } else {
+        let catalog = invocation.gateway.catalog();
+        let lock = catalog.lock(invocation.context, &name, record.revision);
+        invocation.read(lock).await?
+    };
+    let view = View::of(record, Some(&found.code)).with_lock(lock.as_ref());
     let text = to_raw_value(&view).map_err(Error::internal)?;
     Answer::with_text(
         json_text::pretty(&text, usize::MAX / 2),

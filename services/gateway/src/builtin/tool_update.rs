@@ -43,10 +43,14 @@ pub(super) async fn run(invocation: &Invocation<'_>) -> Result<Answer> {
     invocation.need_admin()?;
     let Arguments {
         name,
-        patch,
+        mut patch,
         expected_revision,
     } = invocation.parse()?;
     let gateway = invocation.gateway;
+    let (context, deadline) = (invocation.context, invocation.deadline);
+    gateway
+        .lock_patch(context, &name, &mut patch, deadline)
+        .await?;
     let code = patch.code.clone();
     let updated = gateway
         .catalog()

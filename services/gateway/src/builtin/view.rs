@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use domain::RawValue;
 use domain::dependency::Dependency;
+use domain::{Lockfile, RawValue};
 use domain::tool::{
     CachePolicy, EngineChoice, Isolation, RateLimit, Runtime, ToolRecord, iso_millis,
 };
@@ -180,6 +180,22 @@ pub(super) struct View<'a> {
     required_scopes: &'a BTreeSet<String>,
     #[serde(skip_serializing_if = "is_default")]
     shadowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lockfile: Option<Locked<'a>>,
+}
+
+/// What the dependencies came to.
+#[derive(Serialize)]
+struct Locked<'a> {
+    digest: &'a str,
+    packages: Vec<LockedPackage<'a>>,
+}
+
+#[derive(Serialize)]
+struct LockedPackage<'a> {
+    name: &'a str,
+    version: &'a str,
+    integrity: &'a [String],
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -214,6 +230,23 @@ impl<'a> View<'a> {
             cache: spec.cache,
             required_scopes: &spec.required_scopes,
             shadowed: record.name.is_reserved(),
+            lockfile: None,
         }
+    }
+
+    /// The same with what the dependencies came to.
+    pub(super) fn with_lock(mut self, lock: Option<&'a Lockfile>) -> Self {
+        self.lockfile = lock.map(|lock| Locked {
+            digest: lock.digest(),
+            packages: lock
+                .packages()
+                .map(|package| LockedPackage {
+                    name: &package.name,
+                    version: &package.version,
+                    integrity: &package.integrity,
+                })
+                .collect(),
+        });
+        self
     }
 }

@@ -8,16 +8,22 @@ use std::time::Duration;
 
 use domain::fleet::ExecutorInfo;
 use domain::runner::{EngineKind, RunStream};
-use domain::{Call, CallContext, ErrorCode, Outcome, Result, RunEvent, Runner};
+use domain::{
+    Call, CallContext, ErrorCode, Lockfile, Outcome, Resolve, Result, RunEvent, SessionId, Sessions,
+};
 use futures::Stream;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use super::Client;
 
 /// How long an executor that failed is left alone: after the first failure, and at most.
 const REST: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
 #[derive(Debug, Default)]
 struct State {
+    /// What it calls itself: by its own word in the directory, or learned from a session's handle.
+    name: Option<String>,
     engines: Vec<EngineKind>,
     draining: bool,
     /// Failures in a row.
@@ -28,13 +34,13 @@ struct State {
 /// An executor, its connection and what was seen of it.
 pub(super) struct Executor {
     address: String,
-    client: Arc<dyn Runner>,
+    client: Client,
     in_flight: Arc<AtomicUsize>,
     state: Arc<Mutex<State>>,
 }
 
 impl Executor {
-    pub(super) fn new(info: &ExecutorInfo, client: Arc<dyn Runner>) -> Self {
+    pub(super) fn new(info: &ExecutorInfo, client: Client) -> Self {
         let executor = Self {
             address: info.address.clone(),
             client,
@@ -50,6 +56,49 @@ impl Executor {
         let mut state = self.state.lock();
         state.engines.clone_from(&info.engines);
         state.draining = info.draining;
+        // One that only configuration knows has the setting for an id, and no engines.
+        if !info.engines.is_empty() {
+            state.name = Some(info.id.clone());
+        }
+    }
+
+    /// Whether it is the executor of this name; `None` while its name is not known for certain.
+    pub(super) fn is_named(&self, name: &str) -> Option<bool> {
+        let state = self.state.lock();
+        let same = state.name.as_deref() == Some(name);
+        // A name that was only learned is that of a life that may be over.
+        (same || !state.engines.is_empty()).then_some(same)
+    }
+
+    /// A session of it has this name in its handle.
+    pub(super) fn learn_name(&self, name: String) {
+        self.state.lock().name = Some(name);
+    }
+
+    /// Its sessions.
+    pub(super) fn sessions(&self) -> &dyn Sessions {
+        &*self.client.sessions
+    }
+
+    /// Does something that is no call here, counted as one while it lasts.
+    pub(super) async fn doing<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let _counted = Counted::one_more(&self.in_flight);
+        let done = work.await;
+        match &done {
+            Err(error) if error.code() == ErrorCode::Unavailable => self.state.lock().fails(),
+            _ => self.state.lock().works(),
+        }
+        done
+    }
+
+    /// Finds out what dependencies come to, here.
+    pub(super) async fn resolve(
+        &self,
+        context: &CallContext,
+        request: Resolve,
+    ) -> Result<Lockfile> {
+        self.doing(self.client.runner.resolve(context, request))
+            .await
     }
 
     pub(super) fn address(&self) -> &str {
@@ -80,9 +129,23 @@ impl Executor {
 
     /// Runs a call here.
     pub(super) async fn run(&self, context: &CallContext, call: Call) -> Result<RunStream> {
+        self.running(self.client.runner.run(context, call)).await
+    }
+
+    /// Runs a call in a session here.
+    pub(super) async fn run_in(
+        &self,
+        context: &CallContext,
+        id: &SessionId,
+        call: Call,
+    ) -> Result<RunStream> {
+        self.running(self.client.sessions.run(context, id, call))
+            .await
+    }
+
+    async fn running(&self, begun: impl Future<Output = Result<RunStream>>) -> Result<RunStream> {
         let counted = Counted::one_more(&self.in_flight);
-        let answer = self.client.run(context, call).await;
-        match answer {
+        match begun.await {
             Ok(events) => {
                 self.state.lock().works();
                 let state = Arc::clone(&self.state);

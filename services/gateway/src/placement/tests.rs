@@ -8,6 +8,8 @@ use domain::tool::Isolation;
 use domain::{CodeDigest, Outcome, RawValue, RunEvent};
 use futures::StreamExt;
 
+mod sessions;
+
 use super::*;
 
 /// An executor that answers what it was told to, and counts.
@@ -44,6 +46,7 @@ impl Runner for Scripted {
 struct Fleet {
     placement: Placement,
     clients: Arc<Mutex<HashMap<String, Arc<Scripted>>>>,
+    sessions: Arc<Mutex<HashMap<String, Arc<testkit::FakeSessions>>>>,
 }
 
 fn info(address: &str, engines: &[EngineKind]) -> ExecutorInfo {
@@ -61,6 +64,8 @@ fn info(address: &str, engines: &[EngineKind]) -> ExecutorInfo {
 fn fleet(list: &[ExecutorInfo]) -> Fleet {
     let clients: Arc<Mutex<HashMap<String, Arc<Scripted>>>> = Arc::default();
     let made = Arc::clone(&clients);
+    let sessions: Arc<Mutex<HashMap<String, Arc<testkit::FakeSessions>>>> = Arc::default();
+    let kept = Arc::clone(&sessions);
     let placement = Placement::new(Box::new(move |info| {
         let client = Arc::new(Scripted::default());
         assert!(
@@ -68,10 +73,20 @@ fn fleet(list: &[ExecutorInfo]) -> Fleet {
                 .insert(info.address.clone(), Arc::clone(&client))
                 .is_none()
         );
-        Ok(client)
+        let sessions = Arc::new(testkit::FakeSessions::new(&info.id));
+        kept.lock()
+            .insert(info.address.clone(), Arc::clone(&sessions));
+        Ok(Client {
+            runner: client,
+            sessions,
+        })
     }));
     placement.set_executors(list);
-    Fleet { placement, clients }
+    Fleet {
+        placement,
+        clients,
+        sessions,
+    }
 }
 
 impl Fleet {
@@ -85,7 +100,7 @@ impl Fleet {
 
     async fn run(&self, engine: EngineChoice) -> Result<RunStream> {
         let context = CallContext::service("test", Duration::from_secs(5));
-        self.placement.run(&context, call(engine)).await
+        Runner::run(&self.placement, &context, call(engine)).await
     }
 }
 

@@ -21,6 +21,7 @@ fn another(of: &Rig) -> Rig {
         metrics,
         registry: of.registry.clone(),
         executor: of.executor.clone(),
+        sessions: of.sessions.clone(),
     }
 }
 
@@ -111,6 +112,7 @@ async fn before_the_first_sync_nothing_is_pretended() {
         gateway,
         registry,
         executor,
+        sessions: Arc::new(testkit::FakeSessions::new("fake")),
         metrics,
     };
     assert!(!rig.gateway.synced(Duration::from_millis(50)).await);
@@ -207,6 +209,7 @@ async fn a_name_that_the_snapshot_may_have_missed_is_asked_for() {
         gateway,
         registry: Arc::default(),
         executor,
+        sessions: Arc::new(testkit::FakeSessions::new("fake")),
         metrics,
     };
     rig.ok("unheard.tool", json!({})).await;

@@ -59,9 +59,9 @@ async fn the_list_shows_what_the_caller_may_use() {
         serde_json::from_str(page.items.get()).unwrap()
     };
     let tools = all(&Principal::anonymous(CALLER));
-    assert_eq!(tools.len(), 13);
+    assert_eq!(tools.len(), 23);
     assert_eq!(
-        tools[12],
+        tools[22],
         json!({
             "name": "a.tool", "title": "T", "description": "d",
             "annotations": {"readOnlyHint": true},

@@ -27,6 +27,12 @@ async fn every_built_in_answers_what_its_output_schema_says() {
     let tools: Vec<Value> = serde_json::from_str(page.items.get()).unwrap();
     let tool = json!({"name": "a.tool", "description": "d", "code": "1",
         "inputSchema": {"type": "object"}, "tags": ["t"]});
+    let session = rig.ok("sandbox.initialize", json!({})).await.structured;
+    let with = |more: Value| {
+        let mut arguments = json!({ "sessionId": session["sessionId"] });
+        super::rig::merge(&mut arguments, more);
+        arguments
+    };
     let calls = [
         ("system.health", json!({})),
         ("dynamic.tool.create", json!({ "tool": tool })),
@@ -42,6 +48,22 @@ async fn every_built_in_answers_what_its_output_schema_says() {
         ("dynamic.tool.get", json!({"name": "a.tool"})),
         ("dynamic.tool.delete", json!({"name": "a.tool"})),
         ("run_js_ephemeral", json!({"code": "return 1;"})),
+        ("run_python_ephemeral", json!({"code": "return 1"})),
+        ("sandbox.initialize", json!({"network": "bridge"})),
+        ("sandbox.session.list", json!({})),
+        (
+            "sandbox.exec",
+            with(json!({"commands": ["exit 3", "echo x"]})),
+        ),
+        ("sandbox.run_js", with(json!({"code": "return 1;"}))),
+        ("sandbox.run_python", with(json!({"code": "return 1"}))),
+        (
+            "sandbox.files.write",
+            with(json!({"path": "a/b", "content": "x"})),
+        ),
+        ("sandbox.files.read", with(json!({"path": "a/b"}))),
+        ("sandbox.files.list", with(json!({"path": "a"}))),
+        ("sandbox.stop", with(json!({}))),
         ("dev.echo", json!({"message": "straße", "uppercase": true})),
         ("time.now", json!({"timeZone": "Asia/Shanghai"})),
         ("system.guard_metrics", json!({})),

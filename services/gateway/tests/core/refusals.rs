@@ -11,7 +11,7 @@ async fn a_name_that_means_nothing_is_an_unknown_tool() {
     for name in [
         "no.such.tool",
         "",
-        "sandbox.exec",
+        "upstream.mcp.attach",
         "dynamic.tool.nothing",
         "TIME.NOW",
     ] {
@@ -108,9 +108,9 @@ async fn each_call_is_counted_by_how_it_ended() {
 async fn reserved_names_are_left_to_the_registry_and_never_served() {
     let rig = rig(|_| {}).await;
     // The fake stores anything, as an older version of the registry did.
-    rig.create("sandbox.exec", json!({})).await;
+    rig.create("upstream.mcp.attach", json!({})).await;
     assert!(rig.listed().is_empty());
-    rig.unknown(tool_call("sandbox.exec", json!({}))).await;
+    rig.unknown(tool_call("upstream.mcp.attach", json!({}))).await;
     let list = rig.ok("dynamic.tool.list", json!({})).await.structured;
     assert_eq!(list["tools"][0]["shadowed"], true);
 }

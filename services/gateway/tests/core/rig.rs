@@ -10,16 +10,22 @@ use gateway::operations::{Notification, ProtocolError, ToolCall, ToolResult};
 use gateway::settings::{Parts, Profile, Settings};
 use serde_json::{Value, json};
 use telemetry::{BuildInfo, Metrics};
-use testkit::{FakeCatalog, FakeRunner};
+use testkit::{FakeCatalog, FakeRunner, FakeSessions};
 use tokio::sync::mpsc;
 
 /// Everything that a caller on loopback may do, the admin's rights aside.
-pub(crate) const CALLER: &[Scope] = &[Scope::Invoke, Scope::ToolsRead, Scope::ToolsWrite];
+pub(crate) const CALLER: &[Scope] = &[
+    Scope::Invoke,
+    Scope::ToolsRead,
+    Scope::ToolsWrite,
+    Scope::Sandbox,
+];
 
 pub(crate) struct Rig {
     pub(crate) gateway: Gateway,
     pub(crate) registry: Arc<FakeCatalog>,
     pub(crate) executor: Arc<FakeRunner>,
+    pub(crate) sessions: Arc<FakeSessions>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -37,12 +43,15 @@ pub(crate) async fn rig_with(audit: AuditLog, change: impl FnOnce(&mut Settings)
         ..Settings::default()
     };
     change(&mut settings);
-    let (gateway, metrics) = gateway_with(audit, settings, registry.clone(), executor.clone());
+    let sessions = Arc::new(FakeSessions::new("fake"));
+    let ports = (executor.clone(), sessions.clone());
+    let (gateway, metrics) = gateway_over(audit, settings, registry.clone(), ports);
     assert!(gateway.synced(Duration::from_secs(5)).await);
     Rig {
         gateway,
         registry,
         executor,
+        sessions,
         metrics,
     }
 }
@@ -61,6 +70,16 @@ pub(crate) fn gateway_with(
     catalog: Arc<dyn Catalog>,
     runner: Arc<FakeRunner>,
 ) -> (Gateway, Arc<Metrics>) {
+    let sessions = Arc::new(FakeSessions::new("fake"));
+    gateway_over(audit, settings, catalog, (runner, sessions))
+}
+
+fn gateway_over(
+    audit: AuditLog,
+    settings: Settings,
+    catalog: Arc<dyn Catalog>,
+    (runner, sessions): (Arc<FakeRunner>, Arc<FakeSessions>),
+) -> (Gateway, Arc<Metrics>) {
     let metrics = Metrics::new(BuildInfo {
         service: "gateway",
         version: "0",
@@ -71,6 +90,7 @@ pub(crate) fn gateway_with(
         settings,
         catalog,
         runner,
+        sessions,
         placement: None,
         metrics: Arc::clone(&metrics),
         audit,
