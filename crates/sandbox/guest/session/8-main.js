@@ -3,10 +3,16 @@
 
 const TMP_CA = '/tmp/.extra-ca.pem';
 
+// Where packages are: mounted, and put into the workspace later.
+const PACKAGES = [`${WORKSPACE}/node_modules/.bin`, '/node_modules/.bin', `${WORKSPACE}/.site-packages/bin`, '/site-packages/bin'];
+const MODULES = `${WORKSPACE}/.site-packages:/site-packages`;
+
 const open = (operation, payload) => {
   const told = JSON.parse(payload);
   nonce = Buffer.from(told.nonce, 'hex');
   environment = { ...process.env };
+  environment.PATH = [environment.PATH, ...PACKAGES].join(':');
+  environment.PYTHONPATH = MODULES;
   if (told.ca !== undefined && told.ca !== null) {
     fs.writeFileSync(TMP_CA, told.ca);
     for (const name of options.caVariables) environment[name] = TMP_CA;

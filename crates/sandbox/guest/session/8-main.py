@@ -4,6 +4,11 @@
 TMP_CA = "/tmp/.extra-ca.pem"
 
 
+# Where packages are: mounted, and put into the workspace later.
+PACKAGES = (WORKSPACE + "/node_modules/.bin", "/node_modules/.bin", WORKSPACE + "/.site-packages/bin", "/site-packages/bin")
+MODULES = WORKSPACE + "/.site-packages:/site-packages"
+
+
 def leave():
     os._exit(0)
 
@@ -15,6 +20,8 @@ def open_session(operation, payload):
     global nonce, environment, memory_limit, life_ends, forget_dead_man
     told = json.loads(payload)
     nonce = bytes.fromhex(told["nonce"])
+    environment["PATH"] = ":".join((environment.get("PATH", ""), *PACKAGES))
+    environment["PYTHONPATH"] = MODULES
     if told.get("ca") is not None:
         with open(TMP_CA, "w") as file:
             file.write(told["ca"])

@@ -7,4 +7,6 @@
 )]
 
 mod commands;
+mod files;
 mod rig;
+mod tree;

@@ -144,6 +144,7 @@ pub(super) struct Actor {
     pub(super) daemon: Daemon,
     pub(super) limits: Limits,
     pub(super) life_ends: Instant,
+    /// Also cancelled when `closed` is.
     pub(super) stopped: CancellationToken,
     pub(super) closed: CancellationToken,
     pub(super) turn: Arc<Semaphore>,
@@ -257,8 +258,10 @@ impl Actor {
         loop {
             let next = tokio::select! {
                 next = self.line.next() => next,
-                () = self.stopped.cancelled() => return Err(Cause::Stopped),
-                () = self.closed.cancelled() => return Err(Cause::Shutdown),
+                () = self.stopped.cancelled() => return Err(match self.closed.is_cancelled() {
+                    true => Cause::Shutdown,
+                    false => Cause::Stopped,
+                }),
                 () = sleep_until(self.life_ends) => return Err(Cause::Lifetime),
                 () = sleep_until(limit) => return Err(Cause::Silent),
             };

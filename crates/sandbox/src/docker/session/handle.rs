@@ -10,14 +10,18 @@ use domain::error::{Error, ErrorCode, Result};
 use domain::runner::Usage;
 use domain::session::{CommandResult, Exec, Listing};
 use domain::tool::Runtime;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::DropGuard;
 
 use super::actor::{Asked, Reply, Request, State};
+use super::packages::Packages;
 use super::run::Code;
 use super::{commands, files};
+use crate::docker::deps::Deps;
 use crate::docker::guest;
+use crate::docker::images::ImageId;
 use crate::{Execution, Job, Session, SessionEnd, execution};
 
 /// Operations of a session that wait for their turn.
@@ -36,6 +40,12 @@ pub(super) struct DockerSession {
     pub(super) stopper: DropGuard,
     pub(super) runtimes: Vec<Runtime>,
     pub(super) shell: bool,
+    pub(super) image: ImageId,
+    pub(super) deps: Deps,
+    /// Largest content of the workspace, in bytes.
+    pub(super) workspace_bytes: u64,
+    /// The packages that are there, by the digest of their lockfile.
+    pub(super) packages: Mutex<Packages>,
 }
 
 /// A place among those that wait.
@@ -60,7 +70,7 @@ impl DockerSession {
             .with_retry_after(RETRY))
     }
 
-    async fn turn(&self, until: Instant) -> Result<Arc<OwnedSemaphorePermit>> {
+    pub(super) async fn turn(&self, until: Instant) -> Result<Arc<OwnedSemaphorePermit>> {
         if let Some(end) = self.end() {
             return Err(end.error());
         }
@@ -78,7 +88,7 @@ impl DockerSession {
         }
     }
 
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         permit: &Arc<OwnedSemaphorePermit>,
         request: impl FnOnce(Reply<T>) -> Request,
@@ -129,11 +139,16 @@ impl Session for DockerSession {
             return Err(Error::new(ErrorCode::PolicyDenied, message)
                 .with_fix(format!("open a session with an image that has `{program}`")));
         }
+        // Before its turn: an install takes its time, and others need not wait for that.
+        let packages = self.packages(&job.call, job.deadline).await?;
         let asked = Instant::now();
         let permit = self.turn(job.deadline).await?;
+        if let Some(packages) = packages {
+            self.unpack(packages, &permit, job.deadline).await?;
+        }
         job.start_clock();
         let nonce = *uuid::Uuid::new_v4().as_bytes();
-        let frame = guest::encode(&job, &nonce)?;
+        let frame = guest::encode(&job, &nonce, false)?;
         let (execution, sink) = execution();
         let code = Code {
             job,

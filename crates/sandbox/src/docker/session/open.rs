@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::error::{Error, ErrorCode, Result};
+use domain::lockfile::Lockfile;
 use domain::runner::EngineKind;
 use domain::session::{Network as Asked, VARIABLES};
 use domain::tool::Runtime;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::actor::{Actor, State};
 use super::handle::DockerSession;
 use super::line::{Line, Said, Tell};
+use super::packages::Packages;
 use crate::docker::DockerEngine;
 use crate::docker::pool::{Checkout, Key};
 use crate::docker::profile::{Network, Purpose};
@@ -104,7 +107,13 @@ impl DockerEngine {
         check_env(&open.env)?;
         self.images.want(&open.image)?;
         let image = self.images.look_up(&open.image).await?;
-        let keep: Vec<Box<dyn Any + Send>> = Vec::new();
+        let mut keep: Vec<Box<dyn Any + Send>> = Vec::new();
+        let mut deps = None;
+        if let Some(lock) = &open.lock {
+            let lease = self.deps.ensure(&image, lock, open.deadline).await?;
+            deps = Some(lease.volume().clone());
+            keep.push(Box::new(lease));
+        }
         let mut key = Key {
             image,
             runtime: Runtime::Node,
@@ -115,7 +124,7 @@ impl DockerEngine {
                 Asked::None => Network::None,
                 Asked::Bridge => Network::Bridge,
             },
-            deps: None,
+            deps,
         };
         let asked = Instant::now();
         let checkout = self.container(&mut key, &open).await?;
@@ -126,7 +135,12 @@ impl DockerEngine {
 
     /// A container whose agent runs on what the image has.
     async fn container(&self, key: &mut Key, open: &OpenSession) -> Result<Checkout<Maker>> {
+        let packages = open.lock.as_ref().map(Lockfile::runtime);
         for runtime in [Runtime::Node, Runtime::Python] {
+            // The place of packages is that of the language.
+            if packages.is_some_and(|of| of != runtime) {
+                continue;
+            }
             key.runtime = runtime;
             let kind = (key.image.clone(), runtime);
             if self.unfit.lock().contains(&kind) {
@@ -189,7 +203,8 @@ impl DockerEngine {
             left_ms: open.lifetime.as_millis(),
             memory_bytes: key.memory_bytes,
             env: &open.env,
-            ca: None,
+            // Nothing can be reached otherwise.
+            ca: self.deps.extra_ca().filter(|_| key.network == Network::Bridge),
         };
         let head = serde_json::to_vec(&head).map_err(Error::internal)?;
         actor.line.tell(Tell::Open, OPENING, Bytes::from(head));
@@ -218,6 +233,10 @@ impl DockerEngine {
             stopper: stopped.drop_guard(),
             runtimes: runtimes.map(|(runtime, _)| runtime).collect(),
             shell: found.shell,
+            image: key.image.clone(),
+            deps: self.deps.clone(),
+            workspace_bytes: key.purpose.bounds().tmpfs_bytes.min(key.memory_bytes / 2),
+            packages: Mutex::new(Packages::mounted(open.lock.as_ref())),
         }))
     }
 }
