@@ -108,7 +108,7 @@ impl Default for DockerEngineSettings {
             pool_size: 2,
             session_pool_size: 0,
             pool_memory_bytes: 1 << 30,
-            creating: 2,
+            creating: 4,
             memory_bytes: 512 << 20,
             cpu_millis: 1_000,
             cgroup_parent: None,
@@ -361,7 +361,7 @@ impl Engine for DockerEngine {
         };
         job.start_clock();
         let nonce = *uuid::Uuid::new_v4().as_bytes();
-        let frame = guest::encode(&job, &nonce)?;
+        let frame = guest::encode(&job, &nonce, false)?;
         let (execution, sink) = execution();
         let running = Running {
             job,

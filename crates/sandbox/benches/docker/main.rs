@@ -1,5 +1,6 @@
 //! How long a call takes on the Docker engine: with a container waiting, in a burst, without a pool;
-//! and what the same costs by plain use of the API. `cargo bench -p sandbox --bench docker`.
+//! how many go through in a row; what a container that waits costs; and what the same is by plain use
+//! of the API, in the same run. `cargo bench -p sandbox --bench docker`.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,6 +26,13 @@ const IMAGE: &str = "dynamic-mcp-test/node:1";
 const POOL: usize = 4;
 const WARM: usize = 100;
 const COLD: usize = 15;
+/// Calls that are in flight when as many as possible are to go through.
+const CALLERS: usize = 8;
+/// Containers that are made at the same time, by plain use of the API too.
+const MAKING: usize = 4;
+/// How long each of the two takes its turn, and how often.
+const TURN: Duration = Duration::from_secs(6);
+const TURNS: usize = 2;
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -45,6 +53,7 @@ async fn launch(pool_size: usize) -> Arc<DockerEngine> {
     let settings = DockerEngineSettings {
         owner: "bench".to_owned(),
         pool_size,
+        creating: MAKING,
         memory_bytes: 256 << 20,
         allowed_images: vec![IMAGE.to_owned()],
         ..DockerEngineSettings::default()
@@ -75,7 +84,10 @@ async fn measure() -> String {
     let burst = futures::future::join_all(burst).await;
     let through = begun.elapsed();
     let mut burst: Vec<_> = burst.into_iter().map(|(took, _)| took).collect();
+    full(&engine).await;
+    let waiting_kinds = kinds(&engine);
     engine.shutdown().await;
+    let (ours, theirs) = sustained().await;
 
     let engine = launch(0).await;
     let raw = plain::Plain::new().await;
@@ -96,7 +108,12 @@ async fn measure() -> String {
          burst of {}:                     {}, all through after {through:.1?}\n\
          call without a pool:             {}\n\
          plain create, start and answer:  {}\n\
-         answer of a plain container:     {}\n",
+         answer of a plain container:     {}\n\
+         cold / plain: {:.2} (p50)\n\
+         calls in a row, {CALLERS} in flight:      {ours:.1}/s\n\
+         plain create, start and remove:  {theirs:.1}/s, {MAKING} at a time\n\
+         ours / plain: {:.2}\n\
+         {waiting_kinds}",
         spread(&mut warm),
         spread(&mut inside),
         4 * POOL,
@@ -104,7 +121,54 @@ async fn measure() -> String {
         spread(&mut cold),
         spread(&mut plain),
         spread(&mut waiting),
+        middle(&cold).as_secs_f64() / middle(&plain).as_secs_f64(),
+        ours / theirs,
     )
+}
+
+/// Calls a second through the engine, each in a fresh container, and containers a second by plain use
+/// of the API; in turns, so that both see the same machine.
+async fn sustained() -> (f64, f64) {
+    let (mut ours, mut theirs) = (0.0, 0.0);
+    for _ in 0..TURNS {
+        // Nothing waits at the start, so that nothing is counted that was made before.
+        let engine = launch(0).await;
+        ours += rate(CALLERS, || async { drop(call(&engine).await) }).await;
+        quiet(&engine).await;
+        engine.shutdown().await;
+        let plain = Arc::new(plain::Plain::new().await);
+        theirs += rate(MAKING, || async { plain.cycle().await }).await;
+    }
+    (ours / TURNS as f64, theirs / TURNS as f64)
+}
+
+/// How often something goes through in a second, with so many at the same time.
+async fn rate<F: Future<Output = ()>>(at_once: usize, act: impl Fn() -> F) -> f64 {
+    let begun = Instant::now();
+    let workers = (0..at_once).map(|_| async {
+        let mut done = 0;
+        while begun.elapsed() < TURN {
+            act().await;
+            done += 1;
+        }
+        done
+    });
+    let done: usize = futures::future::join_all(workers).await.into_iter().sum();
+    done as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// What each kind that waits uses.
+fn kinds(engine: &DockerEngine) -> String {
+    let kinds = engine.status().pool.kinds;
+    let lines = kinds.iter().map(|kind| {
+        let each = kind.memory_each.unwrap_or_default() as f64 / f64::from(1 << 20);
+        format!("waits: {} × {}, {each:.1} MiB each\n", kind.idle, kind.name)
+    });
+    lines.collect()
+}
+
+fn middle(sorted: &[Duration]) -> Duration {
+    sorted[sorted.len() / 2]
 }
 
 async fn full(engine: &DockerEngine) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::container::LogOutput;
-use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
@@ -25,9 +25,7 @@ impl Plain {
         Self(Docker::connect_with_defaults().unwrap())
     }
 
-    /// How long until a new container is ready, and then until it has answered.
-    pub(super) async fn call(&self) -> (Duration, Duration) {
-        let begun = Instant::now();
+    async fn create(&self) -> String {
         let body = ContainerCreateBody {
             image: Some(IMAGE.to_owned()),
             cmd: Some(["node", "-e", WORKER].map(str::to_owned).to_vec()),
@@ -37,11 +35,18 @@ impl Plain {
             attach_stdout: Some(true),
             host_config: Some(HostConfig {
                 network_mode: Some("none".to_owned()),
+                ipc_mode: Some("private".to_owned()),
                 readonly_rootfs: Some(true),
                 cap_drop: Some(vec!["ALL".to_owned()]),
                 memory: Some(256 << 20),
+                memory_swap: Some(256 << 20),
+                pids_limit: Some(64),
                 nano_cpus: Some(1_000_000_000),
                 init: Some(true),
+                log_config: Some(HostConfigLogConfig {
+                    typ: Some("none".to_owned()),
+                    config: None,
+                }),
                 tmpfs: Some(
                     ["/tmp", "/workspace"]
                         .map(|path| (path.to_owned(), "size=64m".to_owned()))
@@ -52,12 +57,27 @@ impl Plain {
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptionsBuilder::new().build();
-        let id = self
-            .0
-            .create_container(Some(options), body)
-            .await
-            .unwrap()
-            .id;
+        let made = self.0.create_container(Some(options), body).await;
+        made.unwrap().id
+    }
+
+    async fn remove(&self, id: &str) {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true);
+        let removed = self.0.remove_container(id, Some(options.build()));
+        removed.await.unwrap();
+    }
+
+    /// Makes one, starts it and removes it.
+    pub(super) async fn cycle(&self) {
+        let id = self.create().await;
+        self.0.start_container(&id, None).await.unwrap();
+        self.remove(&id).await;
+    }
+
+    /// How long until a new container is ready, and then until it has answered.
+    pub(super) async fn call(&self) -> (Duration, Duration) {
+        let begun = Instant::now();
+        let id = self.create().await;
         let options = AttachContainerOptionsBuilder::new()
             .stream(true)
             .stdin(true)
@@ -71,11 +91,7 @@ impl Plain {
         attached.input.write_all(b"1 + 1").await.unwrap();
         assert_eq!(next(&mut attached.output).await, "2");
         let answered = asked.elapsed();
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true);
-        self.0
-            .remove_container(&id, Some(options.build()))
-            .await
-            .unwrap();
+        self.remove(&id).await;
         (made, answered)
     }
 }

@@ -124,12 +124,12 @@ impl Profile {
             labels: Some(all_labels),
             stop_signal: Some("SIGKILL".to_owned()),
             stop_timeout: Some(1),
-            host_config: Some(self.host(&facts.volumes)),
+            host_config: Some(self.host(&facts.volumes, labels)),
             ..ContainerCreateBody::default()
         }
     }
 
-    fn host(&self, volumes: &[String]) -> HostConfig {
+    fn host(&self, volumes: &[String], labels: &Labels) -> HostConfig {
         let memory = signed(self.memory_bytes);
         let bounds = self.purpose.bounds();
         let network = match self.network {
@@ -193,7 +193,7 @@ impl Profile {
             cpu_quota: Some((i64::from(self.cpu_millis) * CPU_PERIOD / 1_000).max(1_000)),
             cpu_shares: Some(CPU_SHARES),
             pids_limit: Some(bounds.pids),
-            ulimits: Some(ulimits(bounds)),
+            ulimits: Some(ulimits(bounds, self.cpu_seconds(labels))),
             cgroup_parent: self.cgroup_parent.clone(),
             // How long it stays
             auto_remove: Some(false),
@@ -203,6 +203,14 @@ impl Profile {
             }),
             ..HostConfig::default()
         }
+    }
+
+    /// The CPU time after which the kernel ends a process: what it can have used at most when its
+    /// container's time is over. So code that never lets the agent's own timer run ends too, when
+    /// nobody else is left to end it.
+    fn cpu_seconds(&self, labels: &Labels) -> i64 {
+        let cores = u64::from(self.cpu_millis.div_ceil(1_000).max(1));
+        signed(labels.max_age.as_secs().max(1).saturating_mul(cores))
     }
 
     /// The places that it can write to. Owned by its user: a tmpfs is root's otherwise.
@@ -268,7 +276,7 @@ fn mount(mounted: &Mounted) -> Mount {
 
 /// No limit of processes (they are counted by user, whose number all sandboxes share; there is
 /// `pids_limit`) and none of address space (compilers of JavaScript reserve a lot).
-fn ulimits(bounds: Bounds) -> Vec<ResourcesUlimits> {
+fn ulimits(bounds: Bounds, cpu_seconds: i64) -> Vec<ResourcesUlimits> {
     let limit = |(name, most): (&str, i64)| ResourcesUlimits {
         name: Some(name.to_owned()),
         soft: Some(most),
@@ -276,6 +284,7 @@ fn ulimits(bounds: Bounds) -> Vec<ResourcesUlimits> {
     };
     [
         ("core", 0),
+        ("cpu", cpu_seconds),
         ("fsize", signed(bounds.file_bytes)),
         ("memlock", 0),
         ("msgqueue", 0),

@@ -1,10 +1,13 @@
 //! Every field of the profile: as it is sent, as the daemon reports it, and as it is felt inside.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 use testkit::docker::{BARE_IMAGE, IMAGE};
+use tokio::time::Instant;
 
 use super::*;
-use crate::docker::daemon::tests::{labels, node, profile, run, shared};
+use crate::docker::daemon::tests::{labels, node, profile, run, run_body, shared};
 use crate::docker::daemon::{Daemon, ImageFacts};
 use crate::docker::reaper::new_name;
 
@@ -411,4 +414,20 @@ async fn fault_01_05_11_12_14_what_can_be_counted_comes_to_an_end() {
         (50..64).contains(&processes.1) && processes.2 == eagain,
         "{processes:?}"
     );
+}
+
+/// 13, 17: a loop that keeps the agent from everything ends even when nobody is left to end it.
+#[tokio::test]
+async fn fault_13_17_a_loop_ends_by_the_kernel_when_nobody_else_does_it() {
+    let daemon = shared().await;
+    let profile = profile(&daemon, BARE_IMAGE).await;
+    let labels = Labels {
+        max_age: Duration::from_secs(1),
+        ..labels("tests")
+    };
+    let begun = Instant::now();
+    let ran = run_body(&daemon, &profile.body(node("for (;;);"), &labels)).await;
+    // 128 and the number of SIGKILL.
+    assert_eq!(ran.end.exit_code, Some(137), "{ran:?}");
+    assert!(!ran.end.oom_killed && begun.elapsed() < Duration::from_secs(20));
 }
