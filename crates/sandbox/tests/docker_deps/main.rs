@@ -1,0 +1,11 @@
+//! Packages of npm and PyPI: real ones from the registries that this machine reaches, and hostile ones
+//! from a registry of the tests.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed helper fails its test"
+)]
+
+mod real;
+mod rig;
