@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::limits;
 use crate::lockfile::Lockfile;
 use crate::schema::{Role, Schema};
-use crate::tool::{Isolation, ToolDraft};
+use crate::tool::{Isolation, Runtime, ToolDraft};
 use crate::{dependency, image};
 
 /// What configuration allows besides the fixed limits.
@@ -33,6 +33,26 @@ impl Default for Policy {
             max_timeout_ms: 120_000,
             shared_tools: Vec::new(),
         }
+    }
+}
+
+impl Policy {
+    /// The image of code in this language whose author names none: the first that is allowed, where
+    /// its name does not say that it is for the other language.
+    #[must_use]
+    pub fn image_for(&self, runtime: Runtime) -> &str {
+        let says_python = |image: &&String| image.to_ascii_lowercase().contains("python");
+        let usual = match runtime {
+            Runtime::Node => limits::DEFAULT_IMAGE,
+            Runtime::Python => limits::DEFAULT_PYTHON_IMAGE,
+        };
+        let mut allowed = self.allowed_images.iter();
+        let fitting = match runtime {
+            Runtime::Node => allowed.find(|image| !says_python(image)),
+            Runtime::Python => allowed.find(says_python),
+        };
+        let any = fitting.or(self.allowed_images.first());
+        any.map_or(usual, String::as_str)
     }
 }
 
@@ -146,7 +166,7 @@ pub fn image_allowed(field: &str, reference: &str, policy: &Policy) -> Result<()
 pub fn dependencies_allowed(
     field: &str,
     list: &[dependency::Dependency],
-    runtime: crate::tool::Runtime,
+    runtime: Runtime,
     policy: &Policy,
 ) -> Result<()> {
     if list.len() > limits::DEPENDENCIES {
@@ -323,5 +343,28 @@ mod tests {
             "tags",
             Invalid,
         );
+    }
+
+    #[test]
+    fn an_image_fits_its_language_where_one_does() {
+        let policy = |images: &[&str]| Policy {
+            allowed_images: images.iter().map(|&image| image.to_owned()).collect(),
+            ..Policy::default()
+        };
+        for (images, node, python) in [
+            (
+                &["node:lts-slim", "python:3-slim"][..],
+                "node:lts-slim",
+                "python:3-slim",
+            ),
+            (&["my/python:3", "mine:1"], "mine:1", "my/python:3"),
+            (&["mine:1"], "mine:1", "mine:1"),
+            (&["Python:3"], "Python:3", "Python:3"),
+            (&[], limits::DEFAULT_IMAGE, limits::DEFAULT_PYTHON_IMAGE),
+        ] {
+            let policy = policy(images);
+            assert_eq!(policy.image_for(Runtime::Node), node);
+            assert_eq!(policy.image_for(Runtime::Python), python);
+        }
     }
 }

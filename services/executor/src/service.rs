@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
-use bootstrap::config::{DockerConfig, EngineConfig, ExecutorConfig, GRPC_LISTENER, PolicyConfig};
+use bootstrap::config::{
+    DockerConfig, EngineConfig, ExecutorConfig, GRPC_LISTENER, InstallConfig, PolicyConfig,
+    SessionConfig, SessionNetwork,
+};
 use bootstrap::{App, CheckReport, ListenAddress, OnFailure, Socket, StartError, authority};
 use domain::id::RequestId;
 use domain::limits::RunLimits;
+use domain::session::Network;
 use rpc::Endpoint;
 use rpc::client::{FleetClient, Link};
 use rpc::server::{Incoming, Server};
 use serde_json::json;
 
-use crate::{Executor, Membership, Settings, engine, join};
+use crate::{Executor, Membership, SessionSettings, Settings, engine, join};
 
 /// How long sandboxes may take to end once the drain is over.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
@@ -29,9 +33,13 @@ pub async fn start(config: ExecutorConfig, mut app: App) -> Result<(), StartErro
         &name,
         &config.server.listen.to_string(),
         config.server.capacity,
-        &config.engine,
-        &config.docker,
-        &config.policy,
+        SandboxConfig {
+            engine: &config.engine,
+            docker: &config.docker,
+            policy: &config.policy,
+            sessions: &config.sessions,
+            install: &config.install,
+        },
         &app,
     )
     .await?;
@@ -43,7 +51,8 @@ pub async fn start(config: ExecutorConfig, mut app: App) -> Result<(), StartErro
     let verifier = Arc::new(Verifier::new(keys, Audience::Executor));
     let server = Server::new(verifier)
         .with_metrics(Arc::clone(&app.metrics))
-        .runner(Arc::new(executor.clone()));
+        .runner(Arc::new(executor.clone()))
+        .sessions(Arc::new(executor.clone()));
     let listener = app.listener(GRPC_LISTENER).ok_or("no gRPC listener")?;
     let own = own_address(listener.address());
     // `_file` removes a Unix socket's file once the server has ended.
@@ -80,6 +89,21 @@ pub async fn start(config: ExecutorConfig, mut app: App) -> Result<(), StartErro
     Ok(())
 }
 
+/// What the configuration says of sandboxes.
+#[derive(Debug, Clone, Copy)]
+pub struct SandboxConfig<'a> {
+    /// The engine and the limits of one sandbox.
+    pub engine: &'a EngineConfig,
+    /// The Docker daemon.
+    pub docker: &'a DockerConfig,
+    /// What code may ask for.
+    pub policy: &'a PolicyConfig,
+    /// Sessions.
+    pub sessions: &'a SessionConfig,
+    /// Dependencies.
+    pub install: &'a InstallConfig,
+}
+
 /// Starts the engine that the configuration names, says which one runs and why, and makes the
 /// executor with its health check. From the start of a drain it takes no new calls. `place` tells
 /// this executor from others on the same machine and stays the same over restarts.
@@ -90,15 +114,19 @@ pub async fn open(
     name: &str,
     place: &str,
     capacity: Option<u32>,
-    config: &EngineConfig,
-    docker: &DockerConfig,
-    policy: &PolicyConfig,
+    sandbox: SandboxConfig<'_>,
     app: &App,
 ) -> Result<Executor, StartError> {
     // The same after a restart, and another one for whoever shares the daemon: host names may be
     // shared by containers that share the machine's network, but then not the place.
     let owner = format!("{}/{place}", host_or("local"));
-    let chosen = engine::start(config, docker, policy, &owner, &app.metrics).await?;
+    let chosen = engine::start(&sandbox, &owner, &app.metrics).await?;
+    let SandboxConfig {
+        engine: config,
+        policy,
+        sessions,
+        ..
+    } = sandbox;
     let ceiling = RunLimits {
         timeout: policy.max_timeout,
         memory_bytes: config.memory_limit.0,
@@ -109,9 +137,16 @@ pub async fn open(
     if let Some(capacity) = capacity {
         settings = settings.with_capacity(capacity);
     }
+    settings.sessions = session_settings(sessions, policy);
     let executor = Executor::new(chosen.engine, settings, Arc::clone(&app.metrics));
     let (seen, why) = (executor.clone(), chosen.why);
     app.health.inform("executor", move || report(&seen, &why));
+    let kept = executor.clone();
+    app.tasks
+        .spawn("sandbox sessions", OnFailure::Essential, async move {
+            kept.keep_sessions().await;
+            Ok::<(), std::convert::Infallible>(())
+        });
     let (drained, stopping) = (executor.clone(), app.tasks.stopping());
     app.tasks
         .spawn("executor drain", OnFailure::Log, async move {
@@ -120,6 +155,19 @@ pub async fn open(
             Ok::<(), std::convert::Infallible>(())
         });
     Ok(executor)
+}
+
+fn session_settings(config: &SessionConfig, policy: &PolicyConfig) -> SessionSettings {
+    SessionSettings {
+        idle: config.idle,
+        lifetime: config.lifetime,
+        max_sessions: config.max_sessions,
+        network: match config.network {
+            SessionNetwork::None => Network::None,
+            SessionNetwork::Bridge => Network::Bridge,
+        },
+        policy: policy.rules(),
+    }
 }
 
 /// Destroys the sandboxes: to be called when no call can come in any more.
@@ -148,6 +196,7 @@ fn report(executor: &Executor, why: &str) -> CheckReport {
         "capacity": status.capacity,
         "inFlight": status.in_flight,
         "waiting": status.waiting,
+        "sessions": status.sessions,
         "draining": status.draining,
         "poolSize": status.engine.pool_size,
         "poolIdle": status.engine.pool_idle,

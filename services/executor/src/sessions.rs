@@ -20,6 +20,8 @@ use domain::session::{
     self, CommandResult, Exec, Listing, Network, SessionId, SessionInfo, SessionSpec, Sessions,
 };
 
+use domain::validate::Policy;
+
 use crate::Executor;
 use crate::executor::check;
 
@@ -36,8 +38,8 @@ pub struct SessionSettings {
     pub max_sessions: usize,
     /// The most network that a session may ask for.
     pub network: Network,
-    /// The image of a session whose caller names none.
-    pub default_image: String,
+    /// What sessions may ask for besides: images and packages.
+    pub policy: Policy,
 }
 
 impl Default for SessionSettings {
@@ -47,7 +49,7 @@ impl Default for SessionSettings {
             lifetime: Duration::from_secs(86_400),
             max_sessions: 20,
             network: Network::None,
-            default_image: domain::limits::DEFAULT_IMAGE.to_owned(),
+            policy: Policy::default(),
         }
     }
 }

@@ -28,7 +28,12 @@ impl LockCache {
             let text = lock.as_ref().map_or(0, |lock| lock.text().len());
             u32::try_from(text * 2 + OVERHEAD).unwrap_or(u32::MAX)
         };
-        Self(Cache::builder().weigher(weigh).max_capacity(CACHE_BYTES).build())
+        Self(
+            Cache::builder()
+                .weigher(weigh)
+                .max_capacity(CACHE_BYTES)
+                .build(),
+        )
     }
 }
 
@@ -130,9 +135,9 @@ impl Gateway {
             let Some(lock) = self.resolve_packages(context, request, deadline).await? else {
                 return Err(NoLock::Nobody);
             };
-            let kept = self
-                .catalog()
-                .set_lock(context, &record.name, record.revision, lock.clone());
+            let kept =
+                self.catalog()
+                    .set_lock(context, &record.name, record.revision, lock.clone());
             let kept = timeout_at(deadline, kept).await;
             match kept.unwrap_or_else(|_| Err(Error::unavailable("registry"))) {
                 Ok(kept) => Ok(Some(kept)),
@@ -170,7 +175,9 @@ impl Gateway {
                 Ok(Some(lock))
             }
             // About the executor, and not about a package.
-            Ok(Err(error)) if error.code() == ErrorCode::PolicyDenied && error.field().is_none() => {
+            Ok(Err(error))
+                if error.code() == ErrorCode::PolicyDenied && error.field().is_none() =>
+            {
                 tracing::debug!(%error, "no executor installs packages");
                 Ok(None)
             }

@@ -115,11 +115,6 @@ pub fn assemble(
             max_output_bytes: 10_000_000,
         },
         policy: policy.rules(),
-        default_image: policy
-            .allowed_images
-            .first()
-            .cloned()
-            .unwrap_or(defaults.default_image),
         runtime_config: as_clients_know_it(&app.view, public, audit.is_on()),
         code_cache_bytes: defaults.code_cache_bytes,
     };

@@ -59,8 +59,6 @@ pub struct Settings {
     pub run: RunLimits,
     /// Images and packages that one-off code may use; stored tools are checked by the registry.
     pub policy: Policy,
-    /// Image of a new tool and of `run_js_ephemeral` when the caller names none.
-    pub default_image: String,
     /// The effective configuration without secrets: `system.runtime_config`.
     pub runtime_config: serde_json::Value,
     /// Most memory for tools' code, compressed, in bytes.
@@ -81,7 +79,6 @@ impl Default for Settings {
                 max_output_bytes: 200_000,
             },
             policy: Policy::default(),
-            default_image: domain::limits::DEFAULT_IMAGE.to_owned(),
             runtime_config: serde_json::Value::Object(serde_json::Map::new()),
             code_cache_bytes: 64 << 20,
         }

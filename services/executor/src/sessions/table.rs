@@ -14,6 +14,7 @@ use domain::principal::Principal;
 use domain::runner::{Call, Resolve, RunEvent, RunStream};
 use domain::session::{self, Network, SessionId, SessionInfo, SessionSpec};
 use domain::tool::Runtime;
+use domain::validate;
 use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use sandbox::{Engine, Job, OpenSession};
@@ -108,15 +109,21 @@ impl Table {
             .try_acquire_owned()
             .map_err(|_| self.full())?;
         let _running = Running::one_more(&self.running);
-        let image = spec
-            .image
-            .unwrap_or_else(|| self.settings.default_image.clone());
+        let policy = &self.settings.policy;
+        let runtime = spec.runtime.unwrap_or_default();
+        let image = match spec.image {
+            Some(image) => image,
+            None => policy.image_for(runtime).to_owned(),
+        };
+        validate::image_allowed("/image", &image, policy)?;
+        validate::dependencies_allowed("/dependencies", &spec.dependencies, runtime, policy)?;
         let lifetime = self.settings.lifetime;
         let opening = async {
             let lock = self
                 .resolve(spec.runtime, &image, spec.dependencies, deadline)
                 .await?;
             let wanted = OpenSession {
+                tenant: context.principal.tenant.clone(),
                 image: image.clone(),
                 network,
                 env: spec.env,

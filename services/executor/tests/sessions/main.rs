@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use domain::error::ErrorCode;
 use domain::session::{Exec, Network, SessionId, SessionInfo, SessionSpec, Sessions};
+use domain::validate::Policy;
 use domain::{CallContext, RunEvent, Scope};
 use executor::{Executor, SessionSettings, Settings};
 use futures::StreamExt;
@@ -44,7 +45,10 @@ fn rig_named(name: &str, most: usize) -> Rig {
             lifetime: LIFETIME,
             max_sessions: most,
             network: Network::None,
-            default_image: "some:1".to_owned(),
+            policy: Policy {
+                allowed_images: vec!["some:1".to_owned()],
+                ..Policy::default()
+            },
         },
         ..Settings::default()
     };

@@ -8,7 +8,7 @@ use domain::tool::{EngineChoice, Isolation, Runtime};
 use domain::{Call, CodeDigest, Error, RawValue, Result, limits, validate};
 use serde::Deserialize;
 
-use super::sandbox::{dependencies_property, image_for, timeout_property};
+use super::sandbox::{dependencies_property, timeout_property};
 use super::{Definition, Hints, Kind};
 use crate::arguments;
 use crate::operations::ToolCall;
@@ -117,7 +117,7 @@ pub(crate) fn call(
         runtime,
         engine: EngineChoice::Any,
         isolation: Isolation::Call,
-        image: image.unwrap_or_else(|| image_for(settings, runtime)),
+        image: image.unwrap_or_else(|| settings.policy.image_for(runtime).to_owned()),
         dependencies,
         lock: None,
         limits,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::dependency::Dependency;
 use domain::tool::{Runtime, iso_millis};
-use domain::{CallContext, Error, ErrorCode, Result, limits, validate};
+use domain::{CallContext, Error, ErrorCode, Result, validate};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
@@ -100,20 +100,4 @@ impl Invocation<'_> {
 /// A time as results write it.
 pub(super) fn shown(time: Timestamp) -> String {
     iso_millis(time)
-}
-
-/// The image of a runtime when the caller names none.
-pub(super) fn image_for(settings: &Settings, runtime: Runtime) -> String {
-    let is_python = |image: &&String| image.to_ascii_lowercase().contains("python");
-    match runtime {
-        Runtime::Node => settings.default_image.clone(),
-        Runtime::Python => {
-            let allowed = &settings.policy.allowed_images;
-            let named = allowed.iter().find(is_python).cloned();
-            named.unwrap_or_else(|| match allowed.is_empty() {
-                true => limits::DEFAULT_PYTHON_IMAGE.to_owned(),
-                false => settings.default_image.clone(),
-            })
-        }
-    }
 }

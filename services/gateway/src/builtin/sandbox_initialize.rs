@@ -9,7 +9,7 @@ use domain::tool::Runtime;
 use domain::{Error, Result, validate};
 use serde::{Deserialize, Serialize};
 
-use super::sandbox::{check_dependencies, dependencies_property, image_for};
+use super::sandbox::{check_dependencies, dependencies_property};
 use super::view::admin_property;
 use super::{Answer, Definition, Hints, Invocation, Kind};
 use crate::settings::Profile;
@@ -78,7 +78,7 @@ pub(super) async fn run(invocation: &Invocation<'_>) -> Result<Answer> {
             validate::image_allowed("/image", &image, &settings.policy)?;
             image
         }
-        None => image_for(settings, runtime),
+        None => settings.policy.image_for(runtime).to_owned(),
     };
     check_dependencies(settings, &arguments.dependencies, runtime)?;
     let network = match arguments.network.as_deref() {

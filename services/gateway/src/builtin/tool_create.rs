@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use domain::validate::Policy;
 use domain::{Error, RawValue, Result, ToolDraft, ToolName, ToolSpec};
 use serde::Deserialize;
 
@@ -41,8 +42,7 @@ struct Arguments<'a> {
 pub(super) async fn run(invocation: &Invocation<'_>) -> Result<Answer> {
     invocation.need_admin()?;
     let settings = invocation.gateway.settings();
-    let longest = settings.policy.max_timeout_ms;
-    let mut draft = draft(invocation.text, &settings.default_image, longest)?;
+    let mut draft = draft(invocation.text, &settings.policy)?;
     let code = Arc::clone(&draft.code);
     let gateway = invocation.gateway;
     let (context, deadline) = (invocation.context, invocation.deadline);
@@ -59,18 +59,19 @@ pub(super) async fn run(invocation: &Invocation<'_>) -> Result<Answer> {
 }
 
 /// The draft that the arguments describe. What they leave out is as policy allows it: the image is
-/// `image`, and the time the usual one or `longest`. Schemas stay the text that their author wrote.
-fn draft(text: &str, image: &str, longest: u32) -> Result<ToolDraft> {
+/// that of the runtime, and the time the usual one or the longest there may be. Schemas stay the text
+/// that their author wrote.
+fn draft(text: &str, policy: &Policy) -> Result<ToolDraft> {
     let Arguments { mut tool } = serde_json::from_str(text).map_err(unreadable)?;
     let name: ToolName = take(&mut tool, "name")?;
     let code: Arc<str> = take(&mut tool, "code")?;
     let rest = serde_json::to_string(&tool).map_err(Error::internal)?;
     let mut spec: ToolSpec = serde_json::from_str(&rest).map_err(unreadable)?;
     if !tool.contains_key("image") {
-        image.clone_into(&mut spec.image);
+        policy.image_for(spec.runtime).clone_into(&mut spec.image);
     }
     if !tool.contains_key("timeoutMs") {
-        spec.timeout_ms = spec.timeout_ms.min(longest);
+        spec.timeout_ms = spec.timeout_ms.min(policy.max_timeout_ms);
     }
     Ok(ToolDraft {
         name,
@@ -99,11 +100,18 @@ fn unreadable(error: serde_json::Error) -> Error {
 mod tests {
     use super::*;
 
+    fn policy() -> Policy {
+        Policy {
+            allowed_images: vec!["node:22".to_owned()],
+            ..Policy::default()
+        }
+    }
+
     #[test]
     fn a_draft_keeps_the_authors_text() {
         let text = r#"{"tool":{"code":"return \"é\";","name":"a.b","description":"d",
             "inputSchema":{"type":"object","properties":{"z":{},"a":{}}}}}"#;
-        let draft = draft(text, "node:22", 120_000).unwrap();
+        let draft = draft(text, &policy()).unwrap();
         assert_eq!(
             (draft.name.as_str(), &*draft.code),
             ("a.b", "return \"é\";")
@@ -122,7 +130,7 @@ mod tests {
             let text = format!(
                 r#"{{"tool":{{"name":"a.b","description":"d","code":"return 1;"{more}}}}}"#
             );
-            draft(&text, "node:22", 120_000).unwrap().spec.image
+            draft(&text, &policy()).unwrap().spec.image
         };
         assert_eq!(image_of(""), "node:22");
         assert_eq!(image_of(r#","image":"node:lts-slim""#), "node:lts-slim");

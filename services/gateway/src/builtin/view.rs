@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use domain::dependency::Dependency;
-use domain::{Lockfile, RawValue};
 use domain::tool::{
     CachePolicy, EngineChoice, Isolation, RateLimit, Runtime, ToolRecord, iso_millis,
 };
+use domain::{Lockfile, RawValue};
 use serde::Serialize;
 
 /// JSON Schema of a tool as [`View`] writes it, without the surrounding braces.

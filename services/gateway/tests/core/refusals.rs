@@ -110,7 +110,8 @@ async fn reserved_names_are_left_to_the_registry_and_never_served() {
     // The fake stores anything, as an older version of the registry did.
     rig.create("upstream.mcp.attach", json!({})).await;
     assert!(rig.listed().is_empty());
-    rig.unknown(tool_call("upstream.mcp.attach", json!({}))).await;
+    rig.unknown(tool_call("upstream.mcp.attach", json!({})))
+        .await;
     let list = rig.ok("dynamic.tool.list", json!({})).await.structured;
     assert_eq!(list["tools"][0]["shadowed"], true);
 }
