@@ -3,6 +3,7 @@
 
 mod bystander;
 mod calls;
+mod sessions;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -42,7 +42,8 @@ impl Bystander {
         let program = Program::start(&executable, folder.path(), &[], &env);
         let docker = daemon.docker();
         let end = Instant::now() + Duration::from_secs(30);
-        while docker.listing().await.containers.len() < POOL {
+        let running = ["ps", "--quiet"];
+        while docker.run(&running).await.lines().count() < POOL {
             assert!(Instant::now() < end, "{}", program.log().join("\n"));
             sleep(Duration::from_millis(100)).await;
         }

@@ -49,10 +49,14 @@ fn belongs(name: &str, process: &str) -> bool {
         "MCP_EXECUTION",
         "MCP_EXECUTOR_CAPACITY",
         "MCP_SANDBOX_CPU",
+        "MCP_SANDBOX_EXTRA_CA_CERTS",
+        "MCP_SANDBOX_INSTALL",
+        "MCP_SANDBOX_MAX_SESSIONS",
         "MCP_SANDBOX_MAX_OUTPUT",
         "MCP_SANDBOX_MEMORY",
         "MCP_SANDBOX_POOL",
         "MCP_SANDBOX_RUNTIME",
+        "MCP_SANDBOX_SESSION",
     ]);
     let shared = is(&["MCP_SANDBOX"]) && !sandbox || is(&["LOG_", "MCP_SHUTDOWN", "RUST_LOG"]);
     shared

@@ -1,5 +1,6 @@
 //! Three processes, the executor on a Docker daemon of the test's own, and what there is of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use testkit::docker::{BARE_IMAGE, PrivateDaemon, Traces};
@@ -10,6 +11,8 @@ use crate::deployment::{Deployment, Kind};
 
 /// Containers that wait.
 pub(crate) const POOL: usize = 2;
+/// The most that may wait after a load: one for each call that the executor takes at once.
+const MOST_WAIT: usize = 8;
 /// How long the daemon may take to be rid of what calls left.
 pub(crate) const REST: Duration = Duration::from_secs(60);
 /// Open files of the executor that come and go: connections to the daemon and between the parts.
@@ -25,15 +28,31 @@ pub(crate) struct Scene {
     pub(crate) client: Client,
 }
 
-/// What there is at rest. Names and numbers change with every container; how many there are of each
-/// does not.
+/// What there is of each container at rest, for all of them alike. How many wait is up to the load: a
+/// kind that is in demand has more of them.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Rest {
-    containers: usize,
     cgroups: usize,
     processes: usize,
     mounts: usize,
     interfaces: usize,
+}
+
+impl Rest {
+    /// Nothing when there is something that belongs to no container that is there.
+    fn of(now: &Traces, before: &Traces) -> Option<Self> {
+        let containers = now.listing.containers.len();
+        let each = |now: &BTreeSet<String>, before: &BTreeSet<String>| {
+            let more = now.len().checked_sub(before.len())?;
+            more.is_multiple_of(containers).then_some(more / containers)
+        };
+        Some(Self {
+            cgroups: each(&now.cgroups, &before.cgroups)?,
+            processes: each(&now.processes, &before.processes)?,
+            mounts: each(&now.mounts, &before.mounts)?,
+            interfaces: each(&now.interfaces, &before.interfaces)?,
+        })
+    }
 }
 
 impl Scene {
@@ -73,15 +92,12 @@ impl Scene {
         let mut last = None;
         loop {
             let now = self.daemon.traces().await;
-            let rest = Rest {
-                containers: now.listing.containers.len(),
-                cgroups: now.cgroups.len(),
-                processes: now.processes.len(),
-                mounts: now.mounts.len(),
-                interfaces: now.interfaces.len(),
-            };
+            let waiting = (1..=MOST_WAIT).contains(&now.listing.containers.len());
             // Twice the same: nothing is on its way in or out.
-            if rest.containers == POOL && last.as_ref() == Some(&rest) {
+            if waiting
+                && last.as_ref() == Some(&now)
+                && let Some(rest) = Rest::of(&now, &self.before)
+            {
                 assert_eq!(now.listing.volumes, self.before.listing.volumes);
                 assert_eq!(now.listing.networks, self.before.listing.networks);
                 return rest;
@@ -91,8 +107,8 @@ impl Scene {
                 "never at rest: {:#?}",
                 now.since(&self.before)
             );
-            last = Some(rest);
-            sleep(Duration::from_millis(200)).await;
+            last = Some(now);
+            sleep(Duration::from_millis(300)).await;
         }
     }
 
