@@ -46,6 +46,7 @@ const { writeSync, readSync, openSync } = fs;
 const { getEventListeners } = events;
 const { Script, constants: { USE_MAIN_CONTEXT_DEFAULT_LOADER: loader } = {} } = vm;
 const runHere = uncurry(Script.prototype.runInThisContext);
+const runThere = uncurry(Script.prototype.runInContext);
 const BufferOf = Buffer;
 const { from: bufferFrom, allocUnsafe, concat } = Buffer;
 const view = uncurry(Buffer.prototype.subarray);

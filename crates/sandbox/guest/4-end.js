@@ -110,12 +110,13 @@ const spent = (failed) => {
     bytes = own.maxRSS * 1024;
   }
   // What the kernel refused explains a failure and nothing else.
-  const killed = failed ? kills() : 0;
-  const refused = failed ? pidsRefused() : 0;
+  const killed = failed ? max(0, kills() - killsBefore) : 0;
+  const refused = failed ? max(0, pidsRefused() - refusedBefore) : 0;
   return `{"cpu_micros":${round(cpu)},"peak_bytes":${bytes},"truncated":${truncated},` +
     `"oom_kills":${killed},"pids_refused":${refused}}`;
 };
-let cpuBefore = -1;
+let cpuBefore = -1, killsBefore = 0, refusedBefore = 0;
+let staying = false;
 
 // --- The end of the call ---
 
@@ -126,6 +127,8 @@ const report = (kind, payload) => {
   const account = frame(SPENT, bytesOf(spent(kind === FAILURE)));
   writeAll(concat([frame(kind, payload), account]));
   if (silent) return practised();
+  // The next call may come: see `again`.
+  if (staying) return undefined;
   // Nothing runs any more. The end of a process takes a while, and the engine will see to it once it
   // has passed the answer on; should it not, there is an end all the same.
   wait(pause, 0, 0, 100);

@@ -18,6 +18,7 @@ mod reaper;
 mod sandbox;
 mod seccomp;
 mod session;
+mod shared;
 mod text;
 mod verdict;
 
@@ -32,7 +33,7 @@ use domain::error::{Error, ErrorCode, Result};
 use domain::limits::DEFAULT_IMAGE;
 use domain::lockfile::Lockfile;
 use domain::runner::{Call, EngineKind, Resolve, Usage};
-use domain::tool::{Isolation, Runtime};
+use domain::tool::Runtime;
 use telemetry::Metrics;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,7 @@ use self::pool::{Budget, Key, Pool};
 use self::profile::{Network, Purpose};
 use self::reaper::Reaper;
 use self::sandbox::{Maker, Unfit};
+use self::shared::Shared;
 use self::verdict::Limits;
 use crate::failpoint;
 use crate::{
@@ -94,6 +96,8 @@ pub struct DockerEngineSettings {
     pub max_session: Duration,
     /// Images that tools may use; all when it is empty.
     pub allowed_images: Vec<String>,
+    /// Tools whose calls may share a container, by name.
+    pub shared_tools: Vec<String>,
     /// How packages are installed.
     pub install: InstallSettings,
 }
@@ -115,6 +119,7 @@ impl Default for DockerEngineSettings {
             max_timeout: Duration::from_secs(120),
             max_session: Duration::from_secs(24 * 60 * 60),
             allowed_images: vec![DEFAULT_IMAGE.to_owned()],
+            shared_tools: Vec::new(),
             install: InstallSettings::default(),
         }
     }
@@ -126,6 +131,7 @@ pub struct DockerEngine {
     images: Images,
     reaper: Reaper,
     pool: Pool<Maker>,
+    shared: Shared,
     deps: Deps,
     walls: Vec<WallStatus>,
     unfit: Unfit,
@@ -180,6 +186,7 @@ impl DockerEngine {
             making: settings.creating,
         };
         let pool = Pool::new(maker, budget);
+        let shared = Shared::new(settings.shared_tools, Arc::clone(&metrics));
         let calls = TaskTracker::new();
         let closed = CancellationToken::new();
         let kept = Kept {
@@ -191,6 +198,7 @@ impl DockerEngine {
         };
         calls.spawn(tend(
             pool.clone(),
+            shared.clone(),
             images.clone(),
             kept,
             Arc::clone(&unfit),
@@ -201,6 +209,7 @@ impl DockerEngine {
             images,
             reaper,
             pool,
+            shared,
             deps,
             walls,
             unfit,
@@ -251,6 +260,7 @@ struct Kept {
 /// Keeps the pool as it should be until the engine is closed.
 async fn tend(
     pool: Pool<Maker>,
+    shared: Shared,
     images: Images,
     mut kept: Kept,
     unfit: Unfit,
@@ -291,6 +301,7 @@ async fn tend(
         let kinds: Vec<(Key, usize)> = kinds.filter(|(_, count)| *count > 0).collect();
         let there: HashSet<ImageId> = images.status().into_iter().filter_map(|it| it.id).collect();
         pool.keep(&kinds, |key| there.contains(&key.image));
+        shared.tend();
         tokio::select! {
             () = tokio::time::sleep(TEND_EVERY) => {}
             // An error is the end of the images' own tasks, and then of this one too.
@@ -307,18 +318,8 @@ impl Engine for DockerEngine {
     }
 
     fn supports(&self, call: &Call) -> Result<()> {
-        let lacks = |what: &str| {
-            let message = format!("this version's Docker engine has no {what} yet");
-            Err(Error::new(ErrorCode::PolicyDenied, message)
-                .with_fix("change the tool, or wait for a version that brings it"))
-        };
-        match call {
-            Call {
-                isolation: Isolation::Tool,
-                ..
-            } => lacks("sandboxes that outlive a call"),
-            _ => self.images.want(&call.image),
-        }
+        self.shared.check(call)?;
+        self.images.want(&call.image)
     }
 
     async fn start(&self, mut job: Job) -> Result<Execution> {
@@ -326,7 +327,7 @@ impl Engine for DockerEngine {
         guest::check(&job.call)?;
         let limits = job.call.limits;
         let image = self.images.look_up(&job.call.image).await?;
-        let packages = self.packages_of(&job.call, &image, job.deadline).await?;
+        let mut packages = self.packages_of(&job.call, &image, job.deadline).await?;
         // Time and output are bounded here and by the agent; memory and CPU by the container, so
         // that a call with less of them than others gets one of its own.
         let key = Key {
@@ -338,30 +339,41 @@ impl Engine for DockerEngine {
             network: Network::None,
             deps: packages.as_ref().map(|lease| lease.volume().clone()),
         };
+        let (asked, kind) = (Instant::now(), EngineKind::Docker);
+        let (tenancy, waiting) = match shared::home_of(&job, &key) {
+            Some(home) => self.shared.enter(home, &mut packages, job.deadline).await,
+            None => (None, None),
+        };
         if let Some(packages) = packages {
             // They are in use for as long as the sandbox is there.
             job.slot = Some(Box::new((job.slot.take(), packages)));
         }
-        let asked = Instant::now();
-        let checkout = self.pool.take(&key, &job.tenant);
-        let checkout = match timeout_at(job.deadline, checkout).await {
-            Ok(checkout) => checkout?,
-            Err(_) => {
-                let message = "no sandbox was free within the time of the call; nothing has run";
-                return Err(Error::new(ErrorCode::Timeout, message));
+        let (sandbox, lease, miss) = if let Some(sandbox) = waiting {
+            (sandbox, None, None)
+        } else {
+            let checkout = self.pool.take(&key, &job.tenant);
+            match timeout_at(job.deadline, checkout).await {
+                Ok(checkout) => {
+                    let checkout = checkout?;
+                    (checkout.sandbox, Some(checkout.lease), checkout.miss)
+                }
+                Err(_) => {
+                    let message =
+                        "no sandbox was free within the time of the call; nothing has run";
+                    return Err(Error::new(ErrorCode::Timeout, message));
+                }
             }
         };
-        let kind = EngineKind::Docker;
-        stages::found(&self.metrics, kind, checkout.miss);
+        stages::found(&self.metrics, kind, miss);
         Stage::Take.observe(&self.metrics, kind, asked.elapsed());
         let usage = Usage {
             checkout: asked.elapsed(),
-            warm: checkout.miss.is_none(),
+            warm: miss.is_none(),
             ..Usage::default()
         };
         job.start_clock();
         let nonce = *uuid::Uuid::new_v4().as_bytes();
-        let frame = guest::encode(&job, &nonce, false)?;
+        let frame = guest::encode(&job, &nonce, tenancy.is_some())?;
         let (execution, sink) = execution();
         let running = Running {
             job,
@@ -377,10 +389,11 @@ impl Engine for DockerEngine {
             pool: self.pool.clone(),
             daemon: self.daemon.clone(),
             metrics: Arc::clone(&self.metrics),
+            tenancy,
         };
         let count = InFlight::new(&self.running);
         self.calls.spawn(async move {
-            running.drive(checkout).await;
+            running.drive(sandbox, lease).await;
             drop(count);
         });
         Ok(execution)
@@ -408,6 +421,7 @@ impl Engine for DockerEngine {
 
     async fn shutdown(&self) {
         self.closed.cancel();
+        self.shared.close();
         self.pool.close().await;
         self.calls.close();
         self.calls.wait().await;

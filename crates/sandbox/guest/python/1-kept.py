@@ -9,8 +9,8 @@ import builtins as _builtins
 BUILTINS = dict(vars(_builtins))
 globals().update({name: value for name, value in BUILTINS.items() if name[0] != '_'})
 
-import ast, asyncio, codecs, dataclasses, datetime, enum, errno, faulthandler, functools, gc, io, json
-import linecache, logging, math, os, random, re, resource, select, selectors, signal, site, struct, sys
+import ast, asyncio, codecs, dataclasses, datetime, enum, faulthandler, functools, gc, io, json
+import linecache, logging, math, os, random, re, resource, selectors, shutil, signal, site, struct, sys
 import threading, time, traceback, types, uuid, warnings, weakref
 import _thread
 
@@ -28,7 +28,8 @@ dump_later = faulthandler.dump_traceback_later
 getrusage = resource.getrusage
 describe_trace = traceback.TracebackException
 lines_cache = linecache.cache
-running_loop, pause = asyncio.get_running_loop, asyncio.sleep
+running_loop, pause, wait_for_all = asyncio.get_running_loop, asyncio.sleep, asyncio.wait
+rmtree = shutil.rmtree
 main_ident = _thread.get_ident()
 thread_ident = _thread.get_ident
 try:

@@ -18,10 +18,10 @@ class State:
     """What the agent knows of the call."""
     __slots__ = ('nonce', 'silent', 'working', 'ended', 'truncated', 'bytes_left', 'messages_left',
                  'least_level', 'wants_progress', 'last_progress', 'max_output', 'cpu_before',
-                 'kills_before', 'refused_before', 'is_child', 'signal', 'unfinished', 'tasks', 'spoiled')
+                 'kills_before', 'refused_before', 'is_child', 'signal', 'unfinished', 'tasks', 'shared')
 
     def __init__(self):
-        self.nonce, self.silent, self.is_child, self.spoiled = NO_CALL, True, False, False
+        self.nonce, self.silent, self.is_child, self.shared = NO_CALL, True, False, False
         self.signal, self.max_output, self.kills_before, self.refused_before = None, 0, 0, 0
         self.clear()
 

@@ -61,7 +61,7 @@ def report(kind, payload):
         last = frame(kind, payload) + frame(SPENT, spent(kind == FAILURE))
         state.ended = True
         write_all(last)
-    if state.silent:
+    if state.silent or state.shared and thread_ident() == main_ident:
         return
     leave()
 

@@ -44,6 +44,7 @@ def sized(payload, at):
 
 
 def work(payload):
+    global WORLD
     head, at = sized(payload, 0)
     args, at = sized(payload, at)
     code = payload[at:].decode()
@@ -54,11 +55,15 @@ def work(payload):
     state.messages_left = MAX_MESSAGES
     state.least_level = math.inf if head['logLevel'] is None else LEVEL_OF[head['logLevel']]
     state.wants_progress = head['wantsProgress']
+    state.shared = head.get('shared', False)
     state.working = True
     send(STARTED, b'')
     if not state.silent:
         live_until(head['leftMs'] + OPTIONS['marginMs'])
     state.cpu_before = cpu_micros()
+    if state.shared:
+        WORLD = WORLD or World()
+        state.kills_before, state.refused_before = max(0, account(KILLS, b'oom_kill ')), max(0, account(PIDS, b'max '))
     try:
         args = loads(args)
     except (ValueError, RecursionError) as error:
@@ -71,70 +76,3 @@ def live_until(millis):
     dump_later(millis / 1000, exit=True, file=NOWHERE)
 
 
-# --- The world as the code finds it, then a few calls for practice, then the real one ---
-
-for name in list(os.environ):
-    if name not in OPTIONS['env']:
-        del os.environ[name]
-sys.argv = ['tool.py']
-sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = PRINTED, ERRORS
-sys.stdin = sys.__stdin__ = open(0, encoding='utf-8', closefd=False)
-threading.excepthook = thread_failed
-sys.dont_write_bytecode = True
-PACKAGES = '/site-packages'
-if os.path.isdir(PACKAGES):
-    known = list(sys.path)
-    site.addsitedir(PACKAGES)
-    added = [path for path in sys.path if path not in known]
-    at = next((at for at, path in enumerate(known) if path.endswith(('site-packages', 'dist-packages'))), len(known))
-    sys.path[:] = known[:at] + added + known[at:]
-    os.environ['PYTHONPATH'] = os.pathsep.join(added)
-sys.path.insert(0, os.getcwd())
-
-PRACTICE = (
-    'import sys\nprint("%s" % 1, {"a": [2]}, file=sys.stderr); raise ValueError("x")',
-    'print(1); ctx.log("info", {"a": 1}); await ctx.progress(1, 2, "x"); return {"a": [1, "é", None]}',
-    'return 1',
-    '  import asyncio\n  await asyncio.sleep(0)\n  return args',
-)
-
-
-def practise():
-    # What runs for the first time is slow.
-    head = json.dumps({
-        'nonce': '00' * 16, 'tool': 'x', 'revision': 1, 'requestId': 'x', 'leftMs': 60000,
-        'maxOutputBytes': 65536, 'logLevel': 'debug', 'wantsProgress': True, 'clientCapabilities': {},
-    }).encode()
-    for code in PRACTICE:
-        new_loop()
-        args = b'{"a":1}'
-        work(struct.pack('<I', len(head)) + head + struct.pack('<I', len(args)) + args + code.encode())
-        THE_LOOP.close()
-    state.clear()
-    state.nonce = NO_CALL
-    lines_cache.pop(FILE, None)
-    new_loop()
-
-
-def begin():
-    global OWN_THREADS
-    practise()
-    _thread.start_new_thread(listen, ())
-    live_until(OPTIONS['maxAgeMs'])
-    OWN_THREADS = len(os.listdir('/proc/self/task'))
-    gc.collect()
-    gc.freeze()
-    state.silent = False
-    write_all(frame(READY, b''))
-    called.acquire()
-    work(CALLS.pop())
-    os_exit(74)
-
-
-try:
-    begin()
-except BaseException as error:
-    if state.is_child:
-        os_exit(1)
-    os.write(2, join(describe_trace(type(error), error, error.__traceback__).format()).encode())
-    os_exit(73)

@@ -12,8 +12,9 @@ use super::daemon::{ContainerId, Daemon};
 use super::frames::Piece;
 use super::guest;
 use super::heard::{Heard, Last, Listener, Value};
-use super::pool::{Checkout, Key, Pool};
+use super::pool::{Key, Lease, Pool};
 use super::sandbox::{Maker, Sandbox};
+use super::shared::Tenancy;
 use super::verdict::{self, Limits};
 use crate::failpoint;
 use crate::output::max_frame;
@@ -42,6 +43,8 @@ pub(super) struct Running {
     pub(super) pool: Pool<Maker>,
     pub(super) daemon: Daemon,
     pub(super) metrics: Arc<Metrics>,
+    /// For a call whose sandbox others of its tool may have after it.
+    pub(super) tenancy: Option<Tenancy>,
 }
 
 /// How the container's part ended.
@@ -56,12 +59,7 @@ enum End {
 
 impl Running {
     /// Runs the call to its end, reports it, and destroys the container.
-    pub(super) async fn drive(mut self, checkout: Checkout<Maker>) {
-        let Checkout {
-            mut sandbox,
-            mut lease,
-            ..
-        } = checkout;
+    pub(super) async fn drive(mut self, mut sandbox: Sandbox, mut lease: Option<Lease<Maker>>) {
         let begun = Instant::now();
         let mut heard = Heard::default();
         let mut written = None;
@@ -80,7 +78,7 @@ impl Running {
             match timeout_at(self.job.deadline, next).await {
                 Ok(Ok(next)) => {
                     stages::found(&self.metrics, EngineKind::Docker, Some(Miss::Died));
-                    (sandbox, lease) = (next.sandbox, next.lease);
+                    (sandbox, lease) = (next.sandbox, Some(next.lease));
                     self.usage.warm = next.miss.is_none();
                 }
                 Ok(Err(_)) => break End::NoOther,
@@ -101,16 +99,32 @@ impl Running {
             usage,
             sink,
             metrics,
+            nonce,
+            tenancy,
             ..
         } = self;
+        // What the kernel had to do in it is not cleaned by its agent.
+        let is_sound = reported && heard.output.spent.is_some_and(|it| it.oom_kills == 0);
+        let mut tenancy = tenancy.filter(|_| is_sound);
+        if let Some(tenancy) = &mut tenancy {
+            tenancy.ending();
+        }
         sink.finish(heard.output.outcome(result, usage, max_output));
         let answered = Instant::now();
         // The answer is on its way to the caller, which is worth more than an early end of a container
         // in which nothing runs any more.
-        if reported {
-            sleep(LINGER).await;
+        let left = match tenancy {
+            Some(tenancy) => tenancy.keep(sandbox, &nonce).await,
+            None => {
+                if reported {
+                    sleep(LINGER).await;
+                }
+                Some(sandbox)
+            }
+        };
+        if let Some(sandbox) = left {
+            sandbox.destroy().await;
         }
-        sandbox.destroy().await;
         Stage::Teardown.observe(&metrics, EngineKind::Docker, answered.elapsed());
         drop((lease, job.slot));
     }

@@ -20,7 +20,8 @@ const NODE: &str = concat!(
     include_str!("../../guest/3-printed.js"),
     include_str!("../../guest/4-end.js"),
     include_str!("../../guest/5-run.js"),
-    include_str!("../../guest/6-input.js"),
+    include_str!("../../guest/6-realm.js"),
+    include_str!("../../guest/7-input.js"),
 );
 
 /// The agent for Python, for `python3` in the same way.
@@ -33,6 +34,8 @@ const PYTHON: &str = concat!(
     include_str!("../../guest/python/6-context.py"),
     include_str!("../../guest/python/7-run.py"),
     include_str!("../../guest/python/8-input.py"),
+    include_str!("../../guest/python/9-again.py"),
+    include_str!("../../guest/python/10-begin.py"),
 );
 
 /// Linux takes arguments up to 128 KiB each.
@@ -72,6 +75,8 @@ struct Head<'a> {
     log_level: Option<LogLevel>,
     wants_progress: bool,
     client_capabilities: Option<&'a RawValue>,
+    /// Whether the agent gets ready for another call after this one: see `docker/shared.rs`.
+    shared: bool,
 }
 
 /// The program that runs the agent of a language: what an image has to have in its `PATH`.
@@ -132,7 +137,7 @@ pub(super) fn check(call: &Call) -> Result<()> {
 ///
 /// # Errors
 /// As [`check`].
-pub(super) fn encode(job: &Job, nonce: &Nonce) -> Result<Vec<u8>> {
+pub(super) fn encode(job: &Job, nonce: &Nonce, shared: bool) -> Result<Vec<u8>> {
     let call = &job.call;
     let head = Head {
         nonce: uuid::Uuid::from_bytes(*nonce).simple().to_string(),
@@ -144,6 +149,7 @@ pub(super) fn encode(job: &Job, nonce: &Nonce) -> Result<Vec<u8>> {
         log_level: call.log_level,
         wants_progress: call.wants_progress,
         client_capabilities: call.client_capabilities.as_deref(),
+        shared,
     };
     let head = serde_json::to_vec(&head).map_err(Error::internal)?;
     wire::encode_sized(&head, call.args.get(), &call.code).ok_or_else(|| {

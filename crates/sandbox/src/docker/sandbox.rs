@@ -86,6 +86,11 @@ impl Sandbox {
         }
     }
 
+    /// How long it has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.ready_since.elapsed()
+    }
+
     /// What it consists of, for whoever sees to its end.
     pub(super) fn into_parts(self) -> (Guard, Pin<Box<dyn AsyncWrite + Send>>, Frames<Output>) {
         (self.guard, self.input.0, self.frames)

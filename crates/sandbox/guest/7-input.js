@@ -45,7 +45,7 @@ const work = (payload) => {
   const head = parse(utf8(payload, 4, 4 + headLength));
   const argsLength = readU32(payload, 4 + headLength);
   const codeAt = 8 + headLength + argsLength;
-  const args = parse(utf8(payload, 8 + headLength, codeAt));
+  const args = utf8(payload, 8 + headLength, codeAt);
   const code = utf8(payload, codeAt);
   nonce = apply(bufferFrom, BufferOf, [head.nonce, 'hex']);
   bytesLeft = head.maxOutputBytes;
@@ -60,14 +60,19 @@ const work = (payload) => {
   deadMan = startTimer(() => exit(0), head.leftMs + options.marginMs);
   unref(deadMan);
   cpuBefore = cpuMicros();
+  if (head.shared) {
+    world ??= makeWorld();
+    killsBefore = kills();
+    refusedBefore = pidsRefused();
+  }
   drive(head, args, code);
 };
 
 // --- Ends that are none of the code's own returning ---
 
 const on = (name, handler) => process.on(name, handler);
-on('uncaughtException', (error) => { if (working) failWith(error); else exit(72); });
-on('unhandledRejection', (reason) => { if (working) failWith(reason); else exit(72); });
+on('uncaughtException', (error) => { if (working && !ended) failWith(error); else exit(72); });
+on('unhandledRejection', (reason) => { if (working && !ended) failWith(reason); else exit(72); });
 on('beforeExit', () => {
   if (ended) return;
   let waits = false;
@@ -93,7 +98,8 @@ const { timeout: signalAfter } = AbortSignal;
 Object.defineProperty(AbortSignal, 'timeout', {
   value: { timeout(delay) {
     const signal = apply(signalAfter, this, [delay]);
-    startTimer(() => {}, delay);
+    const handle = startTimer(() => {}, delay);
+    if (world !== undefined) tracked.set(handle, stopTimer);
     return signal;
   } }.timeout,
   writable: true, configurable: true, enumerable: true,
