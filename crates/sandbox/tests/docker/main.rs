@@ -11,6 +11,7 @@ mod ends;
 mod faults_daemon;
 mod faults_deadman;
 mod faults_neighbours;
+mod faults_sessions;
 mod faults_state;
 mod lifecycle;
 mod pool;
