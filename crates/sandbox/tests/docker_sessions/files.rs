@@ -198,7 +198,7 @@ async fn docker_fault_11_12_60_what_is_too_much_is_refused() {
             .await
             .unwrap_err();
         assert_eq!(over.code(), ErrorCode::LimitExceeded);
-        sh(&*session, "truncate -s 1G sparse; (while :; do head -c 4000000 /dev/zero >>grows; : >grows; done) & true").await;
+        sh(&*session, "truncate -s 100M sparse; (while [ ! -e stop ]; do head -c 4000000 /dev/zero >>grows; : >grows; done) & true").await;
         let sparse = session.read("sparse", soon(5)).await.unwrap_err();
         assert_eq!(sparse.code(), ErrorCode::LimitExceeded, "{image}: {sparse}");
         for _ in 0..20 {
@@ -217,7 +217,8 @@ async fn docker_fault_11_12_60_what_is_too_much_is_refused() {
             "{:?}",
             begun.elapsed()
         );
-        let full = "pkill -f head; rm -rf grows many; head -c 400000000 /dev/zero >full; true";
+        let full =
+            "touch stop; sleep 0.3; rm -rf grows many; head -c 400000000 /dev/zero >full; true";
         exec(&*session, &[full], 30_000).await.unwrap();
         let refused = session.write("y", vec![1; 1 << 20], soon(5)).await;
         assert_eq!(

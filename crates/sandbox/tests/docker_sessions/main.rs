@@ -6,7 +6,9 @@
     reason = "a failed helper fails its test"
 )]
 
+mod code;
 mod commands;
+mod ends;
 mod files;
 mod rig;
 mod tree;
