@@ -353,9 +353,12 @@ impl Engine for DockerEngine {
         } else {
             let checkout = self.pool.take(&key, &job.tenant);
             match timeout_at(job.deadline, checkout).await {
-                Ok(checkout) => {
-                    let checkout = checkout?;
-                    (checkout.sandbox, Some(checkout.lease), checkout.miss)
+                Ok(Ok(checkout)) => (checkout.sandbox, Some(checkout.lease), checkout.miss),
+                Ok(Err(error)) => {
+                    if let Some(packages) = &key.deps {
+                        self.deps.look_after(packages).await;
+                    }
+                    return Err(error);
                 }
                 Err(_) => {
                     let message =

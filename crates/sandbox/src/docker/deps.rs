@@ -171,6 +171,19 @@ impl Deps {
         })
     }
 
+    /// The authority that is trusted besides, as PEM.
+    pub(crate) fn extra_ca(&self) -> Option<&str> {
+        self.0.settings.extra_ca.as_deref()
+    }
+
+    /// Looks whether a set is on the daemon still, after a container with it could not be made: if it
+    /// was removed by hand, the next one who needs it installs it anew.
+    pub(crate) async fn look_after(&self, volume: &VolumeName) {
+        if let Ok(false) = self.0.workshop.daemon.has_volume(volume).await {
+            self.0.shelf.forget(|it| it == volume);
+        }
+    }
+
     /// Ends all work; what is not complete goes. To be called before the containers are removed, and
     /// [`remove_open`](Self::remove_open) afterwards.
     pub(crate) async fn close(&self) {

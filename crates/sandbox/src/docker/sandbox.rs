@@ -146,6 +146,10 @@ impl Maker {
     }
 
     async fn make_one(&self, key: &Key) -> Result<Sandbox> {
+        if let Some(packages) = &key.deps {
+            // The daemon would make an empty one in its place.
+            self.daemon.need_volume(packages).await?;
+        }
         let profile = self.profile(key);
         let waits = MAX_WAIT + UNUSED;
         let command = match key.purpose {

@@ -7,5 +7,9 @@
     reason = "a failed helper fails its test"
 )]
 
+mod cache;
+mod hostile;
+mod hostile_wheels;
 mod real;
 mod rig;
+mod server;

@@ -9,6 +9,7 @@ use bollard::query_parameters::{
     DownloadFromContainerOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder,
 };
 use bytes::Bytes;
+use domain::error::{Error, ErrorCode};
 use futures::{Stream, StreamExt};
 
 use super::{ContainerId, Daemon, Fault};
@@ -67,12 +68,28 @@ impl Daemon {
         }
     }
 
-    /// The labels of a volume; nothing when there is no such volume.
-    pub(crate) async fn volume(&self, name: &VolumeName) -> Result<Option<FoundVolume>, Fault> {
+    /// Looks whether a volume is there.
+    ///
+    /// # Errors
+    /// `unavailable`: it is not, or the daemon does not say.
+    pub(crate) async fn need_volume(&self, name: &VolumeName) -> domain::Result<()> {
+        match self.has_volume(name).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let message = "the installed packages are gone from the Docker daemon";
+                Err(Error::new(ErrorCode::Unavailable, message)
+                    .with_fix("try again: they are installed anew"))
+            }
+            Err(fault) => Err(fault.of("volume_inspect")),
+        }
+    }
+
+    /// Whether a volume is there.
+    pub(crate) async fn has_volume(&self, name: &VolumeName) -> Result<bool, Fault> {
         let request = self.shared.api.inspect_volume(name.as_str());
         match self.ask("volume_inspect", QUICK, request).await {
-            Ok(volume) => Ok(Some(found(volume))),
-            Err(fault) if fault.is_not_found() => Ok(None),
+            Ok(_) => Ok(true),
+            Err(fault) if fault.is_not_found() => Ok(false),
             Err(fault) => Err(fault),
         }
     }

@@ -65,11 +65,6 @@ impl Lease {
     pub(crate) fn volume(&self) -> &VolumeName {
         &self.volume
     }
-
-    /// Somebody found that the volume is not there: the set is no more.
-    pub(crate) fn is_lost(&self) {
-        self.shelf.forget(|volume| *volume == self.volume);
-    }
 }
 
 impl Drop for Lease {
@@ -235,7 +230,7 @@ mod tests {
         assert!(shelf.lease(&key("c")).is_some());
         assert_eq!(shelf.evict(0, age).unwrap().1.as_str(), "c");
         assert!(shelf.evict(0, age).is_none(), "the rest is in use");
-        lease.is_lost();
+        shelf.forget(|volume| volume.as_str() == "a");
         assert!(shelf.lease(&key("a")).is_none());
         drop(lease);
         assert_eq!(shelf.size(), (0, 0));
