@@ -13,6 +13,9 @@ use crate::docker::daemon::{Fault, Ours};
 /// Between sweeps, and after one that failed.
 const EVERY: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(2);
+/// After the first ones: the daemon may still be making what an executor asked for that was killed a
+/// moment ago.
+const SOON: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// How old a container of this life that nobody holds has to be: one that is being made is on the
 /// daemon before we hear of it.
 const UNHELD: i64 = 60;
@@ -21,9 +24,10 @@ const MERCY: i64 = 30;
 
 impl Shared {
     pub(super) async fn sweep_on_and_on(self: Arc<Self>) {
+        let mut first = SOON.into_iter();
         loop {
             let pause = match self.sweep().await {
-                Ok(_) => EVERY,
+                Ok(_) => first.next().unwrap_or(EVERY),
                 Err(fault) => {
                     tracing::debug!(%fault, "the sweep for leftover containers failed");
                     AGAIN
