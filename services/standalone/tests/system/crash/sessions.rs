@@ -13,7 +13,7 @@ use crate::deployment::{Deployment, IMAGE, Kind};
 use crate::production::soak;
 
 /// The first sweep finds everything of a dead life; volumes are looked into by a container first.
-const GONE: Duration = Duration::from_secs(60);
+const GONE: Duration = Duration::from_secs(90);
 
 /// Three processes with containers on the daemon that the tests share: a session wants a shell.
 async fn deployment() -> Deployment {

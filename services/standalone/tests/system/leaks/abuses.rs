@@ -35,18 +35,18 @@ pub(crate) const ABUSES: &[Abuse] = &[
     // 2, 3, 5: memory, a child's, and that of files.
     abuse(
         "const kept = []; for (;;) kept.push(Buffer.alloc(8 << 20, 1))",
-        20_000,
+        60_000,
         &["out_of_memory"],
     ),
     abuse(
         "const kept = []; for (;;) kept.push('x'.repeat(1e6) + kept.length)",
-        20_000,
+        60_000,
         &["out_of_memory"],
     ),
     abuse(
         "require('child_process').execFileSync(process.execPath, \
            ['-e', 'const kept = []; for (;;) kept.push(Buffer.alloc(8 << 20, 1))'])",
-        20_000,
+        60_000,
         &["out_of_memory"],
     ),
     abuse(
