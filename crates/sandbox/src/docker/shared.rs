@@ -34,8 +34,9 @@ const SETTING: &str = "MCP_SANDBOX_SHARED_TOOLS";
 /// How long an agent may take until it is ready for the next call.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// How long a call waits for a container that is being made ready, before it takes a new one.
-const NEARLY: Duration = Duration::from_millis(50);
+/// How long a call waits for a container that is being made ready, before it takes a new one, whose
+/// making takes about as long.
+const NEARLY: Duration = Duration::from_millis(250);
 
 /// Most calls of one container.
 const MAX_CALLS: u32 = 10_000;

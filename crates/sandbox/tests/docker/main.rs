@@ -13,10 +13,12 @@ mod faults_deadman;
 mod faults_neighbours;
 mod faults_sessions;
 mod faults_state;
+mod isolation;
 mod lifecycle;
 mod pool;
 mod proxy;
 mod rig;
+mod shared;
 mod walls;
 
 #[path = "../suite"]
