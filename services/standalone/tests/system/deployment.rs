@@ -179,6 +179,19 @@ impl Deployment {
         inner.executor = start("executor", self.folder.path(), &inner.executor_env);
     }
 
+    /// Kills the gateway and starts it again, at another address (three processes only).
+    pub(crate) async fn restart_gateway(&mut self) {
+        self.front.signal("KILL").await;
+        self.front.ended(Duration::from_secs(5)).await;
+        let inner = self.inner.as_ref().unwrap();
+        self.front = start("gateway", self.folder.path(), &inner.gateway_env);
+        self.address = self
+            .front
+            .field_of_line("\"listener\":\"http\"", "address")
+            .await;
+        self.wait_ready().await;
+    }
+
     /// The same with more variables for this life of it.
     pub(crate) fn restart_executor_with(&mut self, more: &[(&str, &str)]) {
         let inner = self.inner.as_mut().unwrap();

@@ -22,6 +22,7 @@ mod processes;
 mod production;
 mod replicas;
 mod scale;
+mod sessions;
 mod start;
 mod table;
 mod tokens;
