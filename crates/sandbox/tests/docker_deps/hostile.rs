@@ -336,7 +336,7 @@ async fn fault_65_the_password_of_a_registry_is_nowhere_to_be_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_68_what_is_too_large_or_too_much_or_never_ends_leaves_nothing() {
+async fn fault_58_68_what_is_too_large_or_too_much_or_never_ends_leaves_nothing() {
     let server = Server::start().await;
     let manifest = br#"{"name":"x","version":"1.0.0"}"#;
     let names: Vec<String> = (0..30_000)

@@ -6,7 +6,7 @@ use crate::rig::{IMAGES, Rig, exec, sh};
 
 /// 34: any text reaches the shell as it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_fault_34_any_text_reaches_the_shell_unchanged() {
+async fn fault_34_any_text_reaches_the_shell_unchanged() {
     let rig = Rig::new().await;
     for image in IMAGES {
         let session = rig.open(image).await;

@@ -88,7 +88,7 @@ async fn docker_files_are_written_read_and_listed_as_they_are() {
 
 /// 59, 60, 61: no way out of the workspace, and nothing but files.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_fault_59_60_61_paths_lead_to_files_of_the_workspace_only() {
+async fn fault_59_60_61_62_paths_lead_to_files_of_the_workspace_only() {
     let rig = Rig::new().await;
     for image in IMAGES {
         let session = rig.open(image).await;
@@ -189,7 +189,7 @@ async fn docker_fault_59_60_61_paths_lead_to_files_of_the_workspace_only() {
 
 /// 11, 12, 57, 60: what grows, is full or has no end is an error that says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_fault_11_12_60_what_is_too_much_is_refused() {
+async fn fault_11_12_58_60_what_is_too_much_is_refused() {
     let rig = Rig::new().await;
     for image in IMAGES {
         let session = rig.open(image).await;

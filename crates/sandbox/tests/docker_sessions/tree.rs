@@ -52,7 +52,7 @@ async fn sleepers(session: &dyn Session) -> i64 {
 
 /// 18, 20, 21: nothing that a command started is left when its time is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_fault_18_20_21_a_timeout_ends_the_whole_tree() {
+async fn fault_18_20_21_a_timeout_ends_the_whole_tree() {
     let rig = Rig::new().await;
     for image in IMAGES {
         let session = rig.open(image).await;
@@ -76,7 +76,7 @@ async fn docker_fault_18_20_21_a_timeout_ends_the_whole_tree() {
 
 /// 19: whoever waited goes away in the middle; the session stays and nothing else does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_fault_19_cancelling_ends_the_whole_tree_and_leaves_the_session() {
+async fn fault_19_cancelling_ends_the_whole_tree_and_leaves_the_session() {
     let rig = Rig::new().await;
     for image in IMAGES {
         let session = rig.open(image).await;
@@ -133,7 +133,7 @@ async fn docker_background_processes_stay_until_the_session_ends() {
 
 /// 35: a command that says nothing for long is not ended but by its time. 32: nothing hangs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_fault_32_35_a_silent_command_has_all_its_time() {
+async fn fault_32_35_a_silent_command_has_all_its_time() {
     let rig = Rig::new().await;
     for image in IMAGES {
         let session = rig.open(image).await;
@@ -161,7 +161,7 @@ async fn docker_fault_32_35_a_silent_command_has_all_its_time() {
 
 /// 22: orphans are reaped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_fault_22_orphans_are_reaped() {
+async fn fault_22_orphans_are_reaped() {
     let rig = Rig::new().await;
     for image in IMAGES {
         let session = rig.open(image).await;
@@ -180,7 +180,7 @@ async fn docker_fault_22_orphans_are_reaped() {
 
 /// 1: a bomb of forks ends with its time, and the session goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_fault_01_a_bomb_of_forks_leaves_the_session_usable() {
+async fn fault_01_a_bomb_of_forks_leaves_the_session_usable() {
     let rig = Rig::new().await;
     for image in IMAGES {
         let session = rig.open(image).await;

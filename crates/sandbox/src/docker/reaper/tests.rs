@@ -163,7 +163,7 @@ async fn the_first_sweep_needs_nobody_to_ask_for_it() {
 
 /// Whoever made it: after its time nobody needs it. The clock is the daemon's.
 #[test]
-fn fault_26_who_has_to_go_and_why() {
+fn fault_26_42_who_has_to_go_and_why() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
