@@ -10,6 +10,7 @@ mod http;
 mod many;
 mod operation;
 mod postgres;
+mod sessions;
 mod settings;
 mod stores;
 mod tools;
@@ -42,6 +43,7 @@ use checks;
 const CHECKED: &[&[&str]] = &[
     settings::LINES,
     http::LINES,
+    sessions::LINES,
     tools::LINES,
     calls::LINES,
     code::LINES,
