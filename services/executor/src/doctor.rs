@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bootstrap::Diagnosis;
-use bootstrap::config::{DoctorOptions, EngineChoice};
+use bootstrap::config::{DoctorOptions, EngineChoice, InstallConfig};
 use domain::runner::EngineKind;
 use sandbox::doctor::{DoctorSettings, InstallSources};
 use telemetry::Metrics;
@@ -22,7 +22,16 @@ pub async fn examine(
         install,
         ..
     } = sandbox;
-    let docker = match engine::docker_settings(&sandbox, "doctor") {
+    // A file of certificates that cannot be read stops the executor: here it is a finding.
+    let without = InstallConfig {
+        extra_ca_certs: None,
+        ..install.clone()
+    };
+    let without = SandboxConfig {
+        install: &without,
+        ..sandbox
+    };
+    let docker = match engine::docker_settings(&without, "doctor") {
         Ok(docker) => docker,
         Err(error) => {
             return Diagnosis {

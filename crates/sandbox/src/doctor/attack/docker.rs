@@ -63,7 +63,7 @@ async fn attacked(
     let canary = Canary::sing().await.map_err(|error| error.to_string())?;
     let daemon = connect(&settings.docker.docker, metrics).await?;
     let here = facts.daemon_is_here();
-    let before = Before::look(&daemon, here).await?;
+    let before = Before::look(&daemon, &owner, here).await?;
     let there = facts.images.iter().filter(|image| image.there.is_some());
     let images: Vec<String> = there.map(|image| image.name.clone()).collect();
     let mut why = "no allowed image is on the daemon".to_owned();
@@ -71,6 +71,7 @@ async fn attacked(
         let docker = DockerEngineSettings {
             owner: owner.clone(),
             pool_size: 2,
+            session_pool_size: 0,
             memory_bytes: settings.docker.memory_bytes.min(MEMORY),
             allowed_images: vec![image.clone()],
             ..settings.docker.clone()

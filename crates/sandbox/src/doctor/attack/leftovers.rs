@@ -4,7 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
 use super::{Attack, Held};
 use crate::docker::{Daemon, Inventory};
@@ -15,22 +19,38 @@ const DEPTH: usize = 6;
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What there was before.
+/// What there was before, and what there was of ours meanwhile.
 pub(super) struct Before {
     daemon: Inventory,
-    /// Containers that the host knows of; nothing when the daemon is elsewhere.
-    host: Option<BTreeSet<String>>,
+    /// Whether the daemon's machine is this one.
+    here: bool,
+    ours: Arc<Mutex<BTreeSet<String>>>,
+    _watching: JoinSet<()>,
 }
 
 impl Before {
-    pub(super) async fn look(daemon: &Daemon, here: bool) -> Result<Self, String> {
+    /// Looks, and then keeps watch for containers of this owner: what they leave on this machine can
+    /// be told from what others leave by their ids only.
+    pub(super) async fn look(daemon: &Daemon, owner: &str, here: bool) -> Result<Self, String> {
         let inventory = daemon.inventory().await;
+        let ours = Arc::<Mutex<BTreeSet<String>>>::default();
+        let mut watching = JoinSet::new();
+        let (seen, daemon, owner) = (Arc::clone(&ours), daemon.clone(), owner.to_owned());
+        watching.spawn(async move {
+            loop {
+                if let Ok(now) = daemon.inventory().await {
+                    let mine = now.containers.into_iter();
+                    let mine = mine.filter(|(_, whose)| whose.as_deref() == Some(&owner));
+                    seen.lock().extend(mine.map(|(id, _)| id));
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
         Ok(Self {
             daemon: inventory.map_err(|fault| fault.to_string())?,
-            host: match here {
-                true => Some(traces().await?),
-                false => None,
-            },
+            here,
+            ours,
+            _watching: watching,
         })
     }
 
@@ -90,16 +110,15 @@ impl Before {
                 found,
             ));
         }
-        if let Some(before) = &self.host {
+        if self.here {
             let traces = traces().await?;
-            let lost = traces
-                .iter()
-                .filter(|id| !before.contains(*id) && !now.containers.contains_key(*id));
-            let lost: Vec<&str> = lost.map(String::as_str).collect();
+            let ours = self.ours.lock();
+            let lost: Vec<&str> = traces.intersection(&ours).map(String::as_str).collect();
             let tried = "leave processes, cgroups or mounts behind on this machine";
-            let (held, found) = match lost.as_slice() {
-                [] => (Held::Yes, "none of a container that is gone".to_owned()),
-                lost => (Held::No, format!("of the containers {}", lost.join(", "))),
+            let (held, found) = match (lost.as_slice(), ours.len()) {
+                (_, 0) => (Held::Untried, "no container of ours was seen".to_owned()),
+                ([], all) => (Held::Yes, format!("none of {all} containers")),
+                (lost, _) => (Held::No, format!("of the containers {}", lost.join(", "))),
             };
             attacks.push(Attack::new("leftovers host", tried, held, found));
         }
