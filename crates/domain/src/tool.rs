@@ -126,15 +126,8 @@ impl ToolSpec {
     /// Whether the isolate engine cannot run it: its calls are `policy_denied` there.
     #[must_use]
     pub fn needs_docker(&self) -> bool {
-        self.engine == EngineChoice::Docker || self.needs_more_than_node()
-    }
-
-    /// Whether it needs what the Docker engine of this version has not: its calls are
-    /// `policy_denied` there too.
-    #[must_use]
-    pub fn needs_more_than_node(&self) -> bool {
-        self.runtime == Runtime::Python
-            || self.isolation == Isolation::Tool
+        self.engine == EngineChoice::Docker
+            || self.runtime == Runtime::Python
             || !self.dependencies.is_empty()
     }
 }

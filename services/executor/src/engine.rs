@@ -122,6 +122,7 @@ pub(crate) fn isolate_settings(config: &EngineConfig) -> IsolateSettings {
         pool_size: config.pool_size,
         memory_bytes: config.memory_limit.0,
         allow_weaker: config.allow_weaker_isolate,
+        pool_memory_bytes: config.pool_memory.0,
         ..IsolateSettings::default()
     }
 }
@@ -160,6 +161,7 @@ pub(crate) fn docker_settings(
         max_timeout: policy.max_timeout,
         max_session: sessions.lifetime,
         allowed_images: policy.allowed_images.clone(),
+        shared_tools: policy.shared_tools.clone(),
         install: install_settings(install, policy)?,
         ..DockerEngineSettings::default()
     })

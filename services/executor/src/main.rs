@@ -13,16 +13,14 @@ fn main() -> ExitCode {
         None => bootstrap::run_with_doctor(
             executor::service::start,
             async |config: ExecutorConfig, options, metrics| {
-                let (engine, docker) = (&config.engine, &config.docker);
-                doctor::examine(
-                    engine,
-                    docker,
-                    &config.policy,
-                    &config.install,
-                    options,
-                    metrics,
-                )
-                .await
+                let sandbox = SandboxConfig {
+                    engine: &config.engine,
+                    docker: &config.docker,
+                    policy: &config.policy,
+                    sessions: &config.sessions,
+                    install: &config.install,
+                };
+                doctor::examine(sandbox, options, metrics).await
             },
         ),
     }

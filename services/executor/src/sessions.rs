@@ -6,6 +6,7 @@
 
 mod entry;
 mod handle;
+mod operation;
 mod table;
 
 use std::sync::Arc;

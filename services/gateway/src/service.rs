@@ -217,11 +217,10 @@ const NAMED: usize = 20;
 
 /// Says which stored tools the one engine of this program will refuse.
 pub fn name_what_the_engine_lacks(gateway: &Gateway, engine: EngineKind) {
-    let lacks = |spec: &ToolSpec| match engine {
-        EngineKind::Isolate => spec.needs_docker(),
-        EngineKind::Docker => spec.needs_more_than_node(),
-    };
-    let refused = gateway.catalogue().names(lacks);
+    if engine == EngineKind::Docker {
+        return;
+    }
+    let refused = gateway.catalogue().names(ToolSpec::needs_docker);
     if refused.is_empty() {
         return;
     }

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::SessionSettings;
 use super::entry::{Ended, Entry, Opened, Owner, Using};
 use super::handle::{Handles, Number};
+use super::operation::{Operation, Running, Timer, late, outcome_of};
 
 /// How often sessions are looked for whose time has come.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -362,7 +363,7 @@ impl Table {
     }
 
     /// Removes a session whose sandbox has ended by itself.
-    fn bury(self: &Arc<Self>, entry: &Arc<Entry>) {
+    pub(super) fn bury(self: &Arc<Self>, entry: &Arc<Entry>) {
         if entry.sandbox.end().is_some() {
             self.end(entry, Ended::Died);
         }
@@ -410,97 +411,5 @@ impl Table {
             "{most} sessions at once (MCP_SANDBOX_MAX_SESSIONS)"
         ))
         .with_fix("stop one with sandbox.stop, or wait until an idle one ends")
-    }
-}
-
-fn late(what: &str) -> Error {
-    Error::new(
-        ErrorCode::Timeout,
-        format!("the request's time was over before the executor could {what}"),
-    )
-}
-
-/// An operation of a session under way.
-pub(super) struct Operation {
-    table: Arc<Table>,
-    deadline: Instant,
-    timer: Timer,
-    using: Using,
-    _running: Running,
-}
-
-impl Operation {
-    /// When its caller waits no longer.
-    pub(super) fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// Does it: within its caller's time, and no longer than the session lives.
-    pub(super) async fn ends<T>(mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let done = self.within(work).await;
-        self.timer.outcome = outcome_of(&done);
-        done
-    }
-
-    async fn within<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let entry = self.using.entry();
-        let done = tokio::select! {
-            biased;
-            done = timeout_at(self.deadline, work) =>
-                done.unwrap_or_else(|_| Err(late("finish").with_may_have_run(true))),
-            why = entry.interrupted() => Err(why),
-        };
-        self.table.bury(entry);
-        done
-    }
-}
-
-fn outcome_of<T>(done: &Result<T>) -> &'static str {
-    done.as_ref()
-        .map_or_else(|error| error.code().as_str(), |_| "ok")
-}
-
-/// Something under way that a drain waits for.
-struct Running(watch::Sender<usize>);
-
-impl Running {
-    fn one_more(running: &watch::Sender<usize>) -> Self {
-        running.send_modify(|running| *running += 1);
-        Self(running.clone())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.send_modify(|running| *running -= 1);
-    }
-}
-
-/// Times an operation until it is dropped.
-struct Timer {
-    metrics: Arc<Metrics>,
-    operation: &'static str,
-    started: Instant,
-    outcome: &'static str,
-}
-
-impl Timer {
-    fn start(metrics: &Arc<Metrics>, operation: &'static str) -> Self {
-        Self {
-            metrics: Arc::clone(metrics),
-            operation,
-            started: Instant::now(),
-            // Until somebody says otherwise its future was dropped.
-            outcome: ErrorCode::Cancelled.as_str(),
-        }
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        self.metrics
-            .session_operation_duration
-            .with_label_values(&[self.operation, self.outcome])
-            .observe(self.started.elapsed().as_secs_f64());
     }
 }

@@ -1,8 +1,8 @@
 //! The way of one call, measured from outside over loopback, beside its peers in the same run.
 //!
 //! `cargo build --release --workspace --bins && cargo bench -p standalone --bench call_path`
-//! (`-- --quick` for a tenth of the requests; `-- --real` for containers, Postgres and tokens, which
-//! `.ci/docker` and `.ci/postgres` set up). Figures are for reading, never a test: machines are
+//! (`-- --quick` for a tenth of the requests; `-- --real` for containers, Postgres and tokens, `-- --sessions` for
+//! sandbox sessions and dependencies, which `.ci/docker` and `.ci/postgres` set up). Figures are for reading, never a test: machines are
 //! noisy, so compare within one run.
 #![allow(missing_docs, reason = "a bench has no public items")]
 #![allow(
@@ -14,6 +14,7 @@ mod load;
 mod peers;
 mod programs;
 mod real;
+mod sessions;
 
 use std::time::Duration;
 
@@ -41,8 +42,11 @@ fn main() {
     } else {
         1
     };
-    if arguments.iter().any(|argument| argument == "--real") {
+    let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if asked("--real") {
         runtime.block_on(Box::pin(real::measure(scale)));
+    } else if asked("--sessions") {
+        runtime.block_on(Box::pin(sessions::measure(scale)));
     } else {
         runtime.block_on(Box::pin(measure(scale)));
     }

@@ -195,6 +195,10 @@ impl Three {
         }
     }
 
+    pub(crate) fn executor_mib(&self) -> f64 {
+        self.inner[1].resident_kib() as f64 / 1024.0
+    }
+
     /// As [`Service::stop`].
     pub(crate) async fn stop(self) {
         self.gateway.stop().await;

@@ -13,7 +13,7 @@ use crate::{call, is_result, row, say};
 
 /// Containers that wait; a burst is four times as many calls at once.
 const POOL: usize = 4;
-const IMAGE: &str = "dynamic-mcp-test/node:1";
+pub(crate) const IMAGE: &str = "dynamic-mcp-test/node:1";
 /// How long a pool may take to be full again.
 const REFILL: Duration = Duration::from_secs(30);
 
@@ -183,7 +183,7 @@ async fn containers(
     }
 }
 
-fn report(title: &str, mut latencies: Vec<Duration>, begun: Instant) {
+pub(crate) fn report(title: &str, mut latencies: Vec<Duration>, begun: Instant) {
     latencies.sort_unstable();
     let worst = latencies.last().copied().unwrap_or_default();
     row(title, &Figures::new(latencies, begun.elapsed()));
@@ -220,7 +220,7 @@ async fn until_full(metrics: &str) {
 }
 
 /// How many containers wait.
-async fn idle(metrics: &str) -> usize {
+pub(crate) async fn idle(metrics: &str) -> usize {
     let page = testkit::http::exchange(metrics, "GET", "/metrics", &[], b"");
     let text = page.await.text();
     let line = text
