@@ -206,12 +206,13 @@ async fn docker_and_isolate_alone_hold_against_every_attack() {
     assert_eq!(ours.count(), 0, "{left:?}");
 }
 
-/// An image without a shell is attacked just as well.
+/// An image without a shell is attacked just as well, and one that is named by its ID.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn docker_alone_holds_in_an_image_with_nothing_but_node() {
-    testkit::docker::daemon();
+    let docker = testkit::docker::daemon();
+    let id = ["image", "inspect", "--format", "{{.Id}}", BARE_IMAGE];
     let mut bare = settings(Some(EngineKind::Docker), None);
-    bare.docker.allowed_images = vec![BARE_IMAGE.to_owned()];
+    bare.docker.allowed_images = vec![docker.run(&id).await];
     let report = look(bare, true).await;
     let attacks = &report.attacks()[0];
     let bad: Vec<_> = attacks
