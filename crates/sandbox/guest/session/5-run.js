@@ -8,12 +8,14 @@ const READY_TIME = 20000;
 const AFTER_TAKE = 25;
 let lifeEnds = Infinity;
 let memoryLimit = Infinity;
+// Names of the variables of this session.
+let given = [];
 
 // What the guest agent is told when it starts is the last of its arguments.
 const programOf = (runtime) => {
   const [program, ...rest] = programs[runtime];
   const told = JSON.parse(rest.pop());
-  told.env = [...told.env, ...Object.keys(environment)];
+  told.env = [...told.env, ...given];
   told.maxAgeMs = Math.max(1, Math.min(2 ** 31 - 1, Math.round(lifeEnds - performance.now())));
   return [program, [...rest, JSON.stringify(told)]];
 };

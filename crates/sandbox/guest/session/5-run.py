@@ -7,12 +7,14 @@ READY_TIME = 20
 AFTER_TAKE = 0.025
 life_ends = float("inf")
 memory_limit = float("inf")
+# Names of the variables of this session.
+given = []
 
 
 def program_of(runtime):
     arguments = list(programs[runtime])
     told = json.loads(arguments[-1])
-    told["env"] = told["env"] + list(environment)
+    told["env"] = told["env"] + given
     left = (life_ends - time.monotonic()) * 1000
     told["maxAgeMs"] = int(max(1, min(2 ** 31 - 1, left)))
     arguments[-1] = json.dumps(told)

@@ -13,8 +13,10 @@ const open = (operation, payload) => {
   environment = { ...process.env };
   environment.PATH = [environment.PATH, ...PACKAGES].join(':');
   environment.PYTHONPATH = MODULES;
+  given = Object.keys(told.env);
   if (told.ca !== undefined && told.ca !== null) {
     fs.writeFileSync(TMP_CA, told.ca);
+    given.push(...options.caVariables);
     for (const name of options.caVariables) environment[name] = TMP_CA;
   }
   Object.assign(environment, told.env);

@@ -25,9 +25,11 @@ def open_session(operation, payload):
     if told.get("ca") is not None:
         with open(TMP_CA, "w") as file:
             file.write(told["ca"])
+        given.extend(options["caVariables"])
         for name in options["caVariables"]:
             environment[name] = TMP_CA
     environment.update(told["env"])
+    given.extend(told["env"])
     memory_limit = told["memoryBytes"]
     forget_dead_man()
     life_ends = time.monotonic() + told["leftMs"] / 1000

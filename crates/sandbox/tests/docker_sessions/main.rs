@@ -10,5 +10,6 @@ mod code;
 mod commands;
 mod ends;
 mod files;
+mod packages;
 mod rig;
 mod tree;

@@ -83,6 +83,18 @@ impl Rig {
         names.into_iter().collect()
     }
 
+    /// Removes the packages that it installed, which outlive an engine.
+    pub(crate) fn remove_volumes(&self) {
+        let script = format!(
+            "docker volume rm $(docker volume ls -q --filter label=dynamic-mcp.owner={})",
+            self.owner
+        );
+        let removed = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .output();
+        assert!(removed.unwrap().status.success());
+    }
+
     /// Ends the engine; nothing of it may be left.
     pub(crate) async fn close(&self) {
         self.engine.shutdown().await;
