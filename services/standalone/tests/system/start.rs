@@ -1,6 +1,7 @@
 //! What a user sees when a program starts, or says why it does not.
 
 mod configuration;
+mod doctor;
 mod engine;
 mod import;
 mod open_address;
@@ -18,7 +19,7 @@ use tokio::time::timeout;
 use crate::deployment::binary;
 
 /// Longest run of a program that is to end by itself.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// How a program ended, and what it said.
 #[derive(Debug)]

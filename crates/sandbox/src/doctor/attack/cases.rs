@@ -199,7 +199,7 @@ pub(super) const ISOLATE: &[Case] = &[
         name: "output-flood",
         tried: "print without end",
         code: "for (;;) console.log('a line '.repeat(1000))",
-        millis: 5_000,
+        millis: 2_000,
         ends: &[OutputTooLarge, Timeout],
     },
     Case {
