@@ -38,6 +38,9 @@ def listen():
         os_exit(71)
 
 
+LATER = '/workspace/.site-packages'
+
+
 def sized(payload, at):
     end = at + 4 + unpack_u32(payload, at)[0]
     return payload[at + 4:end], end
@@ -56,6 +59,9 @@ def work(payload):
     state.least_level = math.inf if head['logLevel'] is None else LEVEL_OF[head['logLevel']]
     state.wants_progress = head['wantsProgress']
     state.shared = head.get('shared', False)
+    # Packages that came into a session after it was opened.
+    if os.path.isdir(LATER) and LATER not in sys.path:
+        sys.path.insert(1, LATER)
     state.working = True
     send(STARTED, b'')
     if not state.silent:

@@ -17,6 +17,7 @@ mod isolation;
 mod lifecycle;
 mod pool;
 mod proxy;
+mod python_page;
 mod rig;
 mod shared;
 mod walls;
