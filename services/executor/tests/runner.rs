@@ -340,3 +340,36 @@ async fn it_joins_says_when_it_drains_and_leaves() {
     seen(&<[_]>::is_empty).await;
     joined.join_next().await.unwrap().unwrap();
 }
+
+/// 79: of many calls at once no more are with the engine than there are slots, however they come and go.
+#[tokio::test(start_paused = true)]
+async fn fault_79_no_more_calls_than_slots_are_ever_with_the_engine() {
+    let (engine, executor, _) = setup(3);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let executor = executor.clone();
+        tasks.spawn(async move {
+            executor
+                .run(&caller(), testkit::call("return 1"))
+                .await
+                .is_ok()
+        });
+    }
+    let mut done = 0;
+    while done < 12 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(engine.count(), 3.min(12 - done));
+        assert_eq!(executor.status().in_flight as usize, engine.count());
+        let (job, sink) = engine.next();
+        sink.finish(testkit::outcome("1"));
+        drop(job);
+        done += 1;
+    }
+    while let Some(served) = tasks.join_next().await {
+        assert!(served.unwrap());
+    }
+    assert_eq!(
+        (executor.status().in_flight, executor.status().waiting),
+        (0, 0)
+    );
+}

@@ -87,7 +87,7 @@ async fn measure() -> String {
     full(&engine).await;
     let waiting_kinds = kinds(&engine);
     engine.shutdown().await;
-    let (ours, theirs) = sustained().await;
+    let [ours, theirs, answering] = sustained().await;
 
     let engine = launch(0).await;
     let raw = plain::Plain::new().await;
@@ -111,8 +111,8 @@ async fn measure() -> String {
          answer of a plain container:     {}\n\
          cold / plain: {:.2} (p50)\n\
          calls in a row, {CALLERS} in flight:      {ours:.1}/s\n\
-         plain create, start and remove:  {theirs:.1}/s, {MAKING} at a time\n\
-         ours / plain: {:.2}\n\
+         plain create, start and remove:  {theirs:.1}/s, {MAKING} at a time; ours / plain: {:.2}\n\
+         the same, with an answer before: {answering:.1}/s; ours / plain: {:.2}\n\
          {waiting_kinds}",
         spread(&mut warm),
         spread(&mut inside),
@@ -123,13 +123,15 @@ async fn measure() -> String {
         spread(&mut waiting),
         middle(&cold).as_secs_f64() / middle(&plain).as_secs_f64(),
         ours / theirs,
+        ours / answering,
     )
 }
 
-/// Calls a second through the engine, each in a fresh container, and containers a second by plain use
-/// of the API; in turns, so that both see the same machine.
-async fn sustained() -> (f64, f64) {
-    let (mut ours, mut theirs) = (0.0, 0.0);
+/// Calls a second through the engine, each in a fresh container; containers a second by plain use of
+/// the API; and those of them whose program got so far as to answer. In turns, so that all see the same
+/// machine.
+async fn sustained() -> [f64; 3] {
+    let (mut ours, mut theirs, mut answering) = (0.0, 0.0, 0.0);
     for _ in 0..TURNS {
         // Nothing waits at the start, so that nothing is counted that was made before.
         let engine = launch(0).await;
@@ -138,8 +140,9 @@ async fn sustained() -> (f64, f64) {
         engine.shutdown().await;
         let plain = Arc::new(plain::Plain::new().await);
         theirs += rate(MAKING, || async { plain.cycle().await }).await;
+        answering += rate(MAKING, || async { drop(plain.call().await) }).await;
     }
-    (ours / TURNS as f64, theirs / TURNS as f64)
+    [ours, theirs, answering].map(|sum| sum / TURNS as f64)
 }
 
 /// How often something goes through in a second, with so many at the same time.

@@ -67,7 +67,7 @@ impl Plain {
         removed.await.unwrap();
     }
 
-    /// Makes one, starts it and removes it.
+    /// Makes one, starts it and removes it while its program starts still.
     pub(super) async fn cycle(&self) {
         let id = self.create().await;
         self.0.start_container(&id, None).await.unwrap();

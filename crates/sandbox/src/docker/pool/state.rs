@@ -17,6 +17,9 @@ use crate::fair::{Pace, Rotation, Shares, Ticket, Turns};
 /// Callers that wait for a sandbox, of all kinds together.
 const WAITING: usize = 1_024;
 
+/// Sandboxes that nobody waits for that are made at the same time: calls that run want a core too.
+const SPARES: usize = 2;
+
 /// Every shelf, and whoever waits before them.
 #[derive(Debug)]
 pub(super) struct Shelves<T> {
@@ -253,6 +256,7 @@ impl<T> Shelves<T> {
             });
             let next = match next {
                 Some(key) => key,
+                None if self.starting >= SPARES => break,
                 None => match self.spare(budget, now) {
                     Some(key) if self.make_room(&key, budget, gone) => key,
                     _ => break,
