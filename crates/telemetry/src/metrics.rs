@@ -128,7 +128,8 @@ metrics! {
         pub session_operation_duration: HistogramVec = "mcp_sandbox_session_operation_duration_seconds" ["operation", "outcome"];
         /// Installs of dependencies by runtime and by `ok` or the error code.
         pub dependency_installs: IntCounterVec = "mcp_dependency_installs_total" ["runtime", "outcome"];
-        /// Time to install dependencies, by runtime and stage: `resolve` or `install`.
+        /// Time to install dependencies, by runtime and stage: `resolve`, `install`, and `manager`, which is
+        /// what npm or pip itself takes of either.
         pub dependency_install_duration: HistogramVec = "mcp_dependency_install_duration_seconds" ["runtime", "stage"];
         /// Sets of dependencies that are installed.
         pub dependency_volumes: IntGauge = "mcp_dependency_volumes";

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::runner::EngineKind;
-use domain::{Call, CallContext, Error, Result, RunEvent, RunStream, Runner};
+use domain::{
+    Call, CallContext, Error, ErrorCode, Lockfile, Resolve, Result, RunEvent, RunStream, Runner,
+};
 use futures::stream;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -43,6 +45,8 @@ pub struct FakeRunner {
     script: Mutex<Result<Vec<Step>>>,
     accept_after: Mutex<Duration>,
     calls: Mutex<Vec<(CallContext, Call)>>,
+    locks: Mutex<Option<Result<Lockfile>>>,
+    resolved: Mutex<Vec<Resolve>>,
     running: watch::Sender<usize>,
     abandoned: Arc<AtomicUsize>,
 }
@@ -55,6 +59,8 @@ impl FakeRunner {
             script: Mutex::new(Ok(script.into_iter().collect())),
             accept_after: Mutex::default(),
             calls: Mutex::default(),
+            locks: Mutex::default(),
+            resolved: Mutex::default(),
             running: watch::Sender::new(0),
             abandoned: Arc::default(),
         }
@@ -85,6 +91,18 @@ impl FakeRunner {
     /// Keeps every following call waiting for a slot this long.
     pub fn accept_after(&self, wait: Duration) {
         *self.accept_after.lock() = wait;
+    }
+
+    /// Resolves all dependencies to this from now on. Before, it refuses as an executor without
+    /// containers does.
+    pub fn resolve_to(&self, lock: Result<Lockfile>) {
+        *self.locks.lock() = Some(lock);
+    }
+
+    /// The dependencies that it was to resolve.
+    #[must_use]
+    pub fn resolved(&self) -> Vec<Resolve> {
+        self.resolved.lock().clone()
     }
 
     /// The calls that arrived, with their contexts.
@@ -161,5 +179,14 @@ impl Runner for FakeRunner {
                 }
             },
         )))
+    }
+
+    async fn resolve(&self, _context: &CallContext, request: Resolve) -> Result<Lockfile> {
+        self.resolved.lock().push(request);
+        let lock = self.locks.lock().clone();
+        lock.unwrap_or_else(|| {
+            let message = "this executor installs no packages";
+            Err(Error::new(ErrorCode::PolicyDenied, message))
+        })
     }
 }

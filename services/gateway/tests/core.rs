@@ -11,6 +11,7 @@ mod core {
     mod catalogue;
     mod lifecycle;
     mod listing;
+    mod locks;
     mod notifications;
     mod profile;
     mod refusals;

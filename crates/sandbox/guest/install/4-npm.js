@@ -2,6 +2,7 @@
 const PLACE = '/var/tmp';
 const PRIVATE = '/workspace/install';
 const TAIL = 6 << 10;
+let managerTook = 0;
 
 /** Runs npm; what it printed last is kept. */
 const npm = async (task, args, cwd, proxyPort) => {
@@ -51,6 +52,7 @@ const npm = async (task, args, cwd, proxyPort) => {
   if (task.auth) lines.push(`${task.auth.scope}:${task.auth.key}=${task.auth.value}`);
   fs.writeFileSync(`${PRIVATE}/npmrc`, `${lines.join('\n')}\n`, { mode: 0o600 });
   const flags = [`--userconfig=${PRIVATE}/npmrc`, `--globalconfig=${PRIVATE}/no-npmrc`];
+  const begun = Date.now();
   const child = spawn('npm', [...args, ...flags], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
   const limits = task.limits;
   const watched = limits ? watch(PLACE, limits, child) : null;
@@ -66,6 +68,7 @@ const npm = async (task, args, cwd, proxyPort) => {
     );
     child.on('close', (code, signal) => resolve(code ?? signal));
   });
+  managerTook += Date.now() - begun;
   watched?.stop();
   if (watched?.excess) throw new Excess(watched.excess);
   if (status !== 0) throw new NpmError(status, `${kept.err}\n${kept.out}`);

@@ -2,6 +2,7 @@
 PLACE = "/var/tmp"
 PRIVATE = "/workspace/install"
 TAIL = 6 << 10
+manager_took = [0.0]
 
 
 def clear_place():
@@ -47,6 +48,7 @@ def pip(task, arguments, lines):
         "install", "--no-cache-dir", "--only-binary", ":all:", "--progress-bar", "off",
         "--root-user-action", "ignore", *arguments, "-r", requirements,
     ]
+    begun = time.monotonic()
     child = subprocess.Popen(
         command, cwd=PRIVATE, env=env, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -56,6 +58,7 @@ def pip(task, arguments, lines):
     while part := child.stdout.read1(1 << 14):
         text = (text + part)[-TAIL:]
     status = child.wait()
+    manager_took[0] += time.monotonic() - begun
     if excess:
         raise excess[0]
     if status != 0:

@@ -38,7 +38,7 @@ def ask_for_hosts(task):
 
 
 def read_page(task, opener, name):
-    """The files of a package: file name, SHA-256 and address of each."""
+    """The files of a package: file name, SHA-256 (or none) and address of each."""
     import html.parser
     import urllib.parse
     import urllib.request
@@ -52,9 +52,13 @@ def read_page(task, opener, name):
         text = page.read(MAX_PAGE)
     if kind.endswith("+json"):
         return [
-            (file["filename"], file["hashes"]["sha256"], urllib.parse.urljoin(request.full_url, file["url"]))
+            (
+                file["filename"],
+                file.get("hashes", {}).get("sha256"),
+                urllib.parse.urljoin(request.full_url, file["url"]),
+            )
             for file in json.loads(text)["files"]
-            if "sha256" in file.get("hashes", {}) and not file.get("yanked")
+            if not file.get("yanked")
         ]
     found = []
 
@@ -63,9 +67,10 @@ def read_page(task, opener, name):
             there = dict(attributes)
             link = urllib.parse.urlsplit(there.get("href") or "")
             file = urllib.parse.unquote(link.path.rsplit("/", 1)[-1])
-            if tag == "a" and link.fragment.startswith("sha256=") and "data-yanked" not in there:
+            if tag == "a" and file and "data-yanked" not in there:
+                digest = link.fragment[7:] if link.fragment.startswith("sha256=") else None
                 address = urllib.parse.urljoin(request.full_url, there["href"])
-                found.append((file, link.fragment[7:], address))
+                found.append((file, digest, address))
 
     Links().feed(text.decode("utf-8", "replace"))
     return found
@@ -97,7 +102,7 @@ def add_wheels(task, packages):
                 tag.platform == "any" or ("linux" in tag.platform and tag.platform.endswith(here))
                 for tag in tags
             )
-            if fits and its_name == name and its_version == version:
+            if digest and fits and its_name == name and its_version == version:
                 hashes.add(f"sha256:{digest}")
         package["hashes"] = sorted(hashes)
 

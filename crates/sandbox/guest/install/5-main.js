@@ -48,6 +48,6 @@ listen((type, channel, body) => {
   if (channel !== 0) onChannel(type, channel, body);
   else if (type === 'T' && !begun) {
     begun = true;
-    run(JSON.parse(body.toString())).then(finish);
+    run(JSON.parse(body.toString())).then((result) => finish({ ...result, manager_ms: managerTook }));
   }
 });

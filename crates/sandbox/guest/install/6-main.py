@@ -51,7 +51,7 @@ def run(task):
         result = {"failed": "the disk of the Docker daemon is full" if full else str(error)}
     except Exception as error:
         result = {"failed": f"{type(error).__name__}: {error}"}
-    finish(result)
+    finish({**result, "manager_ms": int(manager_took[0] * 1000)})
 
 
 begun = False

@@ -3,10 +3,11 @@
 use domain::error::ErrorCode;
 use domain::tool::Runtime;
 use serde_json::json;
+use sha2::Digest;
 
 use crate::hostile::rig;
 use crate::rig::{Rig, call};
-use crate::server::{Page, Server, wheel};
+use crate::server::{Page, Server, hex, wheel};
 
 async fn refused(rig: &Rig, name: &str) -> domain::Error {
     let wanted = [(name, "1.0")];
@@ -165,9 +166,11 @@ async fn fault_65_an_index_may_keep_files_on_another_port_but_not_at_another_pri
     let files = Server::start().await;
     let bytes = wheel("far", &[], &[("far.py", b"VALUE = 9\n")]);
     files.pypi("far", &[("far-1.0-py3-none-any.whl", &bytes)]);
+    let digest = hex(&sha2::Sha256::digest(&bytes));
     let link = |host: &str| {
         let page = format!(
-            "<a href=\"http://{host}:{}/files/far-1.0-py3-none-any.whl\">far-1.0-py3-none-any.whl</a>",
+            "<a href=\"http://{host}:{}/files/far-1.0-py3-none-any.whl#sha256={digest}\">\
+             far-1.0-py3-none-any.whl</a>",
             files.port
         );
         Page::Body("text/html", page.into_bytes())

@@ -44,6 +44,12 @@ async fn npm_packages_are_locked_installed_once_and_used() {
     let expected =
         serde_json::json!({"sum": 3, "day": "1970-01-04T00:00:00.000Z", "written": false});
     assert_eq!(value, expected);
+    let stage = |stage: &str| {
+        let found = &rig.metrics.dependency_install_duration;
+        found.with_label_values(&["node", stage]).get_sample_sum()
+    };
+    let (install, manager) = (stage("install"), stage("manager"));
+    assert!(manager > 0.0 && manager < install + stage("resolve"));
     let later = Instant::now();
     assert_eq!(
         rig.value(call(Runtime::Node, &TREE, Some(&lock), code))

@@ -142,8 +142,8 @@ impl Workshop {
         Ok(self.reaper.adopt(id))
     }
 
-    /// Has the work done, and the container removed when `fills` names a volume: only then can that
-    /// be removed. The answer is what the installer said last.
+    /// Has the work done; the answer is what the installer said last. Where a volume may have to be
+    /// removed next, the container is gone before this returns: only then can it be.
     pub(super) async fn run<T: Serialize, A: DeserializeOwned>(
         &self,
         work: Work<'_, T>,
@@ -168,7 +168,8 @@ impl Workshop {
             Ok(answer) => answer,
             Err(_) => Err(Failure::Late),
         };
-        if answer.is_err() && work.fills.is_some() {
+        let is_waited_for = answer.is_err() && work.fills.is_some();
+        if is_waited_for || !work.sees.is_empty() {
             guard.destroy().await;
         }
         let body = answer?;

@@ -160,7 +160,14 @@ impl Shared {
             .map_err(|failure| story.of(failure))
             .and_then(|answer| story.told(answer));
         match answer {
-            Ok(answer) => Ok((answer, open)),
+            Ok(answer) => {
+                let own = Duration::from_millis(answer.manager_ms);
+                self.metrics
+                    .dependency_install_duration
+                    .with_label_values(&[language(job.runtime), "manager"])
+                    .observe(own.as_secs_f64());
+                Ok((answer, open))
+            }
             Err(error) => {
                 self.discard(&open.volume).await;
                 Err(error)
@@ -190,10 +197,7 @@ impl Shared {
         begun: Instant,
         error: Option<&Error>,
     ) {
-        let language = match runtime {
-            Runtime::Node => "node",
-            Runtime::Python => "python",
-        };
+        let language = language(runtime);
         let outcome = error.map_or("ok", |error| error.code().as_str());
         let took = begun.elapsed().as_secs_f64();
         self.metrics
@@ -206,6 +210,14 @@ impl Shared {
                 .with_label_values(&[language, outcome])
                 .inc();
         }
+    }
+}
+
+/// As metrics name it.
+fn language(runtime: Runtime) -> &'static str {
+    match runtime {
+        Runtime::Node => "node",
+        Runtime::Python => "python",
     }
 }
 

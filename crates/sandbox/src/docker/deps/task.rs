@@ -130,6 +130,9 @@ pub(super) struct Answer {
     /// The marker that was written.
     #[serde(default)]
     pub(super) marker: Option<String>,
+    /// How long the package manager itself took, in milliseconds.
+    #[serde(default)]
+    pub(super) manager_ms: u64,
     #[serde(default)]
     failed: Option<String>,
     #[serde(default)]
