@@ -75,7 +75,9 @@ async fn fault_29_31_32_sessions_on_a_daemon_that_goes_lies_or_hangs_end_within_
             proxy.set(mode);
         };
         let (told, ()) = tokio::join!(exec(&*session, "sleep 1; echo unheard", 3_000), broken);
-        assert!(begun.elapsed() < Duration::from_secs(9), "{mode:?}");
+        // Its time, what the agent may take to end it, and a little for a busy machine.
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(15), "{mode:?}: {took:?}");
         match told {
             Err(error) => {
                 let right = [
@@ -93,7 +95,8 @@ async fn fault_29_31_32_sessions_on_a_daemon_that_goes_lies_or_hangs_end_within_
         }
         let begun = Instant::now();
         let next = exec(&*session, "cat f", 2_000).await;
-        assert!(begun.elapsed() < Duration::from_secs(8), "{mode:?}");
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(14), "{mode:?}: {took:?}");
         if let Ok(results) = &next {
             assert_eq!(mode, Mode::Hangs, "{results:?}");
         }

@@ -17,14 +17,17 @@ use tokio::time::{Instant, sleep};
 use crate::rig::{Rig, job, metrics, settings};
 use crate::suite::run::{IMAGE, Subject, brief, call, idle, run, run_call, start};
 
-/// Full counts of the issue; a small one otherwise.
+/// Whether the full counts of the issue were asked for.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the soak command tells tests by its environment"
+)]
+pub(crate) fn soak() -> bool {
+    std::env::var_os("MCP_TEST_SOAK").is_some()
+}
+
 fn cycles() -> usize {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the soak command tells tests by its environment"
-    )]
-    let soak = std::env::var_os("MCP_TEST_SOAK").is_some();
-    if soak { 1_000 } else { 24 }
+    if soak() { 1_000 } else { 24 }
 }
 
 /// 38: containers that died while they waited are passed over, and no call notices.
