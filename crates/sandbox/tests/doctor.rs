@@ -240,12 +240,11 @@ async fn docker_without_walls_is_seen_to_be_open() {
             .run(&[
                 "run",
                 "--rm",
-                "--privileged",
                 "--user",
                 "0",
+                "--security-opt",
+                "seccomp=unconfined",
                 "--pid",
-                "host",
-                "--cgroupns",
                 "host",
                 "--tmpfs",
                 "/workspace:exec",
@@ -272,15 +271,12 @@ async fn docker_without_walls_is_seen_to_be_open() {
         "no-new-privileges",
         "seccomp",
         "become-root",
+        "setuid-programs",
         "root-file-system",
         "write /etc/passwd",
-        "write /dev/kmsg",
-        "oom-score",
         "writable-places",
-        "devices",
         "environment",
         "processes",
-        "signals",
         "interfaces",
     ] {
         assert!(
@@ -290,12 +286,14 @@ async fn docker_without_walls_is_seen_to_be_open() {
     }
     let calls = broken(&run("syscalls").await);
     for name in [
-        "mount",
-        "bpf",
-        "unshare user",
-        "perf_event_open",
+        "chroot",
+        "clone3",
+        "memfd_create",
+        "shmget",
+        "setuid",
+        "ptrace",
         "socket AF_PACKET",
-        "setns",
+        "keyctl",
     ] {
         let name = format!("system call {name}");
         assert!(calls.contains(&name), "{name} is not seen: {calls:?}");
