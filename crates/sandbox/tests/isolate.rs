@@ -11,6 +11,13 @@ use std::sync::Arc;
 use sandbox::isolate::{IsolateEngine, IsolateSettings};
 use telemetry::{BuildInfo, Metrics};
 
+#[path = "isolate/abuse.rs"]
+mod abuse;
+#[path = "isolate/globals.rs"]
+mod globals;
+#[path = "isolate/hostile.rs"]
+mod hostile;
+
 mod suite {
     #[path = "../suite/abuse.rs"]
     pub(crate) mod abuse;
@@ -37,14 +44,31 @@ fn settings() -> IsolateSettings {
     }
 }
 
-async fn isolate() -> suite::run::Subject {
+fn metrics() -> Arc<Metrics> {
     let build = BuildInfo {
         service: "test",
         version: "0",
         commit: "0",
     };
-    let metrics = Arc::new(Metrics::new(build).unwrap());
-    Arc::new(IsolateEngine::launch(settings(), metrics).await.unwrap())
+    Arc::new(Metrics::new(build).unwrap())
+}
+
+async fn launch(settings: IsolateSettings, metrics: &Arc<Metrics>) -> suite::run::Subject {
+    let engine = IsolateEngine::launch(settings, Arc::clone(metrics)).await;
+    Arc::new(engine.unwrap())
+}
+
+async fn isolate() -> suite::run::Subject {
+    launch(settings(), &metrics()).await
+}
+
+/// The same with more memory for a call.
+async fn engine_with(memory_bytes: u64) -> suite::run::Subject {
+    let settings = IsolateSettings {
+        memory_bytes,
+        ..settings()
+    };
+    launch(settings, &metrics()).await
 }
 
 conformance!(isolate, javascript);

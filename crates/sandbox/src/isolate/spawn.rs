@@ -232,6 +232,8 @@ pub(super) struct Ended {
     pub(super) stderr: String,
     /// What it used, as far as the kernel still knew.
     pub(super) spent: Option<Spent>,
+    /// Whether it went on without its stream and was killed for that.
+    pub(super) went_on: bool,
 }
 
 impl std::fmt::Display for Ended {
@@ -288,11 +290,12 @@ impl Sandbox {
             // waiting for.
             drop(timeout(LAST_WORDS, stderr.take(MAX_STDERR).read_to_end(&mut words)).await);
         }
-        // Of a process that has ended the kernel knows this until it is reaped, which is next.
+        // Of a process that has ended the kernel knows this until it is reaped, which comes later.
+        let went_on = timeout(LAST_WORDS, super::usage::ended(self.id()))
+            .await
+            .is_err();
         let spent = super::usage::of_process(self.id());
-        if self.is_alive()
-            && let Err(error) = self.child.start_kill()
-        {
+        if went_on && let Err(error) = self.child.start_kill() {
             tracing::warn!(%error, "a sandbox could not be killed");
         }
         let status = timeout(REAP_TIME, self.child.wait()).await;
@@ -300,6 +303,7 @@ impl Sandbox {
             status: status.ok().and_then(Result::ok),
             stderr: String::from_utf8_lossy(&words).into_owned(),
             spent,
+            went_on,
         }
     }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
 use crate::wire::Spent;
 
 /// Ticks of a second in `/proc/<pid>/stat`: 100 on every Linux that Rust supports.
@@ -35,6 +37,18 @@ pub(super) async fn cpu_used_up(id: Option<u32>, budget: Duration) {
         if left.is_zero() {
             return;
         }
+    }
+}
+
+/// Waits until a child has ended, and leaves it to be reaped.
+pub(super) async fn ended(id: Option<u32>) {
+    let id = id.and_then(|id| Pid::from_raw(id.cast_signed()));
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    // No such child any more is an end too.
+    while let Some(id) = id
+        && let Ok(None) = waitid(WaitId::Pid(id), look)
+    {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

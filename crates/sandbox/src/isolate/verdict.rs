@@ -30,6 +30,13 @@ pub(super) fn of_end(ended: &Ended, memory_bytes: u64, cpu: Duration) -> Failure
     // The kernel's own limit stands behind the engine's.
     let used = Duration::from_micros(ended.spent.map_or(0, |spent| spent.cpu_micros));
     let cpu_is_used = used >= cpu;
+    if ended.went_on {
+        tracing::error!("a sandbox closed its stream and went on");
+        return failure(
+            ErrorCode::ToolFailed,
+            "the sandbox closed its stream and went on without it, and was stopped",
+        );
+    }
     match signal {
         Some(_) if ended.stderr.contains(REFUSED_MEMORY) => failure(
             ErrorCode::OutOfMemory,
@@ -69,6 +76,7 @@ mod tests {
                 cpu_micros,
                 ..Spent::default()
             }),
+            went_on: false,
         };
         of_end(&ended, 5, Duration::from_secs(7))
     }
