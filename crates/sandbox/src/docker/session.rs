@@ -106,3 +106,6 @@ pub(super) fn command(key: &Key, max_age: Duration, env: &[String]) -> Vec<Strin
     let all = all.map(ToOwned::to_owned).chain([options]);
     all.chain(node).chain(python).collect()
 }
+
+#[cfg(test)]
+mod tests;

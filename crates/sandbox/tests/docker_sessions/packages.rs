@@ -2,6 +2,7 @@
 
 use domain::dependency::Dependency;
 use domain::runner::Resolve;
+use domain::session::Network;
 use domain::tool::Runtime;
 use domain::{Call, ErrorCode, Lockfile};
 use sandbox::Engine;
@@ -125,4 +126,39 @@ async fn fault_57_packages_that_cannot_be_unpacked_leave_nothing() {
     }
     rig.close().await;
     rig.remove_volumes();
+}
+
+/// With a bridge, where that is allowed, package managers work in the shell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn docker_a_session_with_a_bridge_installs_in_its_shell() {
+    let rig = Rig::new().await;
+    for (image, commands) in [
+        (
+            NODE,
+            "npm install --no-audit --no-fund is-number@7.0.0 && node -p \"require('is-number')(5)\" | tail -1",
+        ),
+        (
+            PYTHON,
+            "python3 -m pip install --no-cache-dir --break-system-packages --target here six==1.16.0 && \
+             PYTHONPATH=here python3 -c 'import six; print(\"True\".lower())'",
+        ),
+    ] {
+        let mut wanted = Rig::wanted(image);
+        wanted.network = Network::Bridge;
+        let session = rig.engine.open_session(wanted).await.unwrap();
+        let installed = exec(&*session, &[commands], 60_000).await.unwrap();
+        assert!(
+            installed[0].stdout.ends_with("true\n"),
+            "{image}: {installed:?}"
+        );
+        session.stop().await;
+        let without = rig.open(image).await;
+        let refused = exec(&*without, &[commands], 20_000).await.unwrap();
+        assert!(
+            !refused[0].stdout.ends_with("true\n"),
+            "{image}: {refused:?}"
+        );
+        without.stop().await;
+    }
+    rig.close().await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::TenantId;
 use domain::error::Result;
 use domain::session::{CommandResult, Exec, Network};
-use sandbox::docker::{DockerEngine, DockerEngineSettings};
+use sandbox::docker::{DockerEngine, DockerEngineSettings, InstallSettings};
 use sandbox::{Engine, OpenSession, Session};
 use telemetry::{BuildInfo, Metrics};
 use tokio::time::Instant;
@@ -30,6 +30,16 @@ pub(crate) struct Rig {
     pub(crate) owner: String,
 }
 
+/// What this machine trusts: its registries may be behind a proxy with an authority of its own.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "where the certificates are is the machine's to say"
+)]
+pub(crate) fn trusted() -> Option<String> {
+    let file = std::env::var("SSL_CERT_FILE").ok()?;
+    Some(std::fs::read_to_string(file).unwrap())
+}
+
 impl Rig {
     pub(crate) async fn new() -> Self {
         testkit::docker::daemon();
@@ -39,6 +49,10 @@ impl Rig {
             pool_size: 0,
             memory_bytes: 256 << 20,
             allowed_images: [NODE, PYTHON, BARE].map(str::to_owned).into(),
+            install: InstallSettings {
+                extra_ca: trusted(),
+                ..InstallSettings::default()
+            },
             ..DockerEngineSettings::default()
         };
         let build = BuildInfo {

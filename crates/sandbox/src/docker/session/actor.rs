@@ -187,8 +187,8 @@ impl Actor {
         // The stream first: its end is the agent's end too.
         drop(self.line);
         self.guard.destroy().await;
-        self.state.send_replace(State::Gone(end));
         drop((self.slot, self.keep));
+        self.state.send_replace(State::Gone(end));
     }
 
     /// Why it ends, in words.

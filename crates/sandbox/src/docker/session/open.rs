@@ -104,6 +104,10 @@ impl DockerEngine {
     /// # Errors
     /// As [`Engine::open_session`](crate::Engine::open_session).
     pub(in crate::docker) async fn open(&self, open: OpenSession) -> Result<Box<dyn Session>> {
+        Ok(Box::new(self.open_here(open).await?))
+    }
+
+    pub(super) async fn open_here(&self, open: OpenSession) -> Result<DockerSession> {
         check_env(&open.env)?;
         self.images.want(&open.image)?;
         let image = self.images.look_up(&open.image).await?;
@@ -171,7 +175,7 @@ impl DockerEngine {
         key: &Key,
         checkout: Checkout<Maker>,
         mut keep: Vec<Box<dyn Any + Send>>,
-    ) -> Result<Box<dyn Session>> {
+    ) -> Result<DockerSession> {
         let Checkout { sandbox, lease, .. } = checkout;
         keep.push(Box::new(lease));
         let nonce: Nonce = *uuid::Uuid::new_v4().as_bytes();
@@ -204,7 +208,10 @@ impl DockerEngine {
             memory_bytes: key.memory_bytes,
             env: &open.env,
             // Nothing can be reached otherwise.
-            ca: self.deps.extra_ca().filter(|_| key.network == Network::Bridge),
+            ca: self
+                .deps
+                .extra_ca()
+                .filter(|_| key.network == Network::Bridge),
         };
         let head = serde_json::to_vec(&head).map_err(Error::internal)?;
         actor.line.tell(Tell::Open, OPENING, Bytes::from(head));
@@ -225,7 +232,7 @@ impl DockerEngine {
         let runtimes = runtimes.into_iter().filter(|(_, there)| *there);
         let (requests, asked) = mpsc::channel(1);
         self.calls.spawn(actor.live(asked));
-        Ok(Box::new(DockerSession {
+        Ok(DockerSession {
             requests,
             turn,
             waiting: AtomicUsize::new(0),
@@ -237,7 +244,7 @@ impl DockerEngine {
             deps: self.deps.clone(),
             workspace_bytes: key.purpose.bounds().tmpfs_bytes.min(key.memory_bytes / 2),
             packages: Mutex::new(Packages::mounted(open.lock.as_ref())),
-        }))
+        })
     }
 }
 
