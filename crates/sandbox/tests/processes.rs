@@ -7,6 +7,9 @@
     reason = "a failed helper fails its test"
 )]
 
+#[path = "processes/apart.rs"]
+mod apart;
+
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -271,7 +274,7 @@ async fn fault_43_a_sandbox_inherits_nothing() {
 
 /// A child that is killed by somebody else is told as that, and is no timeout and no lack of memory.
 #[tokio::test]
-async fn a_sandbox_that_somebody_kills_is_told_as_killed() {
+async fn fault_04_15_20_a_sandbox_that_somebody_kills_is_told_as_killed() {
     const MEMORY: u64 = 70_000_007;
     let engine = launch(MEMORY, 0).await;
     let call = testkit::call("ctx.log('info', 'runs'); for (;;);");
