@@ -1,5 +1,6 @@
 //! The tools that the product itself brings: their table, and how they are called.
 
+mod answer;
 mod echo;
 pub(crate) mod ephemeral;
 mod guard_metrics;
@@ -26,15 +27,13 @@ use domain::tool::Runtime;
 use domain::{CallContext, Error, ErrorCode, RawValue, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::to_raw_value;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
+use self::answer::Answer;
+use crate::arguments;
 use crate::gateway::Gateway;
-use crate::operations::ToolResult;
-use crate::result::Settled;
 use crate::settings::Profile;
-use crate::{arguments, error};
 
 /// Which built-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,77 +202,6 @@ impl Invocation<'_> {
     /// `permission_denied` in the Node server's words.
     fn need_admin(&self) -> Result<()> {
         self.gateway.check_admin(&self.context.principal)
-    }
-}
-
-/// What a built-in answers.
-pub(crate) struct Answer {
-    /// `None`: the structured content as text.
-    text: Option<String>,
-    structured: Box<RawValue>,
-    /// How it is counted when it is an answer and no success.
-    failed: Option<ErrorCode>,
-    /// For the audit log's record of the end.
-    facts: Vec<(&'static str, Value)>,
-}
-
-impl Answer {
-    /// A value, and as text the same.
-    ///
-    /// # Errors
-    /// `internal` when it cannot be written, which its type excludes.
-    fn of(value: &impl Serialize) -> Result<Self> {
-        Ok(Self {
-            text: None,
-            structured: to_raw_value(value).map_err(Error::internal)?,
-            failed: None,
-            facts: Vec::new(),
-        })
-    }
-
-    /// A value with a text of its own.
-    ///
-    /// # Errors
-    /// As [`Answer::of`].
-    fn with_text(text: impl Into<String>, value: &impl Serialize) -> Result<Self> {
-        Ok(Self {
-            text: Some(text.into()),
-            ..Self::of(value)?
-        })
-    }
-
-    /// The same as the end of something that went wrong.
-    fn failed(mut self, code: ErrorCode) -> Self {
-        self.failed = Some(code);
-        self
-    }
-
-    /// Adds a fact for the audit log.
-    fn about(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.facts.push((key, value.into()));
-        self
-    }
-
-    /// The facts for the audit log.
-    pub(crate) fn take_facts(&mut self) -> Vec<(&'static str, Value)> {
-        std::mem::take(&mut self.facts)
-    }
-
-    /// The result of the call.
-    ///
-    /// # Errors
-    /// As [`Answer::of`].
-    pub(crate) fn into_result(self) -> Result<Settled> {
-        let text = self.text.as_deref().unwrap_or(self.structured.get());
-        let content = error::text_block(text).map_err(Error::internal)?;
-        let structured_content = Some(self.structured);
-        let result = ToolResult {
-            content,
-            structured_content,
-            is_error: self.failed.is_some(),
-            meta: Map::new(),
-        };
-        Ok((result, self.failed))
     }
 }
 

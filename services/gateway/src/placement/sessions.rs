@@ -73,7 +73,7 @@ impl Placement {
         }
         found
             .sessions
-            .sort_by(|one, other| one.created_at.cmp(&other.created_at));
+            .sort_by_key(|info| info.created_at);
         // One executor may be known by two addresses.
         let mut seen = std::collections::HashSet::new();
         found.sessions.retain(|info| seen.insert(info.id.clone()));
