@@ -29,7 +29,7 @@ use domain::lockfile::Lockfile;
 use domain::tool::Runtime;
 use parking_lot::Mutex;
 use telemetry::Metrics;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,6 +53,9 @@ use super::reaper::Reaper;
 const AT_ONCE: usize = 2;
 /// How long a look into an image and at volumes may take.
 const LOOK_TIME: Duration = Duration::from_secs(30);
+/// How long an install runs before a sandbox is made for those who wait for it: the container of the
+/// package manager is to be started first.
+const HEAD_START: Duration = Duration::from_millis(300);
 /// Images whose package manager is known; more, and it is looked at again.
 const IMAGES: usize = 256;
 
@@ -73,6 +76,10 @@ struct Shared {
     at_once: Semaphore,
     /// Whether the volumes of an earlier life have been looked at.
     swept: watch::Sender<bool>,
+    /// The volumes that are being filled, by the digest of their lockfile.
+    filled: watch::Sender<HashMap<String, VolumeName>>,
+    /// There is something for the sweep to do.
+    hurry: Notify,
     tasks: TaskTracker,
     closed: CancellationToken,
 }
@@ -120,6 +127,8 @@ impl Deps {
             resolved: Mutex::default(),
             at_once: Semaphore::new(AT_ONCE),
             swept: watch::Sender::new(false),
+            filled: watch::Sender::default(),
+            hurry: Notify::new(),
             tasks,
             closed: CancellationToken::new(),
         }));
@@ -169,6 +178,36 @@ impl Deps {
             )
             .with_fix("set MCP_SANDBOX_INSTALL_CACHE_BYTES to more than one set of packages")
         })
+    }
+
+    /// The same; when it has to be installed, `ahead` is begun a little after the install was, with the
+    /// volume that is being filled, and what came of it is handed back if it was done by the end.
+    ///
+    /// # Errors
+    /// As [`ensure`](Self::ensure).
+    pub(crate) async fn ensure_ahead<T>(
+        &self,
+        image: &ImageId,
+        lock: &Lockfile,
+        deadline: Instant,
+        ahead: impl AsyncFnOnce(VolumeName) -> Option<T>,
+    ) -> Result<(Lease, Option<T>)> {
+        let mut ensured = std::pin::pin!(self.ensure(image, lock, deadline));
+        let mut ahead = std::pin::pin!(async {
+            let volume = self.0.filling(lock).await;
+            tokio::time::sleep(HEAD_START).await;
+            ahead(volume).await
+        });
+        tokio::select! {
+            biased;
+            lease = &mut ensured => Ok((lease?, None)),
+            made = &mut ahead => Ok((ensured.await?, made)),
+        }
+    }
+
+    /// Whether a volume is one that calls may use, or may soon.
+    pub(crate) fn keeps(&self, volume: &VolumeName) -> bool {
+        self.0.shelf.knows(volume)
     }
 
     /// The authority that is trusted besides, as PEM.
@@ -276,6 +315,18 @@ impl Shared {
         let egress = Egress::new(registry.place(), false, most);
         egress.allow_files(looked.files.iter().map(|host| format!("{host}:443")));
         Ok((registry, Arc::new(egress)))
+    }
+
+    /// The volume that is being filled from a lockfile, once there is one.
+    async fn filling(&self, lock: &Lockfile) -> VolumeName {
+        let mut filled = self.filled.subscribe();
+        let begun = filled.wait_for(|filled| filled.contains_key(lock.digest()));
+        if let Ok(filled) = begun.await
+            && let Some(volume) = filled.get(lock.digest())
+        {
+            return volume.clone();
+        }
+        std::future::pending().await
     }
 
     async fn wait_for_sweep(&self, deadline: Instant) -> Result<()> {

@@ -2,27 +2,32 @@
 
 use domain::error::{Error, ErrorCode, Result};
 use domain::lockfile::Lockfile;
-use domain::runner::{Call, Resolve};
+use domain::runner::Resolve;
+use domain::tool::Isolation;
 use tokio::time::{Instant, timeout_at};
 
 use super::Lease;
+use crate::Job;
 use crate::docker::DockerEngine;
-use crate::docker::images::ImageId;
+use crate::docker::pool::{Checkout, Key};
+use crate::docker::profile::VolumeName;
+use crate::docker::sandbox::Maker;
 
 impl DockerEngine {
     /// The packages of a call, installed; nothing for a call without any. A call that brings no
-    /// lockfile, as one-off code does, has them resolved first.
+    /// lockfile, as one-off code does, has them resolved first. While they are installed a sandbox
+    /// is made that has them: it takes about as long.
     ///
     /// # Errors
     /// As [`Deps::resolve`](super::Deps::resolve) and [`Deps::ensure`](super::Deps::ensure).
     pub(in crate::docker) async fn packages_of(
         &self,
-        call: &Call,
-        image: &ImageId,
-        deadline: Instant,
-    ) -> Result<Option<Lease>> {
+        job: &Job,
+        key: &Key,
+    ) -> Result<(Option<Lease>, Option<Checkout<Maker>>)> {
+        let (call, image, deadline) = (&job.call, &key.image, job.deadline);
         if call.dependencies.is_empty() {
-            return Ok(None);
+            return Ok((None, None));
         }
         let resolved;
         let lock = match &call.lock {
@@ -34,7 +39,23 @@ impl DockerEngine {
                 &resolved
             }
         };
-        self.deps.ensure(image, lock, deadline).await.map(Some)
+        if call.isolation != Isolation::Call {
+            let lease = self.deps.ensure(image, lock, deadline).await?;
+            return Ok((Some(lease), None));
+        }
+        let ahead = async |volume: VolumeName| {
+            let key = Key {
+                deps: Some(volume.clone()),
+                ..key.clone()
+            };
+            // What fails here is tried again when the packages are there.
+            let checkout = self.pool.take(&key, &job.tenant).await.ok();
+            checkout.map(|checkout| (volume, checkout))
+        };
+        let ensured = self.deps.ensure_ahead(image, lock, deadline, ahead).await?;
+        let (lease, ahead) = ensured;
+        let ahead = ahead.filter(|(volume, _)| volume == lease.volume());
+        Ok((Some(lease), ahead.map(|(_, checkout)| checkout)))
     }
 
     /// What dependencies come to in this image.

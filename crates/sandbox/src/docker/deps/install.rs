@@ -132,6 +132,7 @@ impl Shared {
         let labels = self.labels(job.runtime, job.image, label, job.stage);
         let made = self.workshop.daemon.create_volume(&open.volume, labels);
         made.await?;
+        let _filling = (job.stage == "install").then(|| self.fill(label, &open));
         let settings = &self.settings;
         let task = task_of(&job, settings, &registry, self.registries.get(&job.runtime));
         let work = Work {
@@ -175,6 +176,15 @@ impl Shared {
         }
     }
 
+    /// Tells which volume is being filled, until what it returns is dropped.
+    fn fill<'a>(&'a self, digest: &'a str, open: &Open) -> Filling<'a> {
+        let volume = open.volume.clone();
+        self.filled.send_modify(|filled| {
+            filled.insert(digest.to_owned(), volume);
+        });
+        Filling(self, digest)
+    }
+
     /// Removes a volume whose container is on its way out.
     pub(super) async fn discard(&self, volume: &VolumeName) {
         for _ in 0..TRIES {
@@ -187,7 +197,7 @@ impl Shared {
                 }
             }
         }
-        // The sweep finds it.
+        self.hurry.notify_one();
     }
 
     pub(super) fn measure(
@@ -210,6 +220,16 @@ impl Shared {
                 .with_label_values(&[language, outcome])
                 .inc();
         }
+    }
+}
+
+struct Filling<'a>(&'a Shared, &'a str);
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        self.0.filled.send_modify(|filled| {
+            filled.remove(self.1);
+        });
     }
 }
 

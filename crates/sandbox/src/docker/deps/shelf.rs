@@ -123,6 +123,12 @@ impl Shelf {
         state.open.contains(volume) || state.ready.values().any(|set| set.volume == *volume)
     }
 
+    /// The volumes of all complete sets.
+    pub(super) fn volumes(&self) -> HashSet<VolumeName> {
+        let state = self.0.lock();
+        state.ready.values().map(|set| set.volume.clone()).collect()
+    }
+
     /// Takes sets away whose volumes are gone.
     pub(super) fn forget(&self, is_gone: impl Fn(&VolumeName) -> bool) {
         let mut state = self.0.lock();
@@ -131,11 +137,7 @@ impl Shelf {
 
     /// Takes one set away that has to go, if one has to and nobody uses it: of those that are too old,
     /// or too much together, the one that was not used for longest. With it the reason.
-    pub(super) fn evict(
-        &self,
-        most: u64,
-        age: Duration,
-    ) -> Option<(SetKey, VolumeName, Marker, &'static str)> {
+    pub(super) fn evict(&self, most: u64, age: Duration) -> Option<(VolumeName, &'static str)> {
         let mut state = self.0.lock();
         let total: u64 = state.ready.values().map(|set| set.marker.bytes).sum();
         let (key, set) = state
@@ -152,17 +154,7 @@ impl Shelf {
         };
         let key = key.clone();
         let set = state.ready.remove(&key)?;
-        // Between here and its end nobody is to take it for forgotten.
-        state.open.insert(set.volume.clone());
-        Some((key, set.volume, set.marker, reason))
-    }
-
-    /// The end of an eviction: the volume is gone, or somebody's container has it still.
-    pub(super) fn evicted(&self, key: SetKey, volume: VolumeName, marker: Marker, is_gone: bool) {
-        self.0.lock().open.remove(&volume);
-        if !is_gone {
-            self.put(key, volume, marker);
-        }
+        Some((set.volume, reason))
     }
 
     /// How many, and how many bytes.
@@ -216,19 +208,13 @@ mod tests {
         }
         assert!(shelf.evict(30, age).is_none());
         let lease = shelf.lease(&key("a")).unwrap();
-        let (gone, volume, marker, reason) = shelf.evict(29, age).unwrap();
+        let (volume, reason) = shelf.evict(29, age).unwrap();
         assert_eq!((volume.as_str(), reason), ("b", "size"));
-        assert!(shelf.knows(&volume), "in our hands");
-        shelf.evicted(gone, volume.clone(), marker, true);
-        assert!(!shelf.knows(&volume));
+        assert!(!shelf.knows(&volume) && shelf.lease(&key("b")).is_none());
         assert!(shelf.evict(20, age).is_none(), "it fits now");
         tokio::time::advance(age * 2).await;
-        let (again, volume, marker, reason) = shelf.evict(20, age).unwrap();
+        let (volume, reason) = shelf.evict(20, age).unwrap();
         assert_eq!((volume.as_str(), reason), ("c", "age"));
-        // A container has it still: it stays.
-        shelf.evicted(again, volume, marker, false);
-        assert!(shelf.lease(&key("c")).is_some());
-        assert_eq!(shelf.evict(0, age).unwrap().1.as_str(), "c");
         assert!(shelf.evict(0, age).is_none(), "the rest is in use");
         shelf.forget(|volume| volume.as_str() == "a");
         assert!(shelf.lease(&key("a")).is_none());

@@ -23,8 +23,6 @@ const IMAGE: &str = "dynamic-mcp.image";
 /// Between sweeps, and after one that left something to do.
 const EVERY: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(1);
-/// How old a volume of this life that nobody knows has to be.
-const UNKNOWN: i64 = 60;
 /// Volumes that one container looks at.
 const SEEN_AT_ONCE: usize = 16;
 
@@ -102,6 +100,7 @@ impl Shared {
             self.count_sets();
             tokio::select! {
                 () = sleep(pause) => {}
+                () = self.hurry.notified() => sleep(AGAIN).await,
                 () = self.closed.cancelled() => return,
             }
             self.evict().await;
@@ -111,10 +110,12 @@ impl Shared {
     /// Says whether nothing is left to do.
     async fn sweep(&self) -> Result<bool, Fault> {
         let daemon = &self.workshop.daemon;
+        let ready = self.shelf.volumes();
         let all = daemon.volumes(Labels::FILTER).await?;
         let there: HashSet<VolumeName> = all.iter().map(|it| it.name.clone()).collect();
         // Somebody tidied up by hand.
-        self.shelf.forget(|volume| !there.contains(volume));
+        let is_gone = |volume: &VolumeName| ready.contains(volume) && !there.contains(volume);
+        self.shelf.forget(is_gone);
         let all: Vec<Ours> = all.into_iter().filter_map(Ours::read).collect();
         if all.is_empty() {
             return Ok(true);
@@ -126,9 +127,8 @@ impl Shared {
             let age = now.map_or(0, |now| now.saturating_sub(it.created));
             let allowed = i64::try_from(it.labels.max_age.as_secs()).unwrap_or(i64::MAX);
             if it.labels.owner == me.owner && it.labels.epoch == me.epoch {
-                if age > UNKNOWN {
-                    doomed.push(it.volume);
-                }
+                // Nothing of this life is made without being known first.
+                doomed.push(it.volume);
             } else if it.labels.epoch.lives() {
                 // Of another executor on this machine, or of this one's earlier life that goes on.
             } else if it.labels.owner == me.owner {
@@ -210,35 +210,28 @@ impl Shared {
         Ok(gone)
     }
 
-    /// Removes sets that are too old or too much, as long as there are some that nobody uses.
+    /// Removes sets that are too old or too much, as long as there are some that nobody uses. From the
+    /// moment that one is taken off the shelf no call gets it; sandboxes that wait with it are dropped
+    /// by the pool, and if that is not done yet, the next sweep removes it.
     pub(super) async fn evict(&self) {
         let settings = &self.settings;
-        let mut kept = Vec::new();
-        while let Some((key, volume, marker, reason)) =
+        while let Some((volume, reason)) =
             self.shelf.evict(settings.cache_bytes, settings.cache_age)
         {
-            let gone = match self.workshop.daemon.remove_volume(&volume).await {
-                Ok(gone) => gone,
+            tracing::info!(%volume, reason, "a set of packages is removed");
+            let count = self
+                .metrics
+                .dependency_evictions
+                .with_label_values(&[reason]);
+            count.inc();
+            match self.workshop.daemon.remove_volume(&volume).await {
+                Ok(true) => {}
+                Ok(false) => self.hurry.notify_one(),
                 Err(fault) => {
                     tracing::debug!(%volume, %fault, "a set of packages is not removed yet");
-                    false
+                    self.hurry.notify_one();
                 }
-            };
-            if gone {
-                tracing::info!(%volume, reason, "a set of packages was removed");
-                let count = self
-                    .metrics
-                    .dependency_evictions
-                    .with_label_values(&[reason]);
-                count.inc();
-                self.shelf.evicted(key, volume, marker, true);
-            } else {
-                kept.push((key, volume, marker));
             }
-        }
-        // A container that waits for a call has them: they stay, and are tried again later.
-        for (key, volume, marker) in kept {
-            self.shelf.evicted(key, volume, marker, false);
         }
         self.count_sets();
     }
