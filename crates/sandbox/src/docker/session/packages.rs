@@ -34,8 +34,8 @@ pub(super) struct Packages {
 
 /// A set on its way.
 pub(super) struct Coming {
-    pub(super) lock: Lockfile,
-    pub(super) tar: BoxStream<'static, io::Result<Bytes>>,
+    lock: Lockfile,
+    tar: BoxStream<'static, io::Result<Bytes>>,
 }
 
 impl DockerSession {

@@ -8,16 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::TenantId;
 use domain::error::{ErrorCode, Result};
-use domain::lockfile::Lockfile;
 use domain::session::{Exec, Network};
-use domain::tool::Runtime;
 use futures::{StreamExt, stream};
 use telemetry::{BuildInfo, Metrics};
 use testkit::docker::{IMAGE, PYTHON_IMAGE};
 use tokio::time::Instant;
 
+use super::actor::Request;
 use super::handle::DockerSession;
-use super::packages::Coming;
 use crate::docker::{DockerEngine, DockerEngineSettings};
 use crate::{Engine, OpenSession, Session};
 
@@ -93,16 +91,20 @@ async fn session(engine: &DockerEngine, image: &str) -> DockerSession {
     engine.open_here(open).await.unwrap()
 }
 
-async fn unpack(session: &DockerSession, tar: Vec<u8>, piece: usize) -> Result<()> {
-    let text = r#"{"lockfileVersion":3,"packages":{}}"#;
-    let lock = Lockfile::parse(Runtime::Node, text).unwrap();
+async fn unpack(session: &DockerSession, tar: &[u8], piece: usize) -> Result<()> {
     let pieces: Vec<io::Result<Bytes>> = tar
         .chunks(piece)
         .map(|piece| Ok(Bytes::copy_from_slice(piece)))
         .collect();
-    let tar = stream::iter(pieces).boxed();
     let permit = session.turn(soon()).await.unwrap();
-    session.unpack(Coming { lock, tar }, &permit, soon()).await
+    let request = |reply| Request::Unpack {
+        target: "node_modules",
+        most: 100 << 20,
+        tar: stream::iter(pieces).boxed(),
+        until: soon(),
+        reply,
+    };
+    session.ask(&permit, request).await
 }
 
 async fn sh(session: &DockerSession, command: &str) -> String {
@@ -166,7 +168,7 @@ async fn fault_57_58_archives_are_whole_and_inside_or_refused() {
     for image in [IMAGE, PYTHON_IMAGE] {
         let session = session(&engine, image).await;
         for (name, archive) in &bad {
-            let refused = unpack(&session, archive.clone(), 1_000).await;
+            let refused = unpack(&session, archive, 1_000).await;
             let refused = refused
                 .err()
                 .unwrap_or_else(|| panic!("{image}: {name} was taken"));
@@ -192,7 +194,7 @@ async fn fault_57_58_archives_are_whole_and_inside_or_refused() {
             file("m/short", b"long"),
         ]);
         for piece in [100_000, 511] {
-            unpack(&session, good.clone(), piece).await.unwrap();
+            unpack(&session, &good, piece).await.unwrap();
             let seen = sh(
                 &session,
                 "cd node_modules; wc -c <a/index.js; cat l*/f; echo; .bin/run; ls -A",
