@@ -47,7 +47,7 @@ impl Default for SessionSettings {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(1_800),
-            lifetime: Duration::from_secs(86_400),
+            lifetime: Duration::from_secs(172_800),
             max_sessions: 20,
             network: Network::None,
             policy: Policy::default(),

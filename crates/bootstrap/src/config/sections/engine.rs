@@ -152,7 +152,7 @@ section! {
         /// How long a session lives at most, used or not.
         pub lifetime: Duration =
             Key::added("MCP_SANDBOX_SESSION_LIFETIME_SECONDS", "sandbox.sessionLifetimeSeconds")
-            .kind(Kind::Duration(DurationUnit::Seconds, 1, 604_800)).default("86400");
+            .kind(Kind::Duration(DurationUnit::Seconds, 1, 604_800)).default("172800");
         /// Sessions at once, of one executor.
         pub max_sessions: usize = Key::kept("MCP_SANDBOX_MAX_SESSIONS", "sandbox.maxSessions")
             .kind(Kind::Integer(0, 1_000)).default("20");

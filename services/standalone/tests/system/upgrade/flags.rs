@@ -211,8 +211,6 @@ const OTHER_DEFAULTS: &[&str] = &[
 
 /// Whose parts come later: known, and not in the effective configuration.
 const LATER: &[&str] = &[
-    "MCP_SANDBOX_SESSION_TIMEOUT_SECONDS",
-    "MCP_SANDBOX_MAX_SESSIONS",
     "MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH",
     "MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH_MAX",
 ];

@@ -269,12 +269,8 @@ async fn settings_of_parts_that_come_later() {
     let attach = ("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH", "true");
     refused("U-126", &[], &[attach]).await;
     refused("U-126", &["--experimental-upstream-mcp-attach"], &[]).await;
-    let later = [
-        ("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH_MAX", "8"),
-        ("MCP_SANDBOX_SESSION_TIMEOUT_SECONDS", "1800"),
-        ("MCP_SANDBOX_MAX_SESSIONS", "20"),
-    ];
-    warned("U-127", &[], &later, 3).await;
+    let later = [("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH_MAX", "8")];
+    warned("U-127", &[], &later, 1).await;
     let folder = tempfile::tempdir().unwrap();
     let ttl = [("MCP_HTTP_SESSION_TTL_SECONDS", "1")];
     let (program, client) = serve(folder.path(), &ttl).await;
