@@ -189,6 +189,17 @@ fn report(executor: &Executor, why: &str) -> CheckReport {
         .filter(|wall| !wall.held)
         .map(|wall| wall.name)
         .collect();
+    let kinds = status.engine.pool.kinds.iter().map(|kind| {
+        json!({
+            "name": kind.name,
+            "size": kind.size,
+            "idle": kind.idle,
+            "making": kind.making,
+            "waiting": kind.waiting,
+            "memoryBytesEach": kind.memory_each,
+        })
+    });
+    let kinds: Vec<_> = kinds.collect();
     CheckReport::up().with(json!({
         "name": status.name,
         "engine": status.engine.kind.as_str(),
@@ -200,6 +211,9 @@ fn report(executor: &Executor, why: &str) -> CheckReport {
         "draining": status.draining,
         "poolSize": status.engine.pool_size,
         "poolIdle": status.engine.pool_idle,
+        "poolWaiting": status.engine.pool.waiting,
+        "poolMemoryBytes": status.engine.pool.memory_bytes,
+        "poolKinds": kinds,
         "wallsMissing": missing,
     }))
 }

@@ -135,12 +135,18 @@ async fn sustained() -> [f64; 3] {
     for _ in 0..TURNS {
         // Nothing waits at the start, so that nothing is counted that was made before.
         let engine = launch(0).await;
-        ours += rate(CALLERS, || async { drop(call(&engine).await) }).await;
+        ours += rate(CALLERS, || async {
+            call(&engine).await;
+        })
+        .await;
         quiet(&engine).await;
         engine.shutdown().await;
         let plain = Arc::new(plain::Plain::new().await);
         theirs += rate(MAKING, || async { plain.cycle().await }).await;
-        answering += rate(MAKING, || async { drop(plain.call().await) }).await;
+        answering += rate(MAKING, || async {
+            plain.call().await;
+        })
+        .await;
     }
     [ours, theirs, answering].map(|sum| sum / TURNS as f64)
 }

@@ -9,17 +9,17 @@
 //! first.
 
 mod budget;
+mod key;
+mod place;
 mod shelf;
 mod state;
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::error::{Error, ErrorCode, Result};
 use domain::id::TenantId;
-use domain::tool::Runtime;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -28,9 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::budget::Budget;
+pub(super) use self::key::Key;
 use self::state::{Given, Shelves, Taken};
-use super::images::ImageId;
-use super::profile::{Network, Purpose, VolumeName};
 use crate::fair::Ticket;
 use crate::{Miss, PoolStatus};
 
@@ -45,52 +44,6 @@ const FAILURES: u32 = 2;
 
 /// Failures in a row that are worth a warning each: an image without node stays one.
 const LOUD: u32 = 3;
-
-/// What a waiting sandbox was made for. It serves a call or a session only when all of this is the
-/// same.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    /// Its image, by ID: a tag that moved is another image.
-    pub(super) image: ImageId,
-    /// The language that the agent in it speaks.
-    pub(super) runtime: Runtime,
-    /// What it is for, which decides its bounds and its agent.
-    pub(super) purpose: Purpose,
-    /// Memory, in bytes.
-    pub(super) memory_bytes: u64,
-    /// CPU, in thousandths of a core.
-    pub(super) cpu_millis: u32,
-    /// Its network.
-    pub(super) network: Network,
-    /// The volume of its dependencies, mounted so that it cannot be written to.
-    pub(super) deps: Option<VolumeName>,
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let runtime = match self.runtime {
-            Runtime::Node => "node",
-            Runtime::Python => "python",
-        };
-        let purpose = match self.purpose {
-            Purpose::Call => "call",
-            Purpose::Session => "session",
-            Purpose::Install => "install",
-        };
-        let image = self.image.as_str();
-        // As `docker images` shows it.
-        let image = image.get(..19).unwrap_or(image);
-        let (memory, cpu) = (self.memory_bytes >> 20, self.cpu_millis);
-        write!(out, "{runtime} {purpose} {image} {memory}m {cpu}")?;
-        if self.network == Network::Bridge {
-            out.write_str(" bridge")?;
-        }
-        match &self.deps {
-            Some(volume) => write!(out, " {volume}"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Makes sandboxes.
 pub(super) trait Source: Send + Sync + 'static {

@@ -1,12 +1,14 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use domain::tool::Runtime;
 use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::Miss;
 use crate::docker::daemon::ImageFacts;
+use crate::docker::profile::{Network, Purpose};
 
 /// Makes numbers, each in a second and of ten bytes.
 #[derive(Default)]
