@@ -13,7 +13,7 @@ use crate::rig::{job, metrics, settings};
 use crate::suite::run::brief;
 
 /// The time of the calls that run when everybody goes, in milliseconds.
-const TIME: u64 = 6_000;
+const TIME: u64 = 20_000;
 /// How long after that their sandboxes may live on: the agent's margin, and a busy machine's.
 const ALONE: Duration = Duration::from_secs(15);
 /// How long one that waits may: what its label says, without the time of a call.
@@ -50,6 +50,18 @@ async fn fault_24_26_with_daemon_and_executor_gone_alone_sandboxes_end_by_themse
         let first = execution.next().await;
         assert!(matches!(first, Some(RunEvent::Log { .. })), "{first:?}");
         executions.push(execution);
+    }
+    // One that the daemon is making when it is killed is lost to it, and its own to lose.
+    let begun = Instant::now();
+    loop {
+        let status = sandbox::Engine::status(&engine);
+        let there = daemon.docker().labelled("dynamic-mcp.sandbox=1").await;
+        let waits = status.pool_idle == status.pool_size && status.pool_idle > 0;
+        if waits && there.len() == status.pool_idle + runs.len() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{status:?}");
+        sleep(Duration::from_millis(50)).await;
     }
     daemon.kill();
     // As a kill of the executor does: no word to anybody.
