@@ -200,6 +200,7 @@ impl DockerEngine {
             pool.clone(),
             shared.clone(),
             images.clone(),
+            deps.clone(),
             kept,
             Arc::clone(&unfit),
             closed.clone(),
@@ -262,6 +263,7 @@ async fn tend(
     pool: Pool<Maker>,
     shared: Shared,
     images: Images,
+    deps: Deps,
     mut kept: Kept,
     unfit: Unfit,
     closed: CancellationToken,
@@ -300,7 +302,11 @@ async fn tend(
         });
         let kinds: Vec<(Key, usize)> = kinds.filter(|(_, count)| *count > 0).collect();
         let there: HashSet<ImageId> = images.status().into_iter().filter_map(|it| it.id).collect();
-        pool.keep(&kinds, |key| there.contains(&key.image));
+        // A set of packages that is gone, or has to go, is not held by a sandbox that waits.
+        let has_packages = |key: &Key| key.deps.as_ref().is_none_or(|it| deps.keeps(it));
+        pool.keep(&kinds, |key| {
+            there.contains(&key.image) && has_packages(key)
+        });
         shared.tend();
         tokio::select! {
             () = tokio::time::sleep(TEND_EVERY) => {}
@@ -327,18 +333,19 @@ impl Engine for DockerEngine {
         guest::check(&job.call)?;
         let limits = job.call.limits;
         let image = self.images.look_up(&job.call.image).await?;
-        let mut packages = self.packages_of(&job.call, &image, job.deadline).await?;
         // Time and output are bounded here and by the agent; memory and CPU by the container, so
         // that a call with less of them than others gets one of its own.
-        let key = Key {
+        let mut key = Key {
             image,
             runtime: job.call.runtime,
             purpose: Purpose::Call,
             memory_bytes: limits.memory_bytes,
             cpu_millis: limits.cpu_millis,
             network: Network::None,
-            deps: packages.as_ref().map(|lease| lease.volume().clone()),
+            deps: None,
         };
+        let (mut packages, ahead) = self.packages_of(&job, &key).await?;
+        key.deps = packages.as_ref().map(|lease| lease.volume().clone());
         let (asked, kind) = (Instant::now(), EngineKind::Docker);
         let (tenancy, waiting) = match shared::home_of(&job, &key) {
             Some(home) => self.shared.enter(home, &mut packages, job.deadline).await,
@@ -350,6 +357,8 @@ impl Engine for DockerEngine {
         }
         let (sandbox, lease, miss) = if let Some(sandbox) = waiting {
             (sandbox, None, None)
+        } else if let Some(checkout) = ahead {
+            (checkout.sandbox, Some(checkout.lease), checkout.miss)
         } else {
             let checkout = self.pool.take(&key, &job.tenant);
             match timeout_at(job.deadline, checkout).await {
