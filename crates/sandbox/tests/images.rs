@@ -133,7 +133,8 @@ fn docker_archives_are_the_same_each_time_and_give_no_rights() {
         };
         // The ID is that of the configuration, as Docker reckons it.
         let config = shell("tar -xOf \"$1\" --wildcards './*.json' --exclude ./manifest.json");
-        let id = Sha256::digest(&config).iter().map(|it| format!("{it:02x}"));
+        let digest = Sha256::digest(&config);
+        let id = digest.iter().map(|it| format!("{it:02x}"));
         assert!(
             said.contains(&format!("image sha256:{}\n", id.collect::<String>())),
             "{said}"
