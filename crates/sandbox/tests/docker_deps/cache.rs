@@ -34,6 +34,8 @@ async fn fault_68_the_set_that_was_not_used_for_longest_goes_first() {
     }
     let rig = rig(&server, |settings| settings.cache_bytes = 1).await;
     for name in ["a", "b", "a"] {
+        // None goes right after its use.
+        tokio::time::sleep(Duration::from_secs(11)).await;
         let wanted = [(name, "1.0.0")];
         let lock = rig.resolve(Runtime::Node, &wanted).await.unwrap();
         let code = format!("return require('{name}')");

@@ -12,6 +12,9 @@ use tokio::time::Instant;
 use super::task::Marker;
 use crate::docker::profile::VolumeName;
 
+/// How long nothing is taken away after its last use: whoever waited for an install has to get it.
+const FRESH: Duration = Duration::from_secs(10);
+
 /// What a set of packages is known by. Whoever has the same gets the same, also another tenant: its
 /// files are those that the lockfile's hashes name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -143,7 +146,7 @@ impl Shelf {
         let (key, set) = state
             .ready
             .iter()
-            .filter(|(_, set)| set.users == 0)
+            .filter(|(_, set)| set.users == 0 && set.last_used.elapsed() >= FRESH)
             .min_by_key(|(_, set)| set.last_used)?;
         let reason = if total > most {
             "size"
@@ -206,6 +209,11 @@ mod tests {
             put(&shelf, name, 10);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
+        assert!(
+            shelf.evict(29, age).is_none(),
+            "whoever waited has to get it"
+        );
+        tokio::time::advance(FRESH).await;
         assert!(shelf.evict(30, age).is_none());
         let lease = shelf.lease(&key("a")).unwrap();
         let (volume, reason) = shelf.evict(29, age).unwrap();
