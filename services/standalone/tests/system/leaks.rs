@@ -44,7 +44,7 @@ where
 
 /// Every third call is somebody's who does nothing wrong: it has to be served as if it were alone.
 async fn one_of_the_mix(client: Client, number: usize) {
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         let code = format!("return [{number}, require('fs').readdirSync('/tmp').length]");
         let code = json!({"code": code, "timeoutMs": 20_000});
         let answer = client.ok("run_js_ephemeral", code).await;
