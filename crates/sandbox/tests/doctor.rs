@@ -1,9 +1,15 @@
 //! The doctor on this machine: its daemon, no daemon, one that hangs; and its attacks.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed helper fails its test"
+)]
+
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use domain::runner::EngineKind;
 use sandbox::docker::{DockerEngineSettings, DockerSettings};
@@ -11,6 +17,7 @@ use sandbox::doctor::{DoctorSettings, Finding, Held, InstallSources, Report, Sta
 use sandbox::isolate::IsolateSettings;
 use telemetry::{BuildInfo, Metrics};
 use testkit::docker::{BARE_IMAGE, IMAGE, PYTHON_IMAGE};
+use tokio::time::Instant;
 
 fn settings(engine: Option<EngineKind>, host: Option<String>) -> DoctorSettings {
     DoctorSettings {
