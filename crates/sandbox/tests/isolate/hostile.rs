@@ -192,20 +192,13 @@ async fn fault_32_a_child_that_hangs_while_it_starts_holds_nobody() {
 async fn fault_30_33_a_child_that_never_reads_or_never_closes_holds_nobody() {
     let large = serde_json::json!({ "large": "x".repeat(8_000_000) }).to_string();
     let cases = [
-        ("ready; exec sleep 60", &*large, ErrorCode::Timeout),
-        (
-            "ready; call; started; exec sleep 60",
-            "{}",
-            ErrorCode::Timeout,
-        ),
-        // Somebody else holds the stream open when the child has ended.
-        (
-            "ready; call; started; sleep 60 & exit 0",
-            "{}",
-            ErrorCode::Timeout,
-        ),
+        ("ready; exec sleep 60", &*large),
+        ("ready; call; started; exec sleep 60", "{}"),
+        // Somebody else holds the stream open when the child has ended. In a PID namespace of its own
+        // that one ends too.
+        ("ready; call; started; sleep 60 & exit 0", "{}"),
     ];
-    for (body, args, code) in cases {
+    for (body, args) in cases {
         let folder = tempfile::tempdir().unwrap();
         let engine = engine(&folder, body).await;
         let (result, took) = ended(&engine, args, 700).await;
