@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::docker::Docker;
 use testkit::mcp::{Client, Era};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::{SWEPT, calls};
@@ -118,15 +119,16 @@ async fn fault_24_28_53_sessions_end_with_their_executor_alone() {
         .ok("sandbox.exec", exec(&used, "echo kept > f; cat f"))
         .await;
     assert_eq!(written["results"][0]["stdout"], "kept\n", "{written}");
-    let running = {
+    let mut running = JoinSet::new();
+    {
         let (client, busy) = (client.clone(), busy.clone());
-        tokio::spawn(async move { client.call("sandbox.exec", exec(&busy, "sleep 60")).await })
-    };
+        running.spawn(async move { client.call("sandbox.exec", exec(&busy, "sleep 60")).await });
+    }
     sleep(Duration::from_millis(500)).await;
     let dead = owned.containers().await;
     assert!(dead.len() >= 3, "{dead:?}");
     deployment.kill_executor().await;
-    let told = running.await.unwrap();
+    let told = running.join_next().await.unwrap().unwrap();
     assert_eq!(told["structuredContent"]["code"], "unavailable", "{told}");
     assert_eq!(told["structuredContent"]["mayHaveRun"], true, "{told}");
     deployment.restart_executor();
@@ -171,10 +173,11 @@ async fn fault_24_68_an_install_that_dies_with_its_executor_alone_leaves_nothing
     let mut interrupted = 0;
     for round in 0..rounds {
         let before = owned.volumes().await;
-        let calling = {
+        let mut calling = JoinSet::new();
+        {
             let (client, asked) = (client.clone(), asked.clone());
-            tokio::spawn(async move { client.call("run_js_ephemeral", asked).await })
-        };
+            calling.spawn(async move { client.call("run_js_ephemeral", asked).await });
+        }
         // In turn while it works out what to install, and while it installs.
         let installs = round % 2 == 1;
         let end = Instant::now() + Duration::from_secs(60);
@@ -194,7 +197,7 @@ async fn fault_24_68_an_install_that_dies_with_its_executor_alone_leaves_nothing
         sleep(delay).await;
         let left = &owned.containers().await | &fresh;
         deployment.kill_executor().await;
-        let told = calling.await.unwrap();
+        let told = calling.join_next().await.unwrap().unwrap();
         let failure = &told["structuredContent"];
         interrupted += usize::from(failure["code"] == "unavailable");
         deployment.restart_executor();
