@@ -151,7 +151,6 @@ pub(crate) async fn exec(
 }
 
 /// Runs one command.
-#[track_caller]
 pub(crate) async fn sh(session: &dyn Session, command: &str) -> CommandResult {
     let mut results = exec(session, &[command], 10_000)
         .await
