@@ -39,6 +39,20 @@ pub(crate) async fn serve(kind: Kind, more: &[(&str, &str)]) -> (Deployment, Cli
     (deployment, client)
 }
 
+/// Ends a deployment, and removes the packages that it has installed: they are kept for its next start,
+/// and there is none.
+pub(crate) async fn end(deployment: Deployment) {
+    let folder = deployment.folder().display().to_string();
+    deployment.stop().await;
+    let docker = daemon();
+    let format = "{{.Name}} {{.Label \"dynamic-mcp.owner\"}}";
+    let listed = docker.run(&["volume", "ls", "--format", format]).await;
+    let own = listed.lines().filter(|line| line.contains(&folder));
+    for name in own.filter_map(|line| line.split(' ').next()) {
+        docker.run(&["volume", "rm", name]).await;
+    }
+}
+
 /// One session, as its user sees it.
 pub(crate) struct User<'a> {
     pub(crate) client: &'a Client,

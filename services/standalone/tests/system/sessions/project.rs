@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{User, serve};
+use super::{User, end, serve};
 use crate::deployment::Kind;
 
 /// Commands, each with its expected exit code and what its output has to hold.
@@ -185,7 +185,7 @@ async fn docker_a_node_project_is_written_tested_and_fixed() {
         bytes
     );
     user.ok("sandbox.stop", json!({})).await;
-    deployment.stop().await;
+    end(deployment).await;
 }
 
 const PLOT: &str = "import io, base64
@@ -234,5 +234,5 @@ async fn docker_a_python_project_is_tested_fixed_and_plotted() {
         .call("sandbox.run_python", json!({ "code": PLOT }))
         .await;
     assert!(picture(&drawn).len() > 5_000);
-    deployment.stop().await;
+    end(deployment).await;
 }
