@@ -58,7 +58,8 @@ const newPipe = () => {
   }
 };
 const twoPipes = async () => {
-  if (waiting.length < 2) await refill();
+  // No command sees the names of pipes that are being made.
+  if (making !== undefined || waiting.length < 2) await refill();
   return [newPipe(), newPipe()];
 };
 

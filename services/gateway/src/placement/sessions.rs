@@ -71,9 +71,7 @@ impl Placement {
             Some(error) if answered == 0 => return Err(error),
             _ => {}
         }
-        found
-            .sessions
-            .sort_by_key(|info| info.created_at);
+        found.sessions.sort_by_key(|info| info.created_at);
         // One executor may be known by two addresses.
         let mut seen = std::collections::HashSet::new();
         found.sessions.retain(|info| seen.insert(info.id.clone()));

@@ -17,6 +17,7 @@ mod golden;
 mod leaks;
 mod lifecycle;
 mod malformed;
+mod packages;
 mod piped;
 mod processes;
 mod production;

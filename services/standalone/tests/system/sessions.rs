@@ -10,17 +10,13 @@ use testkit::docker::{IMAGE, PYTHON_IMAGE, daemon};
 use testkit::mcp::{Client, Era};
 
 use crate::deployment::{Deployment, Kind};
+use crate::packages;
 
 /// A deployment with sessions on the shared daemon, and a client of it.
 pub(crate) async fn serve(kind: Kind, more: &[(&str, &str)]) -> (Deployment, Client) {
     let docker = daemon();
     let images = format!("{IMAGE},{PYTHON_IMAGE}");
-    // The host trusts what the registries are reached through; so have containers to.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the certificates that this machine's tests trust"
-    )]
-    let trusted = std::env::var("SSL_CERT_FILE").unwrap_or_default();
+    let trusted = packages::trusted();
     let mut env = vec![
         ("MCP_PROFILE", "enterprise"),
         ("MCP_EXECUTION_ENGINE", "docker"),
@@ -30,9 +26,7 @@ pub(crate) async fn serve(kind: Kind, more: &[(&str, &str)]) -> (Deployment, Cli
         ("MCP_TOOL_MAX_CALLS_PER_WINDOW", "100000"),
     ];
     env.extend(docker.host().map(|host| ("DOCKER_HOST", host)));
-    if !trusted.is_empty() {
-        env.push(("MCP_SANDBOX_EXTRA_CA_CERTS", &trusted));
-    }
+    env.extend(trusted.iter().map(|(name, file)| (*name, file.as_str())));
     env.extend(more);
     let deployment = Deployment::start(kind, &env).await;
     let client = deployment.client(Era::Modern);
@@ -42,15 +36,9 @@ pub(crate) async fn serve(kind: Kind, more: &[(&str, &str)]) -> (Deployment, Cli
 /// Ends a deployment, and removes the packages that it has installed: they are kept for its next start,
 /// and there is none.
 pub(crate) async fn end(deployment: Deployment) {
-    let folder = deployment.folder().display().to_string();
+    let folder = deployment.folder().to_owned();
     deployment.stop().await;
-    let docker = daemon();
-    let format = "{{.Name}} {{.Label \"dynamic-mcp.owner\"}}";
-    let listed = docker.run(&["volume", "ls", "--format", format]).await;
-    let own = listed.lines().filter(|line| line.contains(&folder));
-    for name in own.filter_map(|line| line.split(' ').next()) {
-        docker.run(&["volume", "rm", name]).await;
-    }
+    packages::remove(&folder).await;
 }
 
 /// One session, as its user sees it.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{SWEPT, calls};
 use crate::deployment::{Deployment, IMAGE, Kind};
+use crate::packages;
 use crate::production::soak;
 
 /// The first sweep finds everything of a dead life; volumes are looked into by a container first.
@@ -18,22 +19,14 @@ const GONE: Duration = Duration::from_secs(90);
 
 /// Three processes with containers on the daemon that the tests share: a session wants a shell.
 async fn deployment() -> Deployment {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "what this machine trusts: its registries may be behind an authority of its own"
-    )]
-    let trusted = std::env::var("SSL_CERT_FILE").ok();
+    let trusted = packages::trusted();
     let mut env = vec![
         ("MCP_PROFILE", "enterprise"),
         ("MCP_EXECUTION_ENGINE", "docker"),
         ("MCP_SANDBOX_ALLOWED_IMAGES", IMAGE),
         ("MCP_SANDBOX_POOL_SIZE", "1"),
     ];
-    env.extend(
-        trusted
-            .as_deref()
-            .map(|file| ("MCP_SANDBOX_EXTRA_CA_CERTS", file)),
-    );
+    env.extend(trusted.iter().map(|(name, file)| (*name, file.as_str())));
     Deployment::start(Kind::Three, &env).await
 }
 

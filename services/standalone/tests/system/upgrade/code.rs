@@ -3,12 +3,14 @@
 use serde_json::{Value, json};
 use testkit::mcp::Client;
 
+use crate::packages;
+
 use super::{checks, document, record, run, serve, write_store};
 
 checks! {
     "U-501" => the_isolate_engine_has_no_node,
     "U-502" "U-503" "U-510" => the_docker_engine_runs_tools,
-    "U-504" => dependencies_come_later,
+    "U-504" => dependencies_are_resolved_and_installed_once,
     "U-505" "U-506" "U-507" => code_is_the_body_of_a_function,
     "U-513" => sandboxes_wait,
     "U-511" => a_daemon_that_is_not_there_ends_the_start,
@@ -171,33 +173,55 @@ async fn a_container_is_narrow() {
     program.stop().await;
 }
 
-async fn dependencies_come_later() {
+async fn dependencies_are_resolved_and_installed_once() {
+    let mut dependent = record("has.some", "return require('ms')('2 days')");
+    dependent["dependencies"] = json!([{"name": "ms", "version": "^2.1.0"}]);
+    let mine = json!({
+        "code": "return require('ms')('1s')",
+        "dependencies": [{"name": "ms", "version": "2.1.3"}],
+    });
+
     let folder = tempfile::tempdir().unwrap();
-    let mut dependent = record("has.some", "return 1");
-    dependent["dependencies"] = json!([{"name": "zod", "version": "^3.0.0"}]);
-    write_store(folder.path(), &[dependent, record("has.none", "return 2")]);
-    let image = (
-        "MCP_SANDBOX_ALLOWED_IMAGES",
-        "dynamic-mcp-test/node:1,node:lts-slim",
+    write_store(
+        folder.path(),
+        &[dependent.clone(), record("has.none", "return 2")],
     );
-    for env in [vec![NODE], vec![("MCP_EXECUTION_ENGINE", "docker"), image]] {
-        let (program, client) = serve(folder.path(), &env).await;
-        assert_eq!(
-            client.refusal("has.some", json!({})).await,
-            "policy_denied",
-            "{env:?}"
-        );
-        let mine =
-            json!({"code": "return 1", "dependencies": [{"name": "zod", "version": "3.0.0"}]});
-        assert_eq!(
-            client.refusal("run_js_ephemeral", mine).await,
-            "policy_denied",
-            "{env:?}"
-        );
-        let log = program.log().join("\n");
-        assert!(log.contains("\"tools\":\"has.some\""), "{log}");
-        program.stop().await;
-    }
+    let (program, client) = serve(folder.path(), &[NODE]).await;
+    let refused = client.refusal("has.some", json!({})).await;
+    assert_eq!(refused, "policy_denied");
+    let refused = client.refusal("run_js_ephemeral", mine.clone()).await;
+    assert_eq!(refused, "policy_denied");
+    let log = program.log().join("\n");
+    assert!(log.contains("\"tools\":\"has.some\""), "{log}");
+    program.stop().await;
+
+    // The same store on Docker: the tool that was taken over gets its lockfile with the first call.
+    let trusted = packages::trusted();
+    let mut env = vec![
+        ("MCP_EXECUTION_ENGINE", "docker"),
+        (
+            "MCP_SANDBOX_ALLOWED_IMAGES",
+            "dynamic-mcp-test/node:1,node:lts-slim",
+        ),
+    ];
+    env.extend(trusted.iter().map(|(name, file)| (*name, file.as_str())));
+    dependent["image"] = json!("dynamic-mcp-test/node:1");
+    let folder = tempfile::tempdir().unwrap();
+    write_store(folder.path(), &[dependent]);
+    let (program, client) = serve(folder.path(), &env).await;
+    let answer = client.ok("has.some", json!({})).await;
+    assert_eq!(answer["result"], json!(172_800_000));
+    let got = client
+        .ok("dynamic.tool.get", json!({"name": "has.some"}))
+        .await;
+    let locked = &got["tool"]["lockfile"]["packages"][0];
+    assert_eq!(locked["name"], "ms", "{got}");
+    let answer = client.ok("run_js_ephemeral", mine).await;
+    assert_eq!(answer["result"], json!(1_000));
+    let log = program.log().join("\n");
+    assert!(!log.contains("\"tools\":\"has.some\""), "{log}");
+    program.stop().await;
+    packages::remove(folder.path()).await;
 }
 
 async fn code_is_the_body_of_a_function() {
