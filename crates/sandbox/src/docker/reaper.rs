@@ -10,6 +10,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::models::ContainerCreateBody;
+use domain::error::Result;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use telemetry::Metrics;
@@ -23,6 +25,12 @@ pub(crate) use self::identity::{Epoch, Labels, new_name};
 use super::daemon::{ContainerId, Daemon, Fault};
 use crate::failpoint;
 
+/// When a container whose making was not answered is looked for, each after the one before.
+const DOUBTS: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(15),
+];
 /// Containers that wait for their end; more are left to the sweep.
 const QUEUE: usize = 1_024;
 /// Removals at the same time: each is a kill, some unmounts and a delete for the daemon.
@@ -78,6 +86,27 @@ impl Reaper {
             owner: self.0.owner.clone(),
             epoch: self.0.epoch.clone(),
             max_age,
+        }
+    }
+
+    /// Makes a container and takes it over. When nobody can say whether it was made, it is looked for
+    /// until it would be there, and removed.
+    ///
+    /// # Errors
+    /// `unavailable`, as the daemon's.
+    pub(crate) async fn create(&self, body: &ContainerCreateBody) -> Result<Guard> {
+        let name = new_name();
+        match self.0.daemon.create(&name, body).await {
+            Ok(id) => {
+                failpoint::reached(failpoint::CREATE);
+                Ok(self.adopt(id))
+            }
+            Err(error) => {
+                let shared = Arc::clone(&self.0);
+                let doubtful = ContainerId::from(name);
+                self.0.tasks.spawn(shared.remove_doubtful(doubtful));
+                Err(error)
+            }
         }
     }
 
@@ -178,6 +207,20 @@ impl Shared {
         tokio::select! {
             () = all => {}
             () = self.closed.cancelled() => {}
+        }
+    }
+
+    /// A container whose making was not answered: the daemon may still be at it.
+    async fn remove_doubtful(self: Arc<Self>, name: ContainerId) {
+        for pause in DOUBTS {
+            tokio::select! {
+                () = sleep(pause) => {}
+                // The end removes everything of ours.
+                () = self.closed.cancelled() => return,
+            }
+            if let Err(fault) = self.daemon.remove(&name).await {
+                tracing::debug!(%name, %fault, "a container that may be there is not removed yet");
+            }
         }
     }
 

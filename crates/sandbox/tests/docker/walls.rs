@@ -2,7 +2,7 @@
 
 use domain::error::ErrorCode;
 use domain::runner::Call;
-use domain::tool::{Isolation, Runtime};
+use domain::tool::Isolation;
 use sandbox::Job;
 use serde_json::{Value, json};
 
@@ -191,29 +191,13 @@ async fn docker_an_image_with_nothing_but_node_works() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn docker_what_it_cannot_do_is_named() {
     let rig = Rig::new().await;
-    let dependency =
-        serde_json::from_value(json!({"name": "lodash", "version": "4.17.21"})).unwrap();
     let calls = [
-        (
-            Call {
-                runtime: Runtime::Python,
-                ..call("return 1")
-            },
-            "Python",
-        ),
         (
             Call {
                 isolation: Isolation::Tool,
                 ..call("return 1")
             },
-            "outlive",
-        ),
-        (
-            Call {
-                dependencies: vec![dependency],
-                ..call("return 1")
-            },
-            "dependencies",
+            "MCP_SANDBOX_SHARED_TOOLS",
         ),
         (
             Call {

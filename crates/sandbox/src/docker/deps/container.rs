@@ -21,7 +21,7 @@ use super::wire::{self, Frame, Reader};
 use crate::docker::daemon::{Daemon, Output, Printed};
 use crate::docker::images::ImageId;
 use crate::docker::profile::{Mounted, Network, Profile, Purpose, VolumeName};
-use crate::docker::reaper::{Guard, Reaper, new_name};
+use crate::docker::reaper::{Guard, Reaper};
 use crate::failpoint;
 
 /// Where the volume is that is installed into: a place that everybody may write to in any image, so
@@ -137,9 +137,7 @@ impl Workshop {
             }),
             ..Mount::default()
         }));
-        let id = self.daemon.create(&new_name(), &body).await?;
-        failpoint::reached(failpoint::CREATE);
-        Ok(self.reaper.adopt(id))
+        self.reaper.create(&body).await
     }
 
     /// Has the work done; the answer is what the installer said last. Where a volume may have to be
