@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
-use bootstrap::config::{Admission, StandaloneConfig, Wiring};
+use bootstrap::config::{Admission, Profile, StandaloneConfig, Wiring};
 use bootstrap::{App, StartError, StopReason, Tasks};
 use domain::{Catalog, Runner, Sessions};
 use executor::service::SandboxConfig;
@@ -26,6 +26,11 @@ use crate::first_key;
 pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), StartError> {
     let place = std::path::absolute(folder_of_the_store(&config))?;
     let place = place.display().to_string();
+    let mut sessions = config.sessions.clone();
+    if config.public.profile == Profile::Mvp {
+        // Nobody can ask for one, so that none has to wait for it either.
+        sessions.max_sessions = 0;
+    }
     let (registry, executor) = tokio::try_join!(
         Box::pin(registry::service::open(
             &config.catalog,
@@ -41,7 +46,7 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
                 engine: &config.engine,
                 docker: &config.docker,
                 policy: &config.policy,
-                sessions: &config.sessions,
+                sessions: &sessions,
                 install: &config.install,
             },
             &app

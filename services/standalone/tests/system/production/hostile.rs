@@ -75,6 +75,8 @@ async fn fault_36_attacks_end_with_the_right_code_and_leave_nothing_on_the_daemo
         ("MCP_SANDBOX_MEMORY_LIMIT", "128m"),
         ("MCP_SANDBOX_POOL_SIZE", "2"),
         ("MCP_EXECUTOR_CAPACITY", "4"),
+        // None waits for a session.
+        ("MCP_SANDBOX_MAX_SESSIONS", "0"),
     ];
     let deployment = Deployment::start(Kind::Production, &env).await;
     let client = deployment.client(Era::Modern);
