@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use domain::call::CallContext;
 use domain::error::{Error, ErrorCode, Result};
 use domain::limits::{CODE_CHARS, RunLimits};
+use domain::lockfile::Lockfile;
 use domain::principal::{Action, authorize};
-use domain::runner::{Call, EngineKind, RunStream, Runner};
+use domain::runner::{Call, EngineKind, Resolve, RunStream, Runner};
 use sandbox::{Engine, EngineStatus, Job, Stage};
 use telemetry::Metrics;
 use tokio::time::Instant;
@@ -262,6 +263,17 @@ impl Runner for Executor {
         let kind = engine.kind();
         let events = stream::events(Arc::clone(name), kind, queued, execution);
         Ok(Box::pin(events))
+    }
+
+    async fn resolve(&self, context: &CallContext, request: Resolve) -> Result<Lockfile> {
+        // Whoever may call a tool that was taken over may be the first to need its packages.
+        authorize(&context.principal, Action::RunEphemeral)?;
+        if self.0.draining.load(Ordering::Relaxed) {
+            let message = "this executor is shutting down; nothing was resolved";
+            return Err(Error::new(ErrorCode::Unavailable, message).with_fix("try again"));
+        }
+        let deadline = Instant::now() + context.budget;
+        self.0.engine.resolve(request, deadline).await
     }
 }
 

@@ -25,8 +25,9 @@ use crate::docker::reaper::Labels;
 /// removal first kills and waits for the kernel.
 const QUICK: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(30);
-/// For what is nice to know about something that is about to be killed.
-const GLANCE: Duration = Duration::from_millis(500);
+/// For what is nice to know about something that is about to be killed. The daemon looks at a container
+/// once a second after it was asked about it before.
+const GLANCE: Duration = Duration::from_millis(1_300);
 /// How long to wait for the state of a container whose stream has ended: the daemon learns of its
 /// exit a little later than the stream does.
 const SETTLE: Duration = Duration::from_secs(2);
