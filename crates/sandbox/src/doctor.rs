@@ -1,7 +1,7 @@
 //! Looks whether this host can hold a sandbox, and by how much: `executor doctor`.
 //!
 //! Facts are gathered once, each part with a deadline; the checks are pure functions over them, so
-//! that every verdict can be tested without a machine that is so. [`attack`] then tries to get out of
+//! that every verdict can be tested without a machine that is so. `attack` then tries to get out of
 //! real sandboxes.
 
 mod attack;
