@@ -143,15 +143,10 @@ impl Spawner {
                 Ok(sandbox)
             }
             Ok(Some(_)) => Err(io::Error::other("the sandbox spoke before it was ready")),
-            Ok(None) => {
-                let ended = sandbox.ended().await;
-                let sent = sent
-                    .err()
-                    .map(|error| format!(" ({error})"))
-                    .unwrap_or_default();
-                Err(io::Error::other(format!(
-                    "the sandbox ended while it started{sent}: {ended}"
-                )))
+            // What it had not read is told as a reset of the stream.
+            Ok(None) => Err(sandbox.ended_early(sent.err()).await),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                Err(sandbox.ended_early(sent.err()).await)
             }
             Err(error) => Err(error),
         }
@@ -251,6 +246,16 @@ impl std::fmt::Display for Ended {
 }
 
 impl Sandbox {
+    /// Why a child ended before it was ready.
+    async fn ended_early(&mut self, unsent: Option<io::Error>) -> io::Error {
+        let ended = self.ended().await;
+        let unsent = unsent.map(|error| format!(" ({error})"));
+        let unsent = unsent.unwrap_or_default();
+        io::Error::other(format!(
+            "the sandbox ended while it started{unsent}: {ended}"
+        ))
+    }
+
     fn new(mut child: Child, stream: UnixStream) -> Self {
         let stderr = child.stderr.take();
         let (input, output) = stream.into_split();

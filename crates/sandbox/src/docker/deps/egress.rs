@@ -116,6 +116,11 @@ impl Egress {
         self.received.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.most
     }
 
+    /// Whether more came than was allowed.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.received.load(Ordering::Relaxed) > self.most
+    }
+
     /// Where it was not let through to.
     pub(super) fn refused(&self) -> Vec<String> {
         self.refused.lock().iter().cloned().collect()

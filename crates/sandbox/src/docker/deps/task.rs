@@ -217,6 +217,10 @@ impl Story<'_> {
         let Some(text) = &answer.failed else {
             return Ok(answer);
         };
+        // Its connections were ended for that, and it may say so before we do.
+        if self.egress.is_exceeded() {
+            return Err(self.excess("received"));
+        }
         let mut said = self.shorten(text);
         let refused = self.egress.refused();
         if !refused.is_empty() {
