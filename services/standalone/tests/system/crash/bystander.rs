@@ -36,6 +36,8 @@ impl Bystander {
             ("MCP_EXECUTION_ENGINE", "docker".to_owned()),
             ("MCP_SANDBOX_ALLOWED_IMAGES", BARE_IMAGE.to_owned()),
             ("MCP_SANDBOX_POOL_SIZE", pool),
+            // Nothing is made once its pool is full.
+            ("MCP_SANDBOX_MAX_SESSIONS", "0".to_owned()),
         ];
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, &**value)).collect();
         let executable: PathBuf = binary("executor");
