@@ -307,7 +307,8 @@ pub(crate) async fn fault_72_python_ends_of_its_own_are_no_success(it: &Spoken) 
     ];
     for (code, words) in cases {
         let ended = it.run_call(it.brief((code, code), 5_000)).await;
-        let failure = ended.failure(ErrorCode::ToolFailed);
+        let failure = ended.outcome.result.as_ref().unwrap_err();
+        assert_eq!(failure.code, ErrorCode::ToolFailed, "{code}: {failure:?}");
         assert!(failure.message.contains(words), "{code}: {failure:?}");
         assert!(
             ended.took < Duration::from_secs(4),
