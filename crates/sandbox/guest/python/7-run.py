@@ -60,16 +60,22 @@ def syntax_error(error):
     fail(f'{error.msg}{place}', clip(trace.rstrip('\n')))
 
 
+LOOK_AGAIN = 0.1
+
+
 class Watched(selectors.DefaultSelector):
     """Notices that nothing is left to wait for."""
 
     def select(self, timeout=None):
-        if timeout is None and state.working and not self.can_wake():
-            # What has just gone may have woken it up before.
-            woken = super().select(0)
-            if woken:
-                return woken
-            fail('the code can never come to its end: nothing that it waits for is left')
+        if timeout is None and state.working:
+            if not self.can_wake():
+                # What has just gone may have woken it up before.
+                woken = super().select(0)
+                if woken:
+                    return woken
+                fail('the code can never come to its end: nothing that it waits for is left')
+            # What could wake it up may go without a word, as a thread does.
+            timeout = LOOK_AGAIN
         return super().select(timeout)
 
     def can_wake(self):
