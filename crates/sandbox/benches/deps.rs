@@ -1,7 +1,7 @@
 //! What packages cost: the first call of a set over npm's or pip's own time, and later calls beside
 //! calls without any, in the same run. `cargo bench -p sandbox --bench deps`; it fetches packages from the
 //! registries that this machine reaches. The packages are small ones: what it takes to load a large one
-//! (lodash: some 15 ms in a new process) is the package's own.
+//! is the package's own.
 
 #![allow(
     clippy::unwrap_used,
