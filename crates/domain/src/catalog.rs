@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::Stream;
 
 use crate::call::CallContext;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{CatalogVersion, Revision, TenantId};
 use crate::lockfile::Lockfile;
 use crate::name::ToolName;
@@ -114,10 +114,7 @@ pub trait Catalog: Send + Sync {
         context: &CallContext,
         name: &ToolName,
         revision: Revision,
-    ) -> Result<Option<Lockfile>> {
-        let (_, _, _) = (context, name, revision);
-        Ok(None)
-    }
+    ) -> Result<Option<Lockfile>>;
 
     /// Keeps a lockfile for a revision that has none yet and answers with the one that is kept: the
     /// first one that came. Needs the right to use the tool.
@@ -130,10 +127,7 @@ pub trait Catalog: Send + Sync {
         name: &ToolName,
         revision: Revision,
         lock: Lockfile,
-    ) -> Result<Lockfile> {
-        let (_, _, _, _) = (context, name, revision, lock);
-        Err(Error::unavailable("store of lockfiles"))
-    }
+    ) -> Result<Lockfile>;
 
     /// Follows all tenants' tools from just after `since` (zero: from the start). For services
     /// only.

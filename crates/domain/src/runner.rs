@@ -246,12 +246,7 @@ pub trait Runner: Send + Sync {
     /// # Errors
     /// `dependency_install_failed` with what the package manager said, `policy_denied` (this executor
     /// has no container to do it in; a blocked package), `unavailable`, `overloaded`, `timeout`.
-    async fn resolve(&self, context: &CallContext, request: Resolve) -> Result<Lockfile> {
-        let (_, _) = (context, request);
-        let message = "this executor installs no packages";
-        Err(Error::new(ErrorCode::PolicyDenied, message)
-            .with_fix("use an executor with the Docker engine"))
-    }
+    async fn resolve(&self, context: &CallContext, request: Resolve) -> Result<Lockfile>;
 }
 
 /// Dependencies to be resolved.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::principal::{Action, authorize};
 use domain::schema::Role;
 use domain::tool::ToolRecord;
-use domain::{Call, Error, ErrorCode, RawValue, Runner, SessionId, ToolName};
+use domain::{Call, Error, ErrorCode, RawValue, SessionId, ToolName};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -18,7 +18,7 @@ use crate::gateway::Gateway;
 use crate::operations::{Notification, ProtocolError, ToolCall, ToolResult};
 use crate::record::CallRecord;
 use crate::result::{Settled, Settling};
-use crate::running::{self, InSession, Listener};
+use crate::running::{self, Listener, On};
 use crate::{admin, arguments, error};
 
 /// How long a name that the snapshot does not know is asked for at the registry.
@@ -363,18 +363,11 @@ impl Gateway {
             sent: 0,
         };
         record.runs(&run)?;
-        let in_session;
-        let runner = match &place {
-            Place::Session(id) => {
-                in_session = InSession {
-                    sessions: self.sessions(),
-                    id,
-                };
-                &in_session as &dyn Runner
-            }
-            Place::Stored(_) | Place::OneOff => self.runner(),
+        let on = match &place {
+            Place::Session(id) => On::Session(self.sessions(), id),
+            Place::Stored(_) | Place::OneOff => On::Runner(self.runner()),
         };
-        let ran = running::run(runner, &call.context, run, deadline, listener).await;
+        let ran = running::run(on, &call.context, run, deadline, listener).await;
         let settling = Settling {
             tool: &call.name,
             output: output.as_deref(),

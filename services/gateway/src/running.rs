@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
 use domain::runner::{EngineKind, LogLevel, RunEvent};
 use domain::{
     Call, CallContext, Error, ErrorCode, Outcome, RawValue, RunStream, Runner, SessionId, Sessions,
@@ -19,18 +18,21 @@ use crate::operations::Notification;
 /// keep a client busy for ever.
 const MAX_NOTIFICATIONS: u32 = 10_000;
 
-/// A session as a runner: what runs code in it.
-pub(crate) struct InSession<'a> {
-    /// All sessions.
-    pub(crate) sessions: &'a dyn Sessions,
-    /// The one.
-    pub(crate) id: &'a SessionId,
+/// Where code runs.
+#[derive(Clone, Copy)]
+pub(crate) enum On<'a> {
+    /// A sandbox of its own.
+    Runner(&'a dyn Runner),
+    /// A session of the caller.
+    Session(&'a dyn Sessions, &'a SessionId),
 }
 
-#[async_trait]
-impl Runner for InSession<'_> {
-    async fn run(&self, context: &CallContext, call: Call) -> Result<RunStream, Error> {
-        self.sessions.run(context, self.id, call).await
+impl On<'_> {
+    async fn start(self, context: &CallContext, call: Call) -> Result<RunStream, Error> {
+        match self {
+            On::Runner(runner) => runner.run(context, call).await,
+            On::Session(sessions, id) => sessions.run(context, id, call).await,
+        }
     }
 }
 
@@ -47,7 +49,7 @@ pub(crate) struct Ran {
 /// # Errors
 /// What refused the call before anything ran: the runner's errors, `timeout`.
 pub(crate) async fn run(
-    runner: &dyn Runner,
+    on: On<'_>,
     context: &CallContext,
     call: Call,
     deadline: Instant,
@@ -62,7 +64,7 @@ pub(crate) async fn run(
         )
         .with_may_have_run(true)
     };
-    let mut events = timeout_at(deadline, runner.run(&context, call))
+    let mut events = timeout_at(deadline, on.start(&context, call))
         .await
         .map_err(not_taken)??;
     let mut engine = None;

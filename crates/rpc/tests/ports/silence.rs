@@ -54,6 +54,24 @@ impl Catalog for Silent {
         std::future::pending().await
     }
 
+    async fn lock(
+        &self,
+        _: &CallContext,
+        _: &ToolName,
+        _: Revision,
+    ) -> Result<Option<domain::Lockfile>> {
+        std::future::pending().await
+    }
+    async fn set_lock(
+        &self,
+        _: &CallContext,
+        _: &ToolName,
+        _: Revision,
+        _: domain::Lockfile,
+    ) -> Result<domain::Lockfile> {
+        std::future::pending().await
+    }
+
     async fn watch(&self, _: &CallContext, _: CatalogVersion) -> Result<ChangeStream> {
         Ok(Box::pin(stream::pending()))
     }

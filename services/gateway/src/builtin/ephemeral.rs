@@ -106,23 +106,54 @@ pub(crate) fn call(
     }
     validate::dependencies_allowed("/dependencies", &dependencies, runtime, &settings.policy)?;
     let asked = timeout_ms.unwrap_or(limits::DEFAULT_TIMEOUT_MS);
-    let mut limits = settings.run;
-    limits.timeout = limits.timeout.min(Duration::from_millis(asked.into()));
-    Ok(Call {
-        tool: call.name.clone(),
-        revision: None,
-        code_digest: CodeDigest::of(&code),
+    let one_off = OneOff {
         code,
-        args: args.map_or_else(|| arguments::raw("{}"), Ok)?,
+        args,
         runtime,
         engine: EngineChoice::Any,
-        isolation: Isolation::Call,
         image: image.unwrap_or_else(|| settings.policy.image_for(runtime).to_owned()),
         dependencies,
-        lock: None,
-        limits,
-        log_level: call.log_level,
-        wants_progress: call.wants_progress,
-        client_capabilities: call.client_capabilities.clone(),
-    })
+        timeout: Duration::from_millis(asked.into()),
+    };
+    one_off.call(settings, call)
+}
+
+/// Code that is not stored, as a caller brings it.
+pub(super) struct OneOff {
+    pub(super) code: Arc<str>,
+    pub(super) args: Option<Box<RawValue>>,
+    pub(super) runtime: Runtime,
+    pub(super) engine: EngineChoice,
+    /// Empty in a session: its executor knows which one it has.
+    pub(super) image: String,
+    pub(super) dependencies: Vec<Dependency>,
+    pub(super) timeout: Duration,
+}
+
+impl OneOff {
+    /// The execution that `call` asks for.
+    ///
+    /// # Errors
+    /// `internal`.
+    pub(super) fn call(self, settings: &Settings, call: &ToolCall) -> Result<Call> {
+        let mut limits = settings.run;
+        limits.timeout = limits.timeout.min(self.timeout);
+        Ok(Call {
+            tool: call.name.clone(),
+            revision: None,
+            code_digest: CodeDigest::of(&self.code),
+            code: self.code,
+            args: self.args.map_or_else(|| arguments::raw("{}"), Ok)?,
+            runtime: self.runtime,
+            engine: self.engine,
+            isolation: Isolation::Call,
+            image: self.image,
+            dependencies: self.dependencies,
+            lock: None,
+            limits,
+            log_level: call.log_level,
+            wants_progress: call.wants_progress,
+            client_capabilities: call.client_capabilities.clone(),
+        })
+    }
 }

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use domain::dependency::Dependency;
-use domain::tool::{EngineChoice, Isolation, Runtime};
-use domain::{Call, CodeDigest, Error, RawValue, Result, SessionId};
+use domain::tool::{EngineChoice, Runtime};
+use domain::{Call, Error, RawValue, Result, SessionId};
 use serde::Deserialize;
 
+use super::ephemeral::{self, OneOff};
 use super::sandbox::{
     check_dependencies, dependencies_property, npm_names, session_property, timeout_of,
     timeout_property,
 };
 use super::view::admin_property;
-use super::{Definition, Hints, Kind, ephemeral};
-use crate::arguments;
+use super::{Definition, Hints, Kind};
 use crate::operations::ToolCall;
 use crate::settings::{Profile, Settings};
 
@@ -94,25 +94,14 @@ pub(crate) fn call(
         .map_err(|error| Error::invalid("arguments", error.to_string()))?;
     let id = SessionId::parse(&session_id)?;
     check_dependencies(settings, &dependencies, runtime)?;
-    let mut limits = settings.run;
-    limits.timeout = timeout_of(settings, timeout_ms);
-    let call = Call {
-        tool: call.name.clone(),
-        revision: None,
-        code_digest: CodeDigest::of(&code),
+    let one_off = OneOff {
         code,
-        args: args.map_or_else(|| arguments::raw("{}"), Ok)?,
+        args,
         runtime,
         engine: EngineChoice::Docker,
-        isolation: Isolation::Call,
-        // The session's own, which its executor knows.
         image: String::new(),
         dependencies,
-        lock: None,
-        limits,
-        log_level: call.log_level,
-        wants_progress: call.wants_progress,
-        client_capabilities: call.client_capabilities.clone(),
+        timeout: timeout_of(settings, timeout_ms),
     };
-    Ok((id, call))
+    Ok((id, one_off.call(settings, call)?))
 }

@@ -26,7 +26,12 @@ macro_rules! view_schema {
         "codeSizeBytes":{"type":"integer","minimum":0},
         "code":{"type":"string"},
         "shadowed":{"type":"boolean",
-        "description":"The name now belongs to the server: the tool is kept but not served"}},
+        "description":"The name now belongs to the server: the tool is kept but not served"},
+        "lockfile":{"type":"object","description":"What the dependencies were resolved to",
+        "properties":{"digest":{"type":"string"},"packages":{"type":"array","items":{
+        "type":"object","properties":{"name":{"type":"string"},"version":{"type":"string"},
+        "integrity":{"type":"array","items":{"type":"string"}}},
+        "required":["name","version","integrity"]}}},"required":["digest","packages"]}},
         "required":["name","description","image","timeoutMs","dependencies","enabled",
         "createdAt","updatedAt","revision","codeSizeBytes"]}"#
     };

@@ -263,6 +263,23 @@ impl Catalog for Scripted {
     async fn code(&self, _: &CallContext, _: &ToolName, _: Revision) -> Result<Arc<str>> {
         Err(Error::unavailable("registry"))
     }
+    async fn lock(
+        &self,
+        _: &CallContext,
+        _: &ToolName,
+        _: Revision,
+    ) -> Result<Option<domain::Lockfile>> {
+        Err(Error::unavailable("registry"))
+    }
+    async fn set_lock(
+        &self,
+        _: &CallContext,
+        _: &ToolName,
+        _: Revision,
+        _: domain::Lockfile,
+    ) -> Result<domain::Lockfile> {
+        Err(Error::unavailable("registry"))
+    }
     async fn watch(&self, _: &CallContext, since: CatalogVersion) -> Result<ChangeStream> {
         use futures::StreamExt as _;
         self.since.lock().push(since.0);

@@ -41,6 +41,14 @@ impl Runner for Scripted {
             RunEvent::Finished(outcome),
         ])))
     }
+
+    async fn resolve(
+        &self,
+        _: &CallContext,
+        _: domain::runner::Resolve,
+    ) -> Result<domain::Lockfile> {
+        Err(Error::new(ErrorCode::PolicyDenied, "scripted"))
+    }
 }
 
 struct Fleet {

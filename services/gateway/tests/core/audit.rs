@@ -415,6 +415,24 @@ impl Catalog for Vanishing {
         self.inner.code(context, name, revision).await
     }
 
+    async fn lock(
+        &self,
+        context: &CallContext,
+        name: &ToolName,
+        revision: Revision,
+    ) -> Result<Option<domain::Lockfile>> {
+        self.inner.lock(context, name, revision).await
+    }
+    async fn set_lock(
+        &self,
+        context: &CallContext,
+        name: &ToolName,
+        revision: Revision,
+        lock: domain::Lockfile,
+    ) -> Result<domain::Lockfile> {
+        self.inner.set_lock(context, name, revision, lock).await
+    }
+
     async fn watch(&self, context: &CallContext, since: CatalogVersion) -> Result<ChangeStream> {
         self.inner.watch(context, since).await
     }

@@ -188,6 +188,23 @@ async fn a_name_that_the_snapshot_may_have_missed_is_asked_for() {
         ) -> domain::Result<Arc<str>> {
             self.0.code(context, name, revision).await
         }
+        async fn lock(
+            &self,
+            context: &domain::CallContext,
+            name: &domain::ToolName,
+            revision: domain::Revision,
+        ) -> domain::Result<Option<domain::Lockfile>> {
+            self.0.lock(context, name, revision).await
+        }
+        async fn set_lock(
+            &self,
+            context: &domain::CallContext,
+            name: &domain::ToolName,
+            revision: domain::Revision,
+            lock: domain::Lockfile,
+        ) -> domain::Result<domain::Lockfile> {
+            self.0.set_lock(context, name, revision, lock).await
+        }
         async fn watch(
             &self,
             _: &domain::CallContext,

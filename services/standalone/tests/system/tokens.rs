@@ -3,6 +3,7 @@
 pub(crate) mod issuer;
 mod outage;
 mod scopes;
+mod sessions;
 mod trust;
 
 use serde_json::{Value, json};

@@ -333,6 +333,48 @@ async def enterprise(peer):
     check(messages and "dev.echo" in messages[0]["content"]["text"], "the prompt names the tool", messages)
 
 
+async def sessions(peer):
+    """A sandbox session from its first to its last moment; without containers there is none."""
+    made = await peer.call("sandbox.initialize", {"env": {"GREETING": "grüezi"}})
+    if peer.options.engine != "docker":
+        check(made["isError"] and code_of(made) == "policy_denied", "sessions need containers, and say so", made)
+        return
+    own = {"sessionId": structured(made)["sessionId"]}
+    listed = structured(await peer.call("sandbox.session.list", {}))["sessions"]
+    check(own["sessionId"] in [session["sessionId"] for session in listed], "the session is listed", listed)
+    ran = await peer.call("sandbox.exec", {**own, "commands": ["echo $GREETING; echo no >&2; exit 3", "pwd"]})
+    first, second = structured(ran)["results"]
+    check((first["exitCode"], first["stdout"], first["stderr"]) == (3, "grüezi\n", "no\n"), "a command has its code and streams", ran)
+    check(second["stdout"] == "/workspace\n", "the next one runs all the same", ran)
+    written = await peer.call("sandbox.files.write", {**own, "path": "data/in.txt", "content": "one\ntwo\n"})
+    check(not written["isError"], "a file is written", written)
+
+    seen, steps = len(peer.logs), []
+
+    async def progress(done, total, message):
+        steps.append((done, total, message))
+
+    code = """const lines = require('node:fs').readFileSync('data/in.txt', 'utf8').trim().split('\\n');
+for (const [at, line] of lines.entries()) {
+  await ctx.log('info', { line });
+  await ctx.progress(at + 1, lines.length, line);
+  await new Promise((done) => setTimeout(done, 60));
+}
+require('node:fs').writeFileSync('data/out.txt', String(lines.length));
+return lines;"""
+    result = await peer.call("sandbox.run_js", {**own, "code": code}, progress)
+    check(structured(result).get("result") == ["one", "two"], "sandbox.run_js sees the file", result)
+    check(steps == [(1, 2, "one"), (2, 2, "two")], "its progress arrives while it runs", steps)
+    lines = [data["line"] for level, data in peer.logs[seen:] if level == "info" and "line" in data]
+    check(lines == ["one", "two"], "so do its logs", peer.logs[seen:])
+    read = await peer.call("sandbox.files.read", {**own, "path": "data/out.txt"})
+    check(structured(read).get("content") == "2", "its file stays", read)
+    stopped = await peer.call("sandbox.stop", own)
+    check(structured(stopped).get("stopped") is True, "the session is stopped", stopped)
+    gone = await peer.call("sandbox.exec", {**own, "commands": ["true"]})
+    check(gone["isError"] and code_of(gone) == "not_found", "and is not found any more", gone)
+
+
 async def removed(peer, names):
     kept = names.values() if peer.additions else [names["sum"], names["echo"], names["big"]]
     for name in kept:
@@ -380,6 +422,8 @@ async def scenario(peer):
         await engine(peer)
     if peer.options.profile == "enterprise":
         await enterprise(peer)
+        if peer.options.engine is not None:
+            await sessions(peer)
     else:
         check(await peer.tool("dev.echo") is None, "mvp has no dev.echo")
     await removed(peer, names)

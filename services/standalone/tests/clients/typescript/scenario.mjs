@@ -34,8 +34,10 @@ export async function scenario(peer) {
   await big(peer, names);
   await ephemeral(peer);
   if (options.engine !== undefined) await engine(peer);
-  if (options.profile === 'enterprise') await enterprise(peer);
-  else check(!(await peer.tools()).some((tool) => tool.name === 'dev.echo'), 'mvp has no dev.echo');
+  if (options.profile === 'enterprise') {
+    await enterprise(peer);
+    if (options.engine !== undefined) await sessions(peer);
+  } else check(!(await peer.tools()).some((tool) => tool.name === 'dev.echo'), 'mvp has no dev.echo');
   await removed(peer, names);
 }
 
@@ -297,6 +299,49 @@ async function enterprise(peer) {
   check(prompts.includes('tool-call-checklist'), 'the prompt is listed', prompts);
   const messages = await peer.prompt('tool-call-checklist', { toolName: 'dev.echo' });
   check(messages[0]?.content?.text?.includes('dev.echo'), 'the prompt names the tool', messages);
+}
+
+/** A sandbox session from its first to its last moment; without containers there is none. */
+async function sessions(peer) {
+  const { check, options } = peer;
+  const made = await peer.call('sandbox.initialize', { env: { GREETING: 'grüezi' } });
+  if (options.engine !== 'docker') {
+    check(made.isError === true && codeOf(made) === 'policy_denied', 'sessions need containers, and say so', made);
+    return;
+  }
+  const { sessionId } = made.structuredContent;
+  const listed = await peer.call('sandbox.session.list', {});
+  check(listed.structuredContent?.sessions?.some((session) => session.sessionId === sessionId), 'the session is listed', listed);
+  const ran = await peer.call('sandbox.exec', { sessionId, commands: ['echo $GREETING; echo no >&2; exit 3', 'pwd'] });
+  const [first, second] = ran.structuredContent.results;
+  check(sameJson([first.exitCode, first.stdout, first.stderr], [3, 'grüezi\n', 'no\n']), 'a command has its code and streams', ran);
+  check(second.stdout === '/workspace\n', 'the next one runs all the same', ran);
+  const written = await peer.call('sandbox.files.write', { sessionId, path: 'data/in.txt', content: 'one\ntwo\n' });
+  check(!written.isError, 'a file is written', written);
+
+  const seen = peer.logs.length;
+  const steps = [];
+  const code = `const lines = require('node:fs').readFileSync('data/in.txt', 'utf8').trim().split('\\n');
+for (const [at, line] of lines.entries()) {
+  await ctx.log('info', { line });
+  await ctx.progress(at + 1, lines.length, line);
+  await new Promise((done) => setTimeout(done, 60));
+}
+require('node:fs').writeFileSync('data/out.txt', String(lines.length));
+return lines;`;
+  const result = await peer.call('sandbox.run_js', { sessionId, code }, (step) => steps.push(step));
+  check(sameJson(result.structuredContent?.result, ['one', 'two']), 'sandbox.run_js sees the file', result);
+  const shown = steps.map((step) => [step.progress, step.total, step.message]);
+  check(sameJson(shown, [[1, 2, 'one'], [2, 2, 'two']]), 'its progress arrives while it runs', steps);
+  const logs = peer.logs.slice(seen);
+  const lines = logs.filter((log) => log.level === 'info' && log.data?.line).map((log) => log.data.line);
+  check(sameJson(lines, ['one', 'two']), 'so do its logs', logs);
+  const read = await peer.call('sandbox.files.read', { sessionId, path: 'data/out.txt' });
+  check(read.structuredContent?.content === '2', 'its file stays', read);
+  const stopped = await peer.call('sandbox.stop', { sessionId });
+  check(stopped.structuredContent?.stopped === true, 'the session is stopped', stopped);
+  const gone = await peer.call('sandbox.exec', { sessionId, commands: ['true'] });
+  check(gone.isError === true && codeOf(gone) === 'not_found', 'and is not found any more', gone);
 }
 
 async function removed(peer, names) {
