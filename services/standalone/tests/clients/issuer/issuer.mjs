@@ -16,7 +16,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
 
-const SCOPE = 'mcp:invoke mcp:tools:read mcp:tools:write mcp:admin team:blue';
+const SCOPE = 'mcp:invoke mcp:tools:read mcp:tools:write mcp:sandbox mcp:admin team:blue';
 const FLAWS = {
   expired: (payload) => { payload.exp = Math.floor(Date.now() / 1000) - 60; },
   endless: (payload) => { delete payload.exp; },
@@ -40,7 +40,7 @@ function makeKeys() {
   ] };
 }
 
-const names = ['alice', 'acme-bob', 'globex-carol'];
+const names = ['alice', 'bob', 'carol', 'acme-bob', 'globex-carol'];
 const kinds = ['', ...ALGORITHMS, ...Object.keys(FLAWS)];
 const client = (id, method) => ({
   client_id: id,
