@@ -20,7 +20,7 @@ mod settings;
 mod show;
 mod value;
 
-pub use arguments::DoctorOptions;
+pub use arguments::{DoctorOptions, Subcommand};
 pub use key::{Key, Kind, Service, Services};
 pub(crate) use load::{Decision, decide};
 pub use load::{Loaded, load};

@@ -24,7 +24,7 @@ pub use environment::Environment;
 pub use gate::{Gate, Guard, Holder};
 pub use health::{CheckReport, Health, Readiness};
 pub use listener::{BindError, BoundListener, Socket, SocketFile};
-pub use run::{App, Diagnosis, EXIT_CONFIG, StartError, run, run_with_doctor};
+pub use run::{App, Diagnosis, EXIT_CONFIG, StartError, run, run_with_commands, run_with_doctor};
 pub use secret::Secret;
 pub use tasks::{OnFailure, StopReason, Tasks};
 pub use units::{ByteSize, DurationUnit, parse_duration};

@@ -11,7 +11,7 @@ use telemetry::{LogFormat, LogSettings, Metrics, Telemetry, TraceSettings};
 use crate::admin;
 use crate::config::{
     ADMIN_LISTENER, ConfigError, Decision, DoctorOptions, Loaded, LogFormatChoice, Service,
-    ServiceConfig, decide,
+    ServiceConfig, Subcommand, decide,
 };
 use crate::environment::Environment;
 use crate::health::Health;
@@ -81,16 +81,19 @@ pub fn run<C: ServiceConfig>(
 ) -> ExitCode {
     // Only what has sandboxes is ever asked.
     run_with_doctor(start, async |_: C, _, _| Diagnosis {
-        text: String::from("there is nothing to look at\n"),
+        complaint: Some(String::from("there is nothing to look at")),
         exit_code: 1,
+        ..Diagnosis::default()
     })
 }
 
-/// The answer of a `doctor`.
-#[derive(Debug, Clone)]
+/// The answer of a `doctor` or another command.
+#[derive(Debug, Clone, Default)]
 pub struct Diagnosis {
     /// What is printed on stdout.
     pub text: String,
+    /// What is printed on stderr, one line: why there is no answer.
+    pub complaint: Option<String>,
     /// The exit code.
     pub exit_code: u8,
 }
@@ -100,6 +103,23 @@ pub struct Diagnosis {
 pub fn run_with_doctor<C: ServiceConfig>(
     start: impl AsyncFnOnce(C, App) -> Result<(), StartError>,
     doctor: impl AsyncFnOnce(C, DoctorOptions, Arc<Metrics>) -> Diagnosis,
+) -> ExitCode {
+    // Only `dynamic-mcp` has commands of that kind.
+    let command = async |_: Subcommand, _: Vec<String>, _: Result<C, ConfigError>| Diagnosis {
+        complaint: Some(String::from("this program has no such command")),
+        exit_code: 1,
+        ..Diagnosis::default()
+    };
+    run_with_commands(start, doctor, command)
+}
+
+/// The same for `dynamic-mcp`, which has commands with words of their own. `command` gets the
+/// configuration, or what is wrong with it: not every command needs one.
+#[must_use]
+pub fn run_with_commands<C: ServiceConfig>(
+    start: impl AsyncFnOnce(C, App) -> Result<(), StartError>,
+    doctor: impl AsyncFnOnce(C, DoctorOptions, Arc<Metrics>) -> Diagnosis,
+    command: impl AsyncFnOnce(Subcommand, Vec<String>, Result<C, ConfigError>) -> Diagnosis,
 ) -> ExitCode {
     let environment = Environment::of_process();
     match decide::<C>(&environment) {
@@ -122,6 +142,10 @@ pub fn run_with_doctor<C: ServiceConfig>(
             } else {
                 code
             }
+        }
+        Decision::Subcommand(which, words, config) => {
+            let config = config.map(|config| *config);
+            in_a_runtime(command(which, words, config))
         }
         Decision::Print { text, warnings } => {
             warnings
@@ -149,14 +173,22 @@ fn examine<C: ServiceConfig>(
         Ok(metrics) => Arc::new(metrics),
         Err(error) => return fail(&error.to_string()),
     };
+    in_a_runtime(doctor(config, options, metrics))
+}
+
+/// Says what `answer` comes to.
+fn in_a_runtime(answer: impl Future<Output = Diagnosis>) -> ExitCode {
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the runtime cannot start: {error}")),
     };
-    let diagnosis = runtime.block_on(Box::pin(doctor(config, options, metrics)));
+    let diagnosis = runtime.block_on(Box::pin(answer));
     // What hangs (a file system, say) must not hold the answer.
     runtime.shutdown_background();
     let said = say(&diagnosis.text);
+    if let Some(complaint) = &diagnosis.complaint {
+        complain(complaint);
+    }
     match diagnosis.exit_code {
         0 => said,
         code => ExitCode::from(code),

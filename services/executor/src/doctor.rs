@@ -35,8 +35,9 @@ pub async fn examine(
         Ok(docker) => docker,
         Err(error) => {
             return Diagnosis {
-                text: format!("error: {error}\n"),
+                complaint: Some(format!("error: {error}")),
                 exit_code: 2,
+                ..Diagnosis::default()
             };
         }
     };
@@ -64,5 +65,6 @@ pub async fn examine(
             false => report.text(),
         },
         exit_code: report.exit_code(),
+        ..Diagnosis::default()
     }
 }

@@ -6,6 +6,7 @@ use bootstrap::config::StandaloneConfig;
 use executor::doctor;
 use executor::service::SandboxConfig;
 
+mod commands;
 mod compose;
 mod first_key;
 
@@ -13,7 +14,7 @@ fn main() -> ExitCode {
     // A sandbox is this very program: it must be one before there is a runtime or a thread.
     match sandbox::isolate::run_child_if_asked() {
         Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        None => bootstrap::run_with_doctor(
+        None => bootstrap::run_with_commands(
             compose::start,
             async |config: StandaloneConfig, options, metrics| {
                 let sandbox = SandboxConfig {
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
                 };
                 doctor::examine(sandbox, options, metrics).await
             },
+            commands::run,
         ),
     }
 }

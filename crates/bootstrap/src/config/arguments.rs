@@ -17,6 +17,37 @@ pub(crate) enum Command {
     Version,
     Health,
     Doctor(DoctorOptions),
+    Subcommand(Subcommand),
+}
+
+/// A command of `dynamic-mcp` with words of its own; they are in [`Arguments::words`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subcommand {
+    /// `keys`: makes, lists, revokes and rotates API keys.
+    Keys,
+    /// `certs`: makes certificates and keys for the channels between services.
+    Certs,
+    /// `audit`: verifies and searches audit logs.
+    Audit,
+}
+
+impl Subcommand {
+    /// All of them.
+    pub const ALL: [Subcommand; 3] = [Subcommand::Keys, Subcommand::Certs, Subcommand::Audit];
+
+    /// The word on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Subcommand::Keys => "keys",
+            Subcommand::Certs => "certs",
+            Subcommand::Audit => "audit",
+        }
+    }
+
+    fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == word)
+    }
 }
 
 /// What `doctor` was asked for.
@@ -39,6 +70,8 @@ pub(crate) struct Flag {
 pub(crate) struct Arguments {
     pub(crate) command: Command,
     pub(crate) flags: Vec<Flag>,
+    /// What belongs to a [`Subcommand`]: everything after it that is no flag of the configuration.
+    pub(crate) words: Vec<String>,
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -76,11 +109,18 @@ pub(crate) fn parse(arguments: &[String]) -> Arguments {
     let mut parsed = Arguments {
         command: Command::Run,
         flags: Vec::new(),
+        words: Vec::new(),
         problems: Vec::new(),
     };
     let mut rest = arguments.iter().peekable();
     let mut first = true;
     while let Some(argument) = rest.next() {
+        if let Command::Subcommand(_) = parsed.command
+            && !is_flag_of_the_configuration(argument)
+        {
+            parsed.words.push(argument.clone());
+            continue;
+        }
         let command = match argument.as_str() {
             "--help" | "-h" => Some(Command::Help),
             "--version" | "-V" => Some(Command::Version),
@@ -88,6 +128,7 @@ pub(crate) fn parse(arguments: &[String]) -> Arguments {
             "--print-config" => Some(Command::PrintConfig),
             "health" if first => Some(Command::Health),
             "doctor" if first => Some(Command::Doctor(DoctorOptions::default())),
+            word if first => Subcommand::named(word).map(Command::Subcommand),
             _ => None,
         };
         first = false;
@@ -156,6 +197,11 @@ pub(crate) fn parse(arguments: &[String]) -> Arguments {
         }
     }
     parsed
+}
+
+fn is_flag_of_the_configuration(argument: &str) -> bool {
+    let name = argument.strip_prefix("--").unwrap_or_default();
+    meaning(name.split_once('=').map_or(name, |(name, _)| name)).is_some()
 }
 
 fn unknown(name: &str) -> Problem {
@@ -269,6 +315,16 @@ mod tests {
         assert_eq!(parsed("--help --version").command, Command::Help);
         assert_eq!(parsed("-V").command, Command::Version);
         assert_eq!(parsed("").command, Command::Run);
+    }
+
+    #[test]
+    fn a_subcommand_has_words_beside_the_flags_of_the_configuration() {
+        let arguments = parsed("keys create --name ci --dynamic-store a.db --help x");
+        assert_eq!(arguments.command, Command::Subcommand(Subcommand::Keys));
+        assert_eq!(arguments.words, ["create", "--name", "ci", "--help", "x"]);
+        assert_eq!(arguments.flags, [flag("dynamic-store", "a.db")]);
+        assert_eq!(arguments.problems, []);
+        assert_eq!(parsed("--port 1 keys").problems.len(), 1, "it comes first");
     }
 
     #[test]

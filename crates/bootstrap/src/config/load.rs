@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::arguments::{self, Command, DoctorOptions};
+use super::arguments::{self, Command, DoctorOptions, Subcommand};
 use super::help::help;
 use super::key::Service;
 use super::layers::gather;
@@ -75,6 +75,8 @@ pub(crate) enum Decision<C> {
     /// Look whether this host can hold sandboxes. The program may not start with this configuration
     /// for other reasons, a key that is not there yet for example.
     Doctor(Box<C>, DoctorOptions, Option<ConfigError>),
+    /// Carry out a command of `dynamic-mcp`; it says itself whether it needs the configuration.
+    Subcommand(Subcommand, Vec<String>, Result<Box<C>, ConfigError>),
     /// Print this on stdout, warnings on stderr, and end well.
     Print { text: String, warnings: Vec<String> },
     /// Print this on stderr and end with 78.
@@ -105,6 +107,22 @@ pub(crate) fn decide<C: ServiceConfig>(environment: &Environment) -> Decision<C>
                     problems: Vec::new(),
                 }),
             };
+        }
+        Command::Subcommand(command) if C::SERVICE == Service::Standalone => {
+            let loaded = load_parsed::<C>(&arguments, environment);
+            let config = loaded.map(|loaded| Box::new(loaded.config));
+            return Decision::Subcommand(command, arguments.words, config);
+        }
+        Command::Subcommand(command) => {
+            let fix = format!("it is a command of `dynamic-mcp {}`", command.name());
+            return Decision::Refuse(ConfigError {
+                service: C::SERVICE,
+                problems: vec![Problem::new(
+                    command.name(),
+                    "is no command of this program",
+                    fix,
+                )],
+            });
         }
         Command::Doctor(_) => {
             let fix = "ask `executor doctor` or `dynamic-mcp doctor`";

@@ -1,0 +1,16 @@
+//! `dynamic-mcp audit`: verifies and searches audit logs.
+
+use bootstrap::Diagnosis;
+use bootstrap::config::{ConfigError, StandaloneConfig};
+
+pub(super) async fn run(
+    words: &[String],
+    config: Result<StandaloneConfig, ConfigError>,
+) -> Diagnosis {
+    drop(config);
+    Diagnosis {
+        complaint: Some(format!("audit {}: not there yet", words.join(" "))),
+        exit_code: 1,
+        ..Diagnosis::default()
+    }
+}
