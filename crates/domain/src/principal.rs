@@ -66,6 +66,9 @@ pub struct Principal {
     pub client_id: Option<String>,
     /// Scopes as written in the credential.
     pub scopes: BTreeSet<String>,
+    /// The tier of limits that the credential belongs to, when it names one. Of use at the gateway
+    /// alone: it does not travel to the other services.
+    pub tier: Option<String>,
 }
 
 impl Principal {
@@ -91,6 +94,7 @@ impl Principal {
             subject: subject.to_owned(),
             client_id: None,
             scopes,
+            tier: None,
         }
     }
 

@@ -142,6 +142,7 @@ fn caller(claims: Claims) -> Result<Caller> {
                 subject: claims.sub,
                 client_id: claims.client_id,
                 scopes: claims.scopes.into_iter().collect::<BTreeSet<_>>(),
+                tier: None,
             }),
             call_id,
         }),

@@ -87,6 +87,7 @@ impl Expected {
             subject: subject.to_owned(),
             client_id: client_id.map(str::to_owned),
             scopes: scopes(&claims)?,
+            tier: None,
         };
         Ok(Accepted {
             principal: Arc::new(principal),

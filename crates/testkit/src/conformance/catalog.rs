@@ -152,6 +152,7 @@ fn caller(tenant: &str, scopes: &[&str]) -> CallContext {
             .iter()
             .map(|&scope| scope.to_owned())
             .collect::<BTreeSet<_>>(),
+        tier: None,
     })
 }
 
