@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{CallId, RequestId};
+use crate::idempotency::IdempotencyKey;
 use crate::principal::Principal;
 
 /// W3C trace context, kept as text and validated where it comes in.
@@ -34,6 +35,9 @@ pub struct CallContext {
     /// The address that the request came from, for the audit log; `None` for a local pipe, and
     /// behind the gateway.
     pub source: Option<IpAddr>,
+    /// The key by which a write of the catalogue that is sent twice happens once; `None` where the
+    /// caller gave none, and for everything that is no such write.
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 impl CallContext {
@@ -57,6 +61,7 @@ impl CallContext {
             budget,
             trace: TraceContext::default(),
             source: None,
+            idempotency_key: None,
         }
     }
 }

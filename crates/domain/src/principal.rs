@@ -1,10 +1,14 @@
 //! Who calls, and the one function that says what they may do.
 
+mod roles;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::id::TenantId;
+
+pub use self::roles::Roles;
 
 /// A right of the product itself. Tools may require scopes of other names besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,14 +124,22 @@ pub enum Action<'a> {
     RunEphemeral,
     /// See or call a stored tool that requires these scopes.
     UseTool(&'a BTreeSet<String>),
-    /// Read definitions and code of tools.
+    /// Read definitions and code of tools: which ones, [`Action::ReadTool`] says of each.
     ReadTools,
-    /// Create, change, enable, disable or delete tools.
+    /// Read definition and code of a stored tool that requires these scopes.
+    ReadTool(&'a BTreeSet<String>),
+    /// Create tools, or change those that [`Action::WriteTool`] allows.
     WriteTools,
+    /// Change, enable, disable or delete a stored tool that requires these scopes.
+    WriteTool(&'a BTreeSet<String>),
     /// See the effective configuration and the guard's counters.
     Operate,
     /// Make, use and end sandbox sessions of one's own.
     UseSandbox,
+    /// Make, see, revoke and rotate the API keys of one's own tenant.
+    ManageKeys,
+    /// Search the audit records of one's own tenant.
+    ReadAudit,
     /// Follow the catalogue of all tenants, or join the fleet.
     Internal,
 }
@@ -140,10 +152,30 @@ impl Action<'_> {
             Action::UseBuiltIn | Action::RunEphemeral | Action::Operate | Action::UseTool(_) => {
                 Scope::Invoke
             }
-            Action::ReadTools => Scope::ToolsRead,
-            Action::WriteTools => Scope::ToolsWrite,
+            Action::ReadTools | Action::ReadTool(_) => Scope::ToolsRead,
+            Action::WriteTools | Action::WriteTool(_) => Scope::ToolsWrite,
             Action::UseSandbox => Scope::Sandbox,
+            Action::ManageKeys | Action::ReadAudit => Scope::Admin,
             Action::Internal => Scope::Internal,
+        }
+    }
+
+    /// The scopes of the stored tool that it is about. Who may not use a tool may not read or change
+    /// it either: to them it does not exist.
+    const fn tool_scopes(&self) -> Option<&BTreeSet<String>> {
+        match self {
+            Action::UseTool(required)
+            | Action::ReadTool(required)
+            | Action::WriteTool(required) => Some(required),
+            Action::UseBuiltIn
+            | Action::RunEphemeral
+            | Action::ReadTools
+            | Action::WriteTools
+            | Action::Operate
+            | Action::UseSandbox
+            | Action::ManageKeys
+            | Action::ReadAudit
+            | Action::Internal => None,
         }
     }
 }
@@ -153,16 +185,15 @@ impl Action<'_> {
 ///
 /// # Errors
 /// `permission_denied` that names the missing scope. What the caller may not even know of is the
-/// caller of this function's to hide: a refused [`Action::UseTool`] looks like an unknown tool.
+/// caller of this function's to hide: a tool whose [`Action::UseTool`], [`Action::ReadTool`] or
+/// [`Action::WriteTool`] is refused looks like one that does not exist.
 pub fn authorize(principal: &Principal, action: Action<'_>) -> Result<()> {
     let scope = action.scope();
     if !principal.has(scope) {
         return Err(missing(scope.as_str()));
     }
-    let Action::UseTool(required) = action else {
-        return Ok(());
-    };
-    match required.iter().find(|scope| !principal.holds(scope)) {
+    let mut required = action.tool_scopes().into_iter().flatten();
+    match required.find(|scope| !principal.holds(scope)) {
         Some(scope) => Err(missing(scope)),
         None => Ok(()),
     }
@@ -190,9 +221,13 @@ mod tests {
             Action::RunEphemeral,
             Action::UseTool(&none),
             Action::ReadTools,
+            Action::ReadTool(&none),
             Action::WriteTools,
+            Action::WriteTool(&none),
             Action::Operate,
             Action::UseSandbox,
+            Action::ManageKeys,
+            Action::ReadAudit,
             Action::Internal,
         ] {
             let refused = authorize(&nobody, action).unwrap_err();
@@ -218,11 +253,19 @@ mod tests {
     }
 
     #[test]
-    fn a_tools_scope_is_needed_besides_invoke() {
+    fn a_tools_scope_is_needed_besides_the_products() {
         let special = BTreeSet::from(["team:special".to_owned()]);
-        let mut caller = Principal::anonymous(&[Scope::Invoke]);
-        assert!(authorize(&caller, Action::UseTool(&special)).is_err());
-        caller.scopes.insert("team:special".to_owned());
-        assert!(authorize(&caller, Action::UseTool(&special)).is_ok());
+        for (scope, action) in [
+            (Scope::Invoke, Action::UseTool(&special)),
+            (Scope::ToolsRead, Action::ReadTool(&special)),
+            (Scope::ToolsWrite, Action::WriteTool(&special)),
+        ] {
+            let mut caller = Principal::anonymous(&[scope]);
+            assert!(authorize(&caller, action).is_err(), "{action:?}");
+            caller.scopes.insert("team:special".to_owned());
+            assert!(authorize(&caller, action).is_ok(), "{action:?}");
+            caller.scopes.remove(scope.as_str());
+            assert!(authorize(&caller, action).is_err(), "{action:?}");
+        }
     }
 }

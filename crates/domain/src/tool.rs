@@ -219,6 +219,22 @@ impl<T> Change<T> {
     }
 }
 
+impl<T> Change<T> {
+    fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+}
+
+impl<T: Serialize> Serialize for Change<T> {
+    /// `Keep` is no JSON: a field that stays is left out.
+    fn serialize<S: serde::Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Keep | Self::Clear => into.serialize_none(),
+            Self::Set(value) => value.serialize(into),
+        }
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
     fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         Ok(Option::<T>::deserialize(source)?.map_or(Self::Clear, Self::Set))
@@ -226,35 +242,46 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
 }
 
 /// A change of a tool: any field but the name. Absent fields stay; `null` clears an optional one.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[allow(
     missing_docs,
     reason = "each field is the field of ToolSpec that has its name"
 )]
 pub struct ToolPatch {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub title: Change<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dependencies: Option<Vec<Dependency>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub input_schema: Change<JsonText>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub output_schema: Change<JsonText>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub annotations: Change<JsonText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeSet<String>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub rate_limit: Change<RateLimit>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub cache: Change<CachePolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub required_scopes: Option<BTreeSet<String>>,
     /// What the dependencies resolved to; never of an author.
     #[serde(skip)]
