@@ -4,7 +4,7 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = "../../proto";
-    let files = ["catalog", "runner", "fleet", "session"]
+    let files = ["catalog", "runner", "fleet", "session", "audit"]
         .map(|service| format!("{root}/dynamic_mcp/v1/{service}.proto"));
     println!("cargo::rerun-if-changed={root}");
     let descriptors = protox::compile(files, [root])?;

@@ -5,9 +5,11 @@
 //! that what reads its log reads this one; the rest is added. Each line ends with its number in the
 //! chain and the SHA-256 of the line before it: see [`chain`].
 
+pub mod archive;
 pub mod chain;
 mod line;
 pub mod redact;
+pub mod verify;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::error::ErrorCode;
 use crate::id::{CallId, RequestId, TenantId};
 use crate::principal::Principal;
 
+pub use self::archive::{Archive, Head, LogName};
 pub use self::chain::Link;
 pub use self::line::Writer;
 
@@ -91,12 +94,16 @@ actions! {
     SandboxSessionList = "sandbox.session.list",
     /// A credential is accepted or refused.
     HttpAuth = "http.auth",
+    /// A request is refused by a limit on its address or caller. Recorded once a minute for each.
+    LimitDenied = "limit.denied",
     /// The process begins to write this log; the details hold how it is configured.
     ServiceStart = "service.start",
     /// The process ends.
     ServiceStop = "service.stop",
     /// Records were lost before this one, because they could not be written.
     AuditGap = "audit.gap",
+    /// A new file of this log begins; the details name the log.
+    AuditFile = "audit.file",
 }
 
 impl Action {

@@ -3,14 +3,17 @@
 //! A [`Link`] is a connection to one service: made once, connected when first needed, connected
 //! again when lost. Adapters are cheap clones of it.
 
+mod audit;
 mod catalog;
 mod codec;
+mod lane;
 mod fleet;
 mod link;
 mod runner;
 mod sessions;
 mod watch;
 
+pub use self::audit::ArchiveClient;
 pub use self::catalog::CatalogClient;
 pub use self::fleet::FleetClient;
 pub use self::link::Link;

@@ -1,6 +1,7 @@
 //! Between the domain's types and the messages. A message that is no proper value is an
 //! `invalid_argument` that names the field.
 
+mod audit;
 mod call;
 mod catalog;
 mod event;
@@ -12,6 +13,10 @@ mod words;
 use domain::{Error, RawValue, Result};
 use jiff::Timestamp;
 
+pub(crate) use self::audit::{
+    batch_from, batch_to, head_from, head_to, page_from, page_to, search_from, search_to,
+    segment_from, segment_to,
+};
 pub(crate) use self::call::{call_from, call_to, locked_from, locked_to, resolve_from, resolve_to};
 pub(crate) use self::catalog::{
     change_from, change_to, draft_from, draft_to, record_from, record_to,

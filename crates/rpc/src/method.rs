@@ -57,6 +57,12 @@ pub(crate) static HEARTBEAT: Method = method!("Fleet", "Heartbeat", MIB, MIB, tr
 pub(crate) static LEAVE: Method = method!("Fleet", "Leave", MIB, MIB, true);
 pub(crate) static WATCH_FLEET: Method = method!("Fleet", "Watch", MIB, 4 * MIB, false);
 
+// Two thousand lines, and one of them alone may be a megabyte.
+pub(crate) static AUDIT_HEAD: Method = method!("Audit", "Head", MIB, MIB, false);
+pub(crate) static AUDIT_APPEND: Method = method!("Audit", "Append", 4 * MIB, MIB, true);
+pub(crate) static AUDIT_SEGMENTS: Method = method!("Audit", "Segments", MIB, 4 * MIB, false);
+pub(crate) static AUDIT_SEARCH: Method = method!("Audit", "Search", MIB, 16 * MIB, false);
+
 pub(crate) static OPEN: Method = method!(long "Sessions", "Open", MIB, MIB, true);
 // Twenty commands of 64 KiB; their output is bounded like a call's, and JSON may stretch neither.
 pub(crate) static EXEC: Method = method!(long "Sessions", "Exec", 4 * MIB, 64 * MIB, true);
@@ -68,7 +74,7 @@ pub(crate) static STOP: Method = method!("Sessions", "Stop", MIB, MIB, true);
 pub(crate) static LIST: Method = method!("Sessions", "List", MIB, 4 * MIB, false);
 
 /// All of them.
-pub(crate) static ALL: [&Method; 21] = [
+pub(crate) static ALL: [&Method; 25] = [
     &RUN,
     &RESOLVE,
     &GET_LOCK,
@@ -90,6 +96,10 @@ pub(crate) static ALL: [&Method; 21] = [
     &HEARTBEAT,
     &LEAVE,
     &WATCH_FLEET,
+    &AUDIT_HEAD,
+    &AUDIT_APPEND,
+    &AUDIT_SEGMENTS,
+    &AUDIT_SEARCH,
 ];
 
 /// The method with this path.

@@ -2,6 +2,8 @@
 //! is known from it alone.
 
 mod answer;
+mod audit;
+mod callers;
 mod catalog;
 mod connection;
 mod fleet;

@@ -59,6 +59,13 @@ metrics! {
         pub http_auth_success: IntCounter = "dynamic_mcp_http_auth_success_total";
         /// Requests refused for a missing or invalid credential.
         pub http_auth_denied: IntCounter = "dynamic_mcp_http_auth_denied_total";
+        /// HTTP connections that are open.
+        pub http_connections: IntGauge = "mcp_http_connections";
+        /// HTTP connections that were closed when they came, by the limit that was reached: `total` or
+        /// `address`.
+        pub http_connections_refused: IntCounterVec = "mcp_http_connections_refused_total" ["limit"];
+        /// TLS handshakes of HTTP clients by outcome: `ok`, `failed` or `timeout`.
+        pub tls_handshakes: IntCounterVec = "mcp_http_tls_handshakes_total" ["outcome"];
         /// Decisions about credentials by method (`none`, `jwt`, `api_key`, `admin_token`) and by `accepted` or
         /// the reason of the refusal, for example `expired`.
         pub auth_decisions: IntCounterVec = "mcp_auth_decisions_total" ["method", "decision"];
@@ -83,8 +90,21 @@ metrics! {
         pub execution_duration: HistogramVec = "mcp_tool_execution_duration_seconds" ["engine", "status"];
         /// Time that an execution waited for a slot of the executor.
         pub queue_wait: Histogram = "mcp_tool_queue_wait_seconds";
-        /// Calls refused by the tool guard, by kind: `rate` or `concurrency`.
+        /// Calls refused by the tool guard, by kind: `rate` (of a tool), `tenant_rate`,
+        /// `concurrency` (of all), `tenant_concurrency`, `caller_concurrency`.
         pub guard_rejections: IntCounterVec = "mcp_guard_rejections_total" ["kind"];
+        /// Requests refused by a limit before their body was read, by limit: `address_failures`, `address`,
+        /// `in_flight`, `load`, `caller`, `caller_in_flight`, `global`.
+        pub limit_rejections: IntCounterVec = "mcp_limit_rejections_total" ["limit"];
+        /// Names that limits tell apart now, by kind: `address_failures`, `address`, `caller`, `scope`,
+        /// `tenant`, `guard_caller`. Each kind is bounded.
+        pub limit_tracked: IntGaugeVec = "mcp_limit_tracked" ["kind"];
+        /// Requests to the MCP endpoint that are worked on now, each until its answer begins.
+        pub http_admitted: IntGauge = "mcp_http_admitted";
+        /// Requests to the MCP endpoint that wait for a place among them.
+        pub http_queued: IntGauge = "mcp_http_queued";
+        /// Share of the requests to the MCP endpoint that is let in: 1, and less while overloaded.
+        pub http_admitted_share: Gauge = "mcp_http_admitted_share";
 
         /// Audit records that wait to be written, places kept for the ends of running calls included.
         pub audit_queue_depth: IntGauge = "mcp_audit_queue_depth";
@@ -100,6 +120,23 @@ metrics! {
         /// Time to write waiting audit records, and to bring them onto the disk where somebody waits for
         /// that.
         pub audit_write_duration: Histogram = "mcp_audit_write_duration_seconds";
+        /// Number of the last line of the audit log in its chain.
+        pub audit_head_seq: IntGauge = "mcp_audit_head_seq";
+        /// Audit records that the registry has acknowledged.
+        pub audit_shipped: IntCounter = "mcp_audit_shipped_records_total";
+        /// Attempts to ship audit records to the registry that have failed.
+        pub audit_ship_failures: IntCounter = "mcp_audit_ship_failures_total";
+        /// Audit records that were rotated away before they were shipped.
+        pub audit_ship_missed: IntCounter = "mcp_audit_ship_missed_records_total";
+        /// Audit records that are written and not yet acknowledged by the registry.
+        pub audit_ship_lag_records: IntGauge = "mcp_audit_ship_lag_records";
+        /// Seconds since the registry had acknowledged every audit record; 0 while it has.
+        pub audit_ship_lag: Gauge = "mcp_audit_ship_lag_seconds";
+        /// Audit records that this registry has taken from gateways.
+        pub audit_archived: IntCounter = "mcp_audit_archived_records_total";
+        /// Segments of audit logs that began at this registry, by why: `first`, `restart`, `gap` (lines were
+        /// never shown to it) or `mismatch` (a log was changed under its gateway).
+        pub audit_archive_segments: IntCounterVec = "mcp_audit_archive_segments_total" ["start"];
 
         /// Sandboxes that are ready and waiting, by engine.
         pub pool_size: IntGaugeVec = "mcp_sandbox_pool_size" ["engine"];
@@ -180,6 +217,13 @@ metrics! {
         pub grpc_client_duration: HistogramVec = "mcp_grpc_client_duration_seconds" ["service", "method", "code"];
         /// Duration of gRPC calls answered by this process, by service, method and gRPC code.
         pub grpc_server_duration: HistogramVec = "mcp_grpc_server_duration_seconds" ["service", "method", "code"];
+
+        /// When the certificate in use ends, in seconds since 1970, by endpoint: `http` (the MCP endpoint) or
+        /// `internal` (between the services).
+        pub certificate_expiry: IntGaugeVec = "mcp_tls_certificate_expiry_timestamp_seconds" ["endpoint"];
+        /// Files of certificates and keys that were read again because they changed, by what they are for and by
+        /// outcome: `ok`, or `failed` (what was in use stays in use).
+        pub reloads: IntCounterVec = "mcp_reloads_total" ["what", "outcome"];
 
         /// Panics that were caught. Each is a fault of this program and has a line in the log.
         pub panics: IntCounter = "mcp_panics_total";

@@ -7,6 +7,8 @@
 //! the hash of the last one all the same. Files that rotation has put aside hold the same chain:
 //! the first line of a file carries the hash of the last line of the file before it.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -23,9 +25,10 @@ pub struct Link {
 }
 
 #[derive(Deserialize)]
-struct Chained {
+struct Chained<'a> {
     seq: u64,
-    prev: String,
+    #[serde(borrow)]
+    prev: Cow<'a, str>,
 }
 
 impl Link {
@@ -52,12 +55,22 @@ impl Link {
     }
 }
 
+/// The place that a line says it has; `None` for a line without a chain.
+#[must_use]
+pub fn place_of(line: &[u8]) -> Option<Link> {
+    let Chained { seq, prev } = serde_json::from_slice(line).ok()?;
+    // Only as it is written: another case of a digit would be another line.
+    let written = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let mut hash = NOTHING;
+    let is_hash = prev.len() == 64 && prev.bytes().all(written);
+    (is_hash && seq > 0 && hex::decode_to_slice(&*prev, &mut hash).is_ok())
+        .then_some(Link { seq, prev: hash })
+}
+
 /// The number of a line in its segment; `None` for a line without a chain.
 #[must_use]
 pub fn number_of(line: &[u8]) -> Option<u64> {
-    let Chained { seq, prev } = serde_json::from_slice(line).ok()?;
-    let is_hash = prev.len() == 64 && prev.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (is_hash && seq > 0).then_some(seq)
+    place_of(line).map(|place| place.seq)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::internal::{IdentityLayer, Verifier};
+use domain::audit::Archive;
 use domain::fleet::Fleet;
 use domain::{Catalog, Runner, Sessions};
 use telemetry::Metrics;
@@ -16,6 +17,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::answer::Shared;
+use super::audit::AuditService;
 use super::catalog::CatalogService;
 use super::fleet::FleetService;
 use super::incoming::{Connections, Incoming, MAX_CONNECTIONS};
@@ -24,6 +26,8 @@ use super::runner::RunnerService;
 use super::sessions::SessionsService;
 use crate::connect::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::method;
+use crate::tls::Tls;
+use crate::pb::audit_server::AuditServer;
 use crate::pb::catalog_server::CatalogServer;
 use crate::pb::fleet_server::FleetServer;
 use crate::pb::runner_server::RunnerServer;
@@ -42,6 +46,10 @@ const PING_AFTER: Duration = Duration::from_secs(15);
 /// A connection that does not answer within this time is given up.
 const PONG_WITHIN: Duration = Duration::from_secs(5);
 
+/// Over TLS a connection is asked to end after this time, so that none goes on with certificates that
+/// were replaced. Our own services open another one before.
+const TLS_AGE: Duration = Duration::from_secs(240);
+
 /// The server ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 #[error("the gRPC server failed: {0}")]
@@ -55,6 +63,7 @@ pub struct Server {
     routes: Routes,
     offered: Vec<&'static str>,
     max_connections: usize,
+    tls: Option<Tls>,
 }
 
 impl Server {
@@ -69,6 +78,7 @@ impl Server {
             routes: Routes::new(service),
             offered: Vec::new(),
             max_connections: MAX_CONNECTIONS,
+            tls: None,
         }
     }
 
@@ -76,6 +86,14 @@ impl Server {
     #[must_use]
     pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
         self.shared.metrics = Some(metrics);
+        self
+    }
+
+    /// Over TCP both sides show certificates; what a service may call is then said by the name in its
+    /// own.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
         self
     }
 
@@ -106,6 +124,17 @@ impl Server {
         };
         let limit = method::HEARTBEAT.max_request_bytes;
         self.offer(FleetServer::new(service).max_decoding_message_size(limit))
+    }
+
+    /// Offers to keep audit logs.
+    #[must_use]
+    pub fn archive(self, archive: Arc<dyn Archive>) -> Self {
+        let service = AuditService {
+            archive,
+            shared: self.shared.clone(),
+        };
+        let limit = method::AUDIT_APPEND.max_request_bytes;
+        self.offer(AuditServer::new(service).max_decoding_message_size(limit))
     }
 
     /// Offers to run calls.
@@ -163,7 +192,11 @@ impl Server {
                 .set_service_status(name, ServingStatus::Serving)
                 .await;
         }
-        let http = Http::builder()
+        let mut http = Http::builder();
+        if self.tls.is_some() {
+            http = http.max_connection_age(TLS_AGE);
+        }
+        let http = http
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(MAX_STREAMS)
@@ -193,7 +226,7 @@ impl Server {
         };
         http.serve_with_incoming_shutdown(
             self.routes,
-            Connections::new(incoming, self.max_connections),
+            Connections::new(incoming, self.max_connections, self.tls),
             stopping,
         )
         .await?;
