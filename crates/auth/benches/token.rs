@@ -118,6 +118,8 @@ fn main() {
             issuer: "https://issuer.example/".to_owned(),
             audience: "https://tools.example/mcp".to_owned(),
             tenant_claim: None,
+            role_claim: None,
+            roles: domain::principal::Roles::default(),
         };
         let metrics = Arc::new(Metrics::new(build).unwrap());
         let verifier = TokenVerifier::new(settings, metrics).unwrap();

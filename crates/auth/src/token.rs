@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domain::Principal;
+use domain::principal::Roles;
 use telemetry::Metrics;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -57,6 +58,10 @@ pub struct TokenSettings {
     pub audience: String,
     /// The claim that names the tenant; without one every token is of the tenant `default`.
     pub tenant_claim: Option<String>,
+    /// The claim that names roles; a dot leads into an object. Without one tokens give none.
+    pub role_claim: Option<String>,
+    /// What roles give.
+    pub roles: Roles,
 }
 
 /// Why the settings cannot be used.
@@ -141,6 +146,8 @@ impl TokenVerifier {
                 issuer: settings.issuer,
                 audience: settings.audience,
                 tenant_claim: settings.tenant_claim,
+                role_claim: settings.role_claim,
+                roles: settings.roles,
             },
             keys,
             seen: Seen::new(),

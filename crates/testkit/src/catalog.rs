@@ -1,11 +1,12 @@
 //! A catalogue in memory: the contract of the port without validation, storage or history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::catalog::Deleted;
+use domain::idempotency::{self, IdempotencyKey, RequestDigest};
 use domain::principal::{Action, authorize};
 use domain::tool::ToolWithCode;
 use domain::{
@@ -32,7 +33,24 @@ struct State {
     revisions: BTreeMap<(TenantId, ToolName), u64>,
     locks: BTreeMap<(TenantId, ToolName, Revision), Lockfile>,
     changes: Vec<(u64, CatalogChange)>,
+    answers: BTreeMap<(TenantId, String, IdempotencyKey), (RequestDigest, Answer)>,
     failure: Option<Error>,
+}
+
+/// What a write with an idempotency key was answered.
+#[derive(Clone)]
+enum Answer {
+    Stored(Box<ToolRecord>),
+    Deleted(Deleted),
+}
+
+/// What somebody wants to do with a tool that requires these scopes.
+type Right = for<'a> fn(&'a BTreeSet<String>) -> Action<'a>;
+
+const WRITE: Right = |scopes| Action::WriteTool(scopes);
+
+fn not_there(name: &ToolName) -> Error {
+    Error::not_found(format!("there is no tool {name}"))
 }
 
 impl Default for FakeCatalog {
@@ -96,7 +114,15 @@ impl State {
         self.tools
             .get(&(context.principal.tenant.clone(), name.clone()))
             .cloned()
-            .ok_or_else(|| Error::not_found(format!("there is no tool {name}")))
+            .ok_or_else(|| not_there(name))
+    }
+
+    /// A tool with which this caller may do that.
+    fn visible(&self, context: &CallContext, name: &ToolName, right: Right) -> Result<ToolWithCode> {
+        let tool = self.find(context, name)?;
+        let allowed = authorize(&context.principal, right(&tool.record.spec.required_scopes));
+        allowed.map_err(|_| not_there(name))?;
+        Ok(tool)
     }
 
     fn expect(
@@ -104,8 +130,9 @@ impl State {
         context: &CallContext,
         name: &ToolName,
         expected: Option<Revision>,
+        right: Right,
     ) -> Result<ToolWithCode> {
-        let tool = self.find(context, name)?;
+        let tool = self.visible(context, name, right)?;
         let current = tool.record.revision;
         match expected {
             Some(expected) if expected != current => Err(Error::new(
@@ -116,25 +143,54 @@ impl State {
         }
     }
 
+    /// What the same write was answered before.
+    fn answered(&self, context: &CallContext, request: RequestDigest) -> Result<Option<Answer>> {
+        let found = answer_of(context).and_then(|key| self.answers.get(&key));
+        match found {
+            None => Ok(None),
+            Some((before, answer)) if *before == request => Ok(Some(answer.clone())),
+            Some(_) => Err(idempotency::reused()),
+        }
+    }
+
+    fn keep(&mut self, context: &CallContext, request: RequestDigest, answer: Answer) {
+        if let Some(key) = answer_of(context) {
+            self.answers.insert(key, (request, answer));
+        }
+    }
+
     fn after(&self, since: u64) -> Vec<CatalogChange> {
         let later = self.changes.iter().filter(|(version, _)| *version > since);
         later.map(|(_, change)| change.clone()).collect()
     }
 }
 
+/// Under what the answer of a write is kept, when it has a key.
+fn answer_of(context: &CallContext) -> Option<(TenantId, String, IdempotencyKey)> {
+    let principal = &context.principal;
+    let key = context.idempotency_key.clone()?;
+    Some((principal.tenant.clone(), principal.subject.clone(), key))
+}
+
 #[async_trait]
 impl Catalog for FakeCatalog {
     async fn create(&self, context: &CallContext, draft: ToolDraft) -> Result<ToolRecord> {
         authorize(&context.principal, Action::WriteTools)?;
+        let request = RequestDigest::of_create(&draft)?;
         let mut state = self.state.lock();
         state.check()?;
+        if let Some(Answer::Stored(record)) = state.answered(context, request)? {
+            return Ok(*record);
+        }
         if state.find(context, &draft.name).is_ok() {
             return Err(Error::new(
                 ErrorCode::AlreadyExists,
                 format!("there is a tool {} already", draft.name),
             ));
         }
-        Ok(self.put(context, draft, &mut state))
+        let record = self.put(context, draft, &mut state);
+        state.keep(context, request, Answer::Stored(Box::new(record.clone())));
+        Ok(record)
     }
 
     async fn update(
@@ -145,11 +201,17 @@ impl Catalog for FakeCatalog {
         expected: Option<Revision>,
     ) -> Result<ToolRecord> {
         authorize(&context.principal, Action::WriteTools)?;
+        let request = RequestDigest::of_update(name, &patch, expected)?;
         let mut state = self.state.lock();
         state.check()?;
-        let tool = state.expect(context, name, expected)?;
+        if let Some(Answer::Stored(record)) = state.answered(context, request)? {
+            return Ok(*record);
+        }
+        let tool = state.expect(context, name, expected, WRITE)?;
         let draft = patch.apply(name.clone(), tool.record.spec, tool.code);
-        Ok(self.put(context, draft, &mut state))
+        let record = self.put(context, draft, &mut state);
+        state.keep(context, request, Answer::Stored(Box::new(record.clone())));
+        Ok(record)
     }
 
     async fn delete(
@@ -159,9 +221,13 @@ impl Catalog for FakeCatalog {
         expected: Option<Revision>,
     ) -> Result<Deleted> {
         authorize(&context.principal, Action::WriteTools)?;
+        let request = RequestDigest::of_delete(name, expected)?;
         let mut state = self.state.lock();
         state.check()?;
-        let tool = state.expect(context, name, expected)?;
+        if let Some(Answer::Deleted(deleted)) = state.answered(context, request)? {
+            return Ok(deleted);
+        }
+        let tool = state.expect(context, name, expected, WRITE)?;
         let tenant = tool.record.tenant;
         state.tools.remove(&(tenant.clone(), name.clone()));
         let version = *self.version.borrow() + 1;
@@ -172,9 +238,11 @@ impl Catalog for FakeCatalog {
         };
         state.changes.push((version, change));
         self.version.send_replace(version);
-        Ok(Deleted {
+        let deleted = Deleted {
             version: CatalogVersion(version),
-        })
+        };
+        state.keep(context, request, Answer::Deleted(deleted));
+        Ok(deleted)
     }
 
     async fn get(
@@ -186,7 +254,7 @@ impl Catalog for FakeCatalog {
         authorize(&context.principal, Action::ReadTools)?;
         let state = self.state.lock();
         state.check()?;
-        let tool = state.find(context, name)?;
+        let tool = state.visible(context, name, |scopes| Action::ReadTool(scopes))?;
         match revision {
             Some(revision) if revision != tool.record.revision => Err(Error::not_found(format!(
                 "{name} has no revision {revision}"
@@ -203,11 +271,7 @@ impl Catalog for FakeCatalog {
     ) -> Result<Arc<str>> {
         let state = self.state.lock();
         state.check()?;
-        let tool = state.find(context, name)?;
-        authorize(
-            &context.principal,
-            Action::UseTool(&tool.record.spec.required_scopes),
-        )?;
+        let tool = state.visible(context, name, |scopes| Action::UseTool(scopes))?;
         if tool.record.revision == revision {
             Ok(tool.code)
         } else {

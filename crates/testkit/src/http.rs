@@ -1,6 +1,7 @@
 //! A plain HTTP/1.1 exchange, for tests that have to see every byte of the answer.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -70,6 +71,53 @@ pub async fn exchange(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
+    raw(address, &request(address, method, path, headers, body)).await
+}
+
+/// As [`exchange`], of a server that may end at any moment.
+///
+/// # Errors
+/// When there is no whole answer.
+pub async fn attempt(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
+    let work = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = request(address, method, path, headers, body);
+        stream.write_all(&request).await?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await?;
+        io::Result::Ok(bytes)
+    };
+    let bytes = tokio::time::timeout(LIMIT, work)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    };
+    let answer = parse(&bytes);
+    let whole = match answer.headers.get("content-length") {
+        Some(length) => length.parse() == Ok(answer.body.len()),
+        None => bytes.len() > end + 4 && bytes.ends_with(b"0\r\n\r\n"),
+    };
+    if whole {
+        Ok(answer)
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\n");
     if !headers
         .iter()
@@ -90,7 +138,7 @@ pub async fn exchange(
     head.push_str("connection: close\r\n\r\n");
     let mut request = head.into_bytes();
     request.extend_from_slice(body);
-    raw(address, &request).await
+    request
 }
 
 /// Sends bytes as they are and reads the answer until the server closes.

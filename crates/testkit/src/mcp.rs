@@ -1,8 +1,12 @@
 //! An MCP client that sends exactly what a test says, in both eras of the protocol.
 
+use std::io;
+
 use serde_json::{Value, json};
 
-use crate::http::{Answer, exchange};
+use crate::http::{Answer, attempt, exchange};
+
+type Headers = Vec<(String, String)>;
 
 /// How a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +50,24 @@ impl Client {
     }
 
     /// As [`Client::send`], with more members of `_meta`.
-    pub async fn send_with_meta(&self, method: &str, mut params: Value, meta: Value) -> Answer {
+    pub async fn send_with_meta(&self, method: &str, params: Value, meta: Value) -> Answer {
+        let (headers, body) = self.request(method, params, meta);
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (&**n, &**v)).collect();
+        exchange(&self.address, "POST", "/mcp", &headers, &body).await
+    }
+
+    /// As [`Client::send_with_meta`], to a server that may end at any moment.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub async fn attempt(&self, method: &str, params: Value, meta: Value) -> io::Result<Answer> {
+        let (headers, body) = self.request(method, params, meta);
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (&**n, &**v)).collect();
+        attempt(&self.address, "POST", "/mcp", &headers, &body).await
+    }
+
+    /// Headers and body of a request.
+    fn request(&self, method: &str, mut params: Value, meta: Value) -> (Headers, Vec<u8>) {
         let name = ["name", "uri"]
             .iter()
             .find_map(|key| params[*key].as_str().map(str::to_owned));
@@ -71,19 +92,11 @@ impl Client {
             }
             Era::Legacy => headers.push(("mcp-protocol-version", "2025-11-25")),
         }
-        headers.extend(
-            self.headers
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str())),
-        );
-        exchange(
-            &self.address,
-            "POST",
-            "/mcp",
-            &headers,
-            body.to_string().as_bytes(),
-        )
-        .await
+        let headers = headers
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let headers = headers.chain(self.headers.iter().cloned()).collect();
+        (headers, body.to_string().into_bytes())
     }
 
     /// Sends one request and returns the last message: the response.

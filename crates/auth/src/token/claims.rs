@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use domain::principal::Roles;
 use domain::{Principal, Scope, TenantId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,6 +16,8 @@ use super::jose::present;
 pub(crate) const LEEWAY_SECONDS: f64 = 30.0;
 /// Longest subject and client id, in bytes.
 const MAX_NAME_BYTES: usize = 256;
+/// How the subject of a caller with an API key begins.
+const KEY_SUBJECT: &str = "key:";
 /// Most that all scopes have together, in bytes of a JSON array: our own services carry them in a
 /// header (see [`crate::internal::MAX_TOKEN_BYTES`]).
 const MAX_SCOPES_BYTES: usize = 4 * 1024;
@@ -25,6 +28,8 @@ pub(crate) struct Expected {
     pub(crate) issuer: String,
     pub(crate) audience: String,
     pub(crate) tenant_claim: Option<String>,
+    pub(crate) role_claim: Option<String>,
+    pub(crate) roles: Roles,
 }
 
 /// The claims that are read. A claim that is there twice is an error.
@@ -72,7 +77,8 @@ impl Expected {
             }
         }
         let subject = text(claims.sub.as_ref())?.ok_or(Denied::Claims)?;
-        if !is_name(subject) {
+        // What an API key is called is no name that an issuer can give.
+        if !is_name(subject) || subject.starts_with(KEY_SUBJECT) {
             return Err(Denied::Subject);
         }
         let client_id = match text(claims.client_id.as_ref())? {
@@ -86,7 +92,7 @@ impl Expected {
             tenant: self.tenant(json)?,
             subject: subject.to_owned(),
             client_id: client_id.map(str::to_owned),
-            scopes: scopes(&claims)?,
+            scopes: self.scopes(&claims, json)?,
             tier: None,
         };
         Ok(Accepted {
@@ -108,6 +114,23 @@ impl Expected {
             }
             Some(_) => Err(Denied::Claims),
         }
+    }
+
+    /// The scopes that the token names and those of the roles that it names. Both are bounded together.
+    fn scopes(&self, claims: &Claims, json: &[u8]) -> Result<BTreeSet<String>, Denied> {
+        let mut scopes = scopes(claims)?;
+        if let Some(claim) = &self.role_claim {
+            let all: Map<String, Value> =
+                serde_json::from_slice(json).map_err(|_| Denied::Claims)?;
+            for role in roles(at(&all, claim))? {
+                scopes.extend(self.roles.scopes(role).map(str::to_owned));
+            }
+        }
+        let bytes: usize = scopes.iter().map(|scope| scope.len() + 3).sum();
+        if bytes > MAX_SCOPES_BYTES {
+            return Err(Denied::Scopes);
+        }
+        Ok(scopes)
     }
 
     fn tenant(&self, json: &[u8]) -> Result<TenantId, Denied> {
@@ -178,9 +201,30 @@ fn scopes(claims: &Claims) -> Result<BTreeSet<String>, Denied> {
         let fits = |b: u8| (0x21..0x7f).contains(&b) && b != b'"' && b != b'\\';
         scope.bytes().all(fits)
     };
-    let bytes: usize = scopes.iter().map(|scope| scope.len() + 3).sum();
-    if bytes > MAX_SCOPES_BYTES || !scopes.iter().all(is_scope) {
+    if !scopes.iter().all(is_scope) {
         return Err(Denied::Scopes);
     }
     Ok(scopes)
+}
+
+/// The claim of this name, or where its dots lead.
+fn at<'a>(all: &'a Map<String, Value>, claim: &str) -> Option<&'a Value> {
+    let mut steps = claim.split('.');
+    all.get(claim).or_else(|| {
+        let first = all.get(steps.next()?);
+        steps.fold(first, |value, step| value?.get(step))
+    })
+}
+
+/// Names of roles: a text with spaces between them, or a list of texts.
+fn roles(claim: Option<&Value>) -> Result<Vec<&str>, Denied> {
+    match claim {
+        None => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(text.split_ascii_whitespace().collect()),
+        Some(Value::Array(several)) => several
+            .iter()
+            .map(|one| one.as_str().ok_or(Denied::Claims))
+            .collect(),
+        Some(_) => Err(Denied::Claims),
+    }
 }

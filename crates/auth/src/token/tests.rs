@@ -5,6 +5,7 @@ mod forms;
 mod issuer;
 mod keys;
 mod refresh;
+mod roles;
 
 use std::sync::{Arc, LazyLock};
 
@@ -173,6 +174,8 @@ fn settings(keys: KeySource) -> TokenSettings {
         issuer: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
         tenant_claim: None,
+        role_claim: None,
+        roles: Roles::default(),
     }
 }
 
@@ -189,6 +192,8 @@ fn knows(keys: &[Value], tenant_claim: Option<&str>) -> TokenVerifier {
             issuer: ISSUER.to_owned(),
             audience: AUDIENCE.to_owned(),
             tenant_claim: tenant_claim.map(str::to_owned),
+            role_claim: None,
+            roles: Roles::default(),
         },
         keys: Arc::new(IssuerKeys::fixed(key_set(keys), Arc::clone(&metrics))),
         seen: Seen::new(),

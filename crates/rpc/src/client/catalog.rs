@@ -33,10 +33,16 @@ fn tenant(context: &CallContext) -> String {
     context.principal.tenant.as_str().to_owned()
 }
 
+fn key(context: &CallContext) -> Option<String> {
+    let key = context.idempotency_key.as_ref()?;
+    Some(key.as_str().to_owned())
+}
+
 #[async_trait]
 impl Catalog for CatalogClient {
     async fn create(&self, context: &CallContext, draft: ToolDraft) -> Result<ToolRecord> {
-        let request = draft_to(&context.principal.tenant, draft);
+        let mut request = draft_to(&context.principal.tenant, draft);
+        request.idempotency_key = key(context);
         let answer: pb::CreateResponse = self.0.unary(context, &method::CREATE, request).await?;
         record_from(answer.tool)
     }
@@ -53,6 +59,7 @@ impl Catalog for CatalogClient {
             name: name.as_str().to_owned(),
             patch: Some(patch_to(patch)),
             expected_revision: expected.map(|revision| revision.0),
+            idempotency_key: key(context),
         };
         let answer: pb::UpdateResponse = self.0.unary(context, &method::UPDATE, request).await?;
         record_from(answer.tool)
@@ -68,6 +75,7 @@ impl Catalog for CatalogClient {
             tenant: tenant(context),
             name: name.as_str().to_owned(),
             expected_revision: expected.map(|revision| revision.0),
+            idempotency_key: key(context),
         };
         let answer: pb::DeleteResponse = self.0.unary(context, &method::DELETE, request).await?;
         Ok(Deleted {

@@ -21,6 +21,7 @@ pub(crate) fn draft_to(tenant: &TenantId, draft: ToolDraft) -> pb::CreateRequest
         spec: Some(spec_to(draft.spec)),
         code: draft.code.as_ref().to_owned(),
         lock: draft.lock.as_ref().map(locked_to),
+        idempotency_key: None,
     }
 }
 

@@ -121,6 +121,7 @@ pub(crate) fn context<Q>(method: &Method, request: &Request<Q>) -> Result<(CallC
             tracestate: trace.tracestate().map(str::to_owned),
         }),
         source: None,
+        idempotency_key: None,
     };
     Ok((context, span))
 }

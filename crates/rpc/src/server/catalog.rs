@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{Catalog, CatalogVersion, Revision, ToolName};
+use domain::{CallContext, Catalog, CatalogVersion, IdempotencyKey, Revision, ToolName};
 use tonic::{Request, Response, Status};
 
 use super::answer::{Shared, check_tenant};
@@ -25,12 +25,19 @@ pub(crate) struct CatalogService {
 
 type Answer<T> = Result<Response<T>, Status>;
 
+/// The context of a write with the key that its message has.
+fn keyed(mut context: CallContext, key: Option<&str>) -> domain::Result<CallContext> {
+    context.idempotency_key = key.map(IdempotencyKey::parse).transpose()?;
+    Ok(context)
+}
+
 #[tonic::async_trait]
 impl Service for CatalogService {
     async fn create(&self, request: Request<CreateRequest>) -> Answer<CreateResponse> {
         self.shared
             .answer(&method::CREATE, request, |context, request| async move {
                 check_tenant(&context, &request.tenant)?;
+                let context = keyed(context, request.idempotency_key.as_deref())?;
                 let record = self.catalog.create(&context, draft_from(request)?).await?;
                 Ok(CreateResponse {
                     tool: Some(record_to(record)),
@@ -43,6 +50,7 @@ impl Service for CatalogService {
         self.shared
             .answer(&method::UPDATE, request, |context, request| async move {
                 check_tenant(&context, &request.tenant)?;
+                let context = keyed(context, request.idempotency_key.as_deref())?;
                 let name = ToolName::parse(&request.name)?;
                 let patch = patch_from(required("patch", request.patch)?)?;
                 let expected = request.expected_revision.map(Revision);
@@ -61,6 +69,7 @@ impl Service for CatalogService {
         self.shared
             .answer(&method::DELETE, request, |context, request| async move {
                 check_tenant(&context, &request.tenant)?;
+                let context = keyed(context, request.idempotency_key.as_deref())?;
                 let name = ToolName::parse(&request.name)?;
                 let expected = request.expected_revision.map(Revision);
                 let deleted = self.catalog.delete(&context, &name, expected).await?;

@@ -12,6 +12,7 @@
 
 mod feed;
 mod locks;
+mod once;
 mod races;
 mod records;
 mod revisions;
@@ -32,6 +33,7 @@ use domain::{
 
 pub use self::feed::*;
 pub use self::locks::*;
+pub use self::once::*;
 pub use self::races::*;
 pub use self::records::*;
 pub use self::revisions::*;
@@ -115,6 +117,11 @@ macro_rules! catalog_conformance {
             a_lockfile_stays_as_long_as_its_dependencies,
             the_first_lockfile_is_kept,
             a_lockfile_is_for_those_who_may_use_the_tool,
+            a_write_with_a_key_happens_once,
+            a_key_is_of_one_request_of_one_caller,
+            a_refused_write_keeps_no_answer,
+            of_64_senders_of_one_write_all_get_its_answer,
+            what_a_caller_may_not_use_it_may_not_read_or_change,
             text_comes_back_byte_for_byte,
             the_longest_code_comes_back,
             the_feed_starts_with_everything,

@@ -119,6 +119,8 @@ async fn a_subject_is_a_bounded_name() {
         (json!("alice\nadmin"), Denied::Subject),
         (json!("a\u{0}"), Denied::Subject),
         (json!("\u{85}"), Denied::Subject),
+        // The name of a caller with an API key.
+        (json!("key:0a1b2c3d"), Denied::Subject),
     ] {
         let refused = rig.with(json!({"sub": value})).await;
         assert_eq!(denied(refused), wanted, "{value}");
