@@ -4,7 +4,8 @@
 //! request is made and holds for nothing but this request: it names the audience, the gRPC method
 //! and the SHA-256 of the first request message, lives 60 seconds, and where a method has effects
 //! it is accepted once. The sender builds its headers from nothing; the receiver learns the caller
-//! from the token and from nowhere else.
+//! from the token and from nowhere else. A key that is listed with an issuer signs within bounds:
+//! for the audiences, scopes and tenants of its entry.
 
 mod frame;
 mod keys;
@@ -12,6 +13,7 @@ mod layer;
 mod replay;
 mod signer;
 mod verifier;
+mod verify_keys;
 
 use std::sync::Arc;
 
@@ -19,10 +21,11 @@ use domain::{CallId, Principal};
 use serde::{Deserialize, Serialize};
 
 pub use self::frame::Replayed;
-pub use self::keys::{KeyError, SigningKey, VerifyKeys};
+pub use self::keys::{KeyError, SigningKey};
 pub use self::layer::{Access, IdentityLayer, IdentityService, Policy};
-pub use self::signer::Signer;
-pub use self::verifier::Verifier;
+pub use self::signer::{SharedKey, Signer};
+pub use self::verifier::{Identified, Verifier};
+pub use self::verify_keys::{Grant, VerifyKeys, is_service_name};
 
 /// The header that carries the token.
 pub const HEADER: http::HeaderName = http::HeaderName::from_static("dynamic-mcp-identity");
@@ -56,7 +59,7 @@ impl Audience {
 /// What a token says. The names are those of the JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Id of the signing key; the same as `kid` in the header.
+    /// Id of the signing key, the same as `kid` in the header, or the issuer that the key is listed with.
     pub iss: String,
     /// `registry` or `executor`.
     pub aud: String,
@@ -90,6 +93,9 @@ pub struct Caller {
     pub principal: Arc<Principal>,
     /// The call that the request belongs to.
     pub call_id: CallId,
+    /// The service that sent the request: the name in its certificate, else the issuer that its key is
+    /// listed with. `None` for a plain key where no certificates are shown.
+    pub service: Option<Arc<str>>,
 }
 
 /// `dig` of a message.

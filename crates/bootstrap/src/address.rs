@@ -100,36 +100,33 @@ pub fn is_loopback(host: &str) -> bool {
 /// How to reach another service over gRPC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceUrl {
-    /// `http://host:port`.
+    /// `http://host:port` or `https://host:port`.
     Http(String),
-    /// `dns+http://name:port`: every address of the name is a replica (a headless Service).
+    /// `dns+http://name:port` or `dns+https://name:port`: every address of the name is a replica (a headless Service).
     Dns {
         /// The name to resolve.
         host: String,
         /// Port of every replica.
         port: u16,
+        /// Whether the replicas speak TLS.
+        tls: bool,
     },
     /// `unix:/absolute/path`.
     Unix(PathBuf),
 }
 
 impl ServiceUrl {
-    /// Reads one of the three forms.
+    /// Reads one of the three forms, the first two also with `https`.
     ///
     /// # Errors
-    /// Says which forms exist; `https` is named as belonging to a later version.
+    /// Says which forms exist.
     pub fn parse(text: &str) -> Result<Self, String> {
         let expected = || {
             String::from(
-                "is not `http://host:port`, `dns+http://name:port` or `unix:/absolute/path`",
+                "is not `https://host:port`, `dns+https://name:port` (or either with http) or \
+                 `unix:/absolute/path`",
             )
         };
-        if text.starts_with("https:") || text.starts_with("dns+https:") {
-            return Err(String::from(
-                "needs TLS between services, which this version does not have yet: use http:// \
-                 (with MCP_INTERNAL_INSECURE=true off loopback) or unix:",
-            ));
-        }
         if text.starts_with("unix:") {
             return match ListenAddress::parse(text).map_err(|_| expected())? {
                 ListenAddress::Unix(path) => Ok(Self::Unix(path)),
@@ -142,7 +139,9 @@ impl ServiceUrl {
         };
         let url = url::Url::parse(plain).map_err(|_| expected())?;
         let rooted = matches!(url.path(), "" | "/") && url.query().is_none();
-        let (Some(host), true, "http") = (url.host_str(), rooted, url.scheme()) else {
+        let (Some(host), true, scheme @ ("http" | "https")) =
+            (url.host_str(), rooted, url.scheme())
+        else {
             return Err(expected());
         };
         if !url.username().is_empty() || url.password().is_some() {
@@ -153,9 +152,20 @@ impl ServiceUrl {
             return Ok(Self::Dns {
                 host: host.to_owned(),
                 port,
+                tls: scheme == "https",
             });
         }
-        Ok(Self::Http(format!("http://{host}:{port}")))
+        Ok(Self::Http(format!("{scheme}://{host}:{port}")))
+    }
+
+    /// Whether the other end speaks TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Self::Http(url) => url.starts_with("https:"),
+            Self::Dns { tls, .. } => *tls,
+            Self::Unix(_) => false,
+        }
     }
 
     /// Whether the other end is on this machine.
@@ -185,7 +195,10 @@ impl fmt::Display for ServiceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(url) => f.write_str(url),
-            Self::Dns { host, port } => write!(f, "dns+http://{}", authority(host, *port)),
+            Self::Dns { host, port, tls } => {
+                let scheme = if *tls { "https" } else { "http" };
+                write!(f, "dns+{scheme}://{}", authority(host, *port))
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -247,6 +260,8 @@ mod tests {
             "http://127.0.0.1:50051",
             "http://[::1]:1",
             "dns+http://executors:50052",
+            "dns+https://executors:50052",
+            "https://registry:50051",
             "unix:/x.sock",
         ] {
             assert_eq!(ServiceUrl::parse(text).unwrap().to_string(), text);
@@ -272,7 +287,14 @@ mod tests {
         ] {
             assert!(ServiceUrl::parse(bad).is_err(), "{bad}");
         }
-        let refused = ServiceUrl::parse("https://r:1").unwrap_err();
-        assert!(refused.contains("does not have yet"), "{refused}");
+        for (text, tls) in [
+            ("https://r:1", true),
+            ("dns+https://r:1", true),
+            ("http://r:1", false),
+            ("dns+http://r:1", false),
+            ("unix:/x", false),
+        ] {
+            assert_eq!(ServiceUrl::parse(text).unwrap().is_tls(), tls, "{text}");
+        }
     }
 }

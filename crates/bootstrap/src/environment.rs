@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::FileType;
+use rustix::fs::{Access, FileType};
 
 /// What the process was started with. It holds secrets, so its `Debug` shows counts only.
 #[derive(Clone, Default)]
@@ -23,6 +23,8 @@ pub struct Environment {
     pub stdio_is_piped: bool,
     /// Stderr is a terminal: a person reads the log.
     pub stderr_is_terminal: bool,
+    /// Sockets of a Docker daemon that this process could use.
+    pub docker_sockets: Vec<PathBuf>,
 }
 
 impl Environment {
@@ -56,8 +58,34 @@ impl Environment {
                 (Err(_), _) => {}
             }
         }
+        environment.docker_sockets = docker_sockets(&environment.variables);
         environment
     }
+}
+
+/// Where a daemon listens by default, with and without root, by Docker's and by Podman's ways.
+fn docker_sockets(variables: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    let fixed = ["/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock"];
+    let below = |variable: &str, path: &str| {
+        let folder = variables.get(variable).filter(|folder| !folder.is_empty())?;
+        Some(PathBuf::from(folder).join(path))
+    };
+    let of_user = [
+        below("XDG_RUNTIME_DIR", "docker.sock"),
+        below("XDG_RUNTIME_DIR", "podman/podman.sock"),
+        below("HOME", ".docker/run/docker.sock"),
+        below("HOME", ".docker/desktop/docker.sock"),
+    ];
+    let all = fixed.iter().map(PathBuf::from);
+    all.chain(of_user.into_iter().flatten())
+        .filter(|path| is_usable_socket(path))
+        .collect()
+}
+
+fn is_usable_socket(path: &Path) -> bool {
+    let is_socket = rustix::fs::stat(path)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket);
+    is_socket && rustix::fs::access(path, Access::WRITE_OK).is_ok()
 }
 
 impl fmt::Debug for Environment {

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::health::Health;
 use crate::listener::BoundListener;
 use crate::panics;
 use crate::probe;
+use crate::reload::Reload;
 use crate::signals::Signals;
 use crate::tasks::{OnFailure, StopReason, Tasks};
 use crate::version::{VERSION, build_info};
@@ -42,6 +44,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The effective configuration without secrets, for `system.runtime_config`.
     pub view: Arc<Json>,
+    /// Tells a part that follows files to look at them now: somebody sent SIGHUP.
+    pub reload: Reload,
     listeners: Vec<(&'static str, BoundListener)>,
 }
 
@@ -57,6 +61,7 @@ impl App {
             health: Health::new(),
             metrics: Arc::new(Metrics::new(build_info(service))?),
             view: Arc::new(Json::Object(serde_json::Map::new())),
+            reload: Reload::channel().1,
             listeners: Vec::new(),
         })
     }
@@ -158,7 +163,7 @@ pub fn run_with_commands<C: ServiceConfig>(
             ExitCode::from(EXIT_CONFIG)
         }
         Decision::Health(loaded) => match loaded.config.readiness() {
-            Some(address) => ask(&address),
+            Some(address) => ask(&address, loaded.config.certificate()),
             None => fail("there is no address to ask"),
         },
     }
@@ -195,12 +200,12 @@ fn in_a_runtime(answer: impl Future<Output = Diagnosis>) -> ExitCode {
     }
 }
 
-fn ask(address: &crate::ListenAddress) -> ExitCode {
+fn ask(address: &crate::ListenAddress, certificate: Option<&Path>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let answer = match runtime {
-        Ok(runtime) => runtime.block_on(probe::ask(address)),
+        Ok(runtime) => runtime.block_on(probe::ask(address, certificate)),
         Err(error) => Err(error.to_string()),
     };
     match answer {
@@ -313,11 +318,14 @@ async fn live<C: ServiceConfig>(
         listeners.push((name, listener));
     }
     let (tasks, health) = (Tasks::new(), Health::new());
+    let (requests, reload) = Reload::channel();
+    tasks.spawn("SIGHUP", OnFailure::Essential, signals.reloads(requests)?);
     let mut app = App {
         tasks: tasks.clone(),
         health: health.clone(),
         metrics: Arc::clone(&metrics),
         view: loaded.view,
+        reload,
         listeners,
     };
     if let Some(listener) = app.listener(ADMIN_LISTENER) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use auth::internal::Audience;
 use domain::{Error, Result};
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -14,10 +15,12 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
+use tokio_rustls::TlsStream;
 use tonic::transport::{Channel, Endpoint as Http};
 use tower::Service;
 
 use crate::endpoint::Endpoint;
+use crate::tls::Tls;
 
 /// How long one attempt to connect may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -36,15 +39,29 @@ pub(crate) const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// Largest headers of a response, in bytes: an error's texts are in them.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 
-/// A channel to `endpoint` that connects with the first request.
-pub(crate) fn channel(endpoint: &Endpoint) -> Result<Channel> {
-    let uri = match endpoint {
-        Endpoint::Tcp { .. } => endpoint.to_string(),
-        // Only its authority is sent, and nobody looks at it.
+/// Where a channel leads, and what is shown there.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) endpoint: Endpoint,
+    /// The kind of service that it has to be.
+    pub(crate) audience: Audience,
+    /// The certificates, for an endpoint that speaks TLS.
+    pub(crate) tls: Option<Tls>,
+}
+
+/// A channel to `target` that connects with the first request.
+pub(crate) fn channel(target: &Target) -> Result<Channel> {
+    // Only scheme and authority are sent, and nobody looks at them.
+    let authority = match &target.endpoint {
+        Endpoint::Tcp { .. } => target.endpoint.to_string(),
         Endpoint::Unix(_) | Endpoint::Pipe(_) => "http://localhost".to_owned(),
     };
+    let origin: Uri = authority.parse().map_err(Error::internal)?;
+    // TLS is the connector's work: for tonic the connection is a plain one.
+    let uri = authority.replacen("https://", "http://", 1);
     let http = Http::from_shared(uri)
         .map_err(Error::internal)?
+        .origin(origin)
         .connect_timeout(CONNECT_WITHIN)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -53,14 +70,14 @@ pub(crate) fn channel(endpoint: &Endpoint) -> Result<Channel> {
         .keep_alive_while_idle(true)
         .http2_max_header_list_size(MAX_HEADER_BYTES);
     Ok(http.connect_with_connector_lazy(Connector {
-        endpoint: endpoint.clone(),
+        target: target.clone(),
         pause: Arc::default(),
     }))
 }
 
 #[derive(Clone)]
 struct Connector {
-    endpoint: Endpoint,
+    target: Target,
     pause: Arc<Mutex<Pause>>,
 }
 
@@ -105,7 +122,7 @@ impl Service<Uri> for Connector {
                 pause: &this.pause,
                 connected: false,
             };
-            attempt.finish(dial(&this.endpoint).await)
+            attempt.finish(dial(&this.target).await)
         })
     }
 }
@@ -133,13 +150,20 @@ impl Drop for Attempt<'_> {
     }
 }
 
-async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
-    match endpoint {
-        Endpoint::Tcp { host, port } => {
+async fn dial(target: &Target) -> io::Result<Stream> {
+    match &target.endpoint {
+        Endpoint::Tcp { host, port, tls } => {
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
             // Small messages both ways: without it each waits for the other side's delayed ack.
             stream.set_nodelay(true)?;
-            Ok(Stream::Tcp(stream))
+            if !tls {
+                return Ok(Stream::Tcp(stream));
+            }
+            let tls = target.tls.as_ref().ok_or_else(|| {
+                io::Error::other("this service has no certificate to show (MCP_INTERNAL_TLS_CERT)")
+            })?;
+            let stream = tls.connect(target.audience, host, stream).await?;
+            Ok(Stream::Tls(Box::new(stream)))
         }
         Endpoint::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
         Endpoint::Pipe(dialer) => Ok(Stream::Pipe(dialer.dial().await?)),
@@ -150,6 +174,7 @@ async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
     Pipe(DuplexStream),
 }
@@ -158,6 +183,7 @@ macro_rules! each {
     ($stream:expr, $inner:ident => $then:expr) => {
         match $stream {
             Stream::Tcp($inner) => $then,
+            Stream::Tls($inner) => $then,
             Stream::Unix($inner) => $then,
             Stream::Pipe($inner) => $then,
         }

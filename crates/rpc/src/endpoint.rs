@@ -11,12 +11,14 @@ use crate::pipe::PipeDialer;
 /// Where a service is reached.
 #[derive(Debug, Clone)]
 pub enum Endpoint {
-    /// `http://host:port`.
+    /// `http://host:port` or `https://host:port`.
     Tcp {
         /// Name or address; an IPv6 address without brackets.
         host: String,
         /// Port.
         port: u16,
+        /// Whether it speaks TLS.
+        tls: bool,
     },
     /// `unix:/path`.
     Unix(PathBuf),
@@ -25,13 +27,13 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// Parses `http://host:port` or `unix:/path`.
+    /// Parses `https://host:port`, `http://host:port` or `unix:/path`.
     ///
     /// # Errors
-    /// `invalid_argument` naming `field` and the two forms.
+    /// `invalid_argument` naming `field` and the forms.
     pub fn parse(field: &str, text: &str) -> Result<Self> {
         let wrong = |message: &str| {
-            Error::invalid(field, message).with_limit("http://host:port or unix:/path")
+            Error::invalid(field, message).with_limit("https://host:port, http://host:port or unix:/path")
         };
         if let Some(path) = text.strip_prefix("unix:") {
             let path = PathBuf::from(path);
@@ -45,15 +47,11 @@ impl Endpoint {
             };
         }
         let uri: http::Uri = text.parse().map_err(|_| wrong("is not an address"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(wrong(
-                    "asks for TLS, which is not there yet between services",
-                ));
-            }
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
             _ => return Err(wrong("is not an address")),
-        }
+        };
         let authority = uri.authority().ok_or_else(|| wrong("is not an address"))?;
         if !matches!(uri.path(), "" | "/")
             || uri.query().is_some()
@@ -72,8 +70,15 @@ impl Endpoint {
             (host, Some(port)) => Ok(Self::Tcp {
                 host: host.to_owned(),
                 port,
+                tls,
             }),
         }
+    }
+
+    /// Whether the service has to show a certificate.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tcp { tls: true, .. })
     }
 
     /// Whether requests stay on this machine: loopback, a Unix socket or a pipe.
@@ -92,8 +97,14 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(out, "http://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(out, "http://{host}:{port}"),
+            Self::Tcp { host, port, tls } => {
+                let scheme = if *tls { "https" } else { "http" };
+                if host.contains(':') {
+                    write!(out, "{scheme}://[{host}]:{port}")
+                } else {
+                    write!(out, "{scheme}://{host}:{port}")
+                }
+            }
             Self::Unix(path) => write!(out, "unix:{}", path.display()),
             Self::Pipe(_) => out.write_str("pipe"),
         }
@@ -110,6 +121,8 @@ mod tests {
             "http://127.0.0.1:50051",
             "http://registry:1",
             "http://[::1]:9",
+            "https://registry:1",
+            "https://[::1]:9",
             "unix:/run/x.sock",
         ] {
             assert_eq!(
@@ -138,7 +151,8 @@ mod tests {
             "http://a:1/x",
             "http://a:1?x",
             "http://u:p@a:1",
-            "https://a:1",
+            "https://a",
+            "https://u@a:1",
             "ftp://a:1",
             "unix:x",
             "unix:",

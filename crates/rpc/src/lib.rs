@@ -15,6 +15,8 @@ mod pb;
 mod pipe;
 pub mod server;
 mod status;
+mod tls;
 
 pub use endpoint::Endpoint;
 pub use pipe::{PipeDialer, PipeListener, pipe};
+pub use tls::{Certificates, Tls, service_uri};

@@ -6,6 +6,7 @@
 pub mod doctor;
 mod engine;
 mod executor;
+mod internal;
 mod join;
 pub mod service;
 mod sessions;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
 use bootstrap::config::{
     DockerConfig, EngineConfig, ExecutorConfig, GRPC_LISTENER, InstallConfig, PolicyConfig,
     SessionConfig, SessionNetwork,
@@ -18,7 +17,7 @@ use rpc::client::{FleetClient, Link};
 use rpc::server::{Incoming, Server};
 use serde_json::json;
 
-use crate::{Executor, Membership, SessionSettings, Settings, engine, join};
+use crate::{Executor, Membership, SessionSettings, Settings, engine, internal, join};
 
 /// How long sandboxes may take to end once the drain is over.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
@@ -43,18 +42,14 @@ pub async fn start(config: ExecutorConfig, mut app: App) -> Result<(), StartErro
         &app,
     )
     .await?;
-    let pem = config
-        .verify
-        .keys
-        .ok_or("MCP_INTERNAL_VERIFY_KEYS must be set")?;
-    let keys = VerifyKeys::from_pem(&pem.0)?;
-    let verifier = Arc::new(Verifier::new(keys, Audience::Executor));
-    let server = Server::new(verifier)
+    let tls = internal::tls(&config.internal, &app)?;
+    let server = Server::new(internal::verifier(&config.verify, &app)?)
         .with_metrics(Arc::clone(&app.metrics))
+        .with_tls(tls.clone())
         .runner(Arc::new(executor.clone()))
         .sessions(Arc::new(executor.clone()));
     let listener = app.listener(GRPC_LISTENER).ok_or("no gRPC listener")?;
-    let own = own_address(listener.address());
+    let own = own_address(listener.address(), tls.is_some());
     // `_file` removes a Unix socket's file once the server has ended.
     let (incoming, _file) = match listener.into_socket() {
         Socket::Tcp(listener) => (Incoming::Tcp(listener), None),
@@ -67,15 +62,14 @@ pub async fn start(config: ExecutorConfig, mut app: App) -> Result<(), StartErro
         drop(_file);
         result
     });
-    let Some(key) = config.signing.key else {
+    let Some(signer) = internal::signer(&config.signing, &app)? else {
         tracing::info!(
             "no MCP_INTERNAL_SIGNING_KEY: gateways reach this executor by MCP_EXECUTOR_URLS only"
         );
         return Ok(());
     };
-    let key = Arc::new(SigningKey::from_pem(key.expose())?);
     let registry = Endpoint::parse("MCP_REGISTRY_URL", &config.registry.url.to_string())?;
-    let link = Link::new(&registry, Signer::new(key, Audience::Registry))?;
+    let link = Link::over_tls(&registry, signer, tls)?;
     let fleet = Arc::new(FleetClient::new(
         link.with_metrics(Arc::clone(&app.metrics)),
     ));
@@ -240,13 +234,14 @@ fn host() -> Option<String> {
 }
 
 /// The address that gateways are told when none is configured.
-fn own_address(listener: &ListenAddress) -> String {
+fn own_address(listener: &ListenAddress, tls: bool) -> String {
     match listener {
         ListenAddress::Unix(path) => format!("unix:{}", path.display()),
         ListenAddress::Tcp { host, port } => {
             let any = matches!(host.as_str(), "0.0.0.0" | "::");
             let host = if any { host_or(host) } else { host.clone() };
-            format!("http://{}", authority(&host, *port))
+            let scheme = if tls { "https" } else { "http" };
+            format!("{scheme}://{}", authority(&host, *port))
         }
     }
 }

@@ -77,7 +77,7 @@ impl Follow {
 async fn resolve(fixed: &[ServiceUrl], before: Vec<ExecutorInfo>) -> Vec<ExecutorInfo> {
     let mut found = Vec::new();
     for url in fixed {
-        let ServiceUrl::Dns { host, port } = url else {
+        let ServiceUrl::Dns { host, port, tls } = url else {
             found.push(named(url.to_string(), url.to_string()));
             continue;
         };
@@ -85,7 +85,8 @@ async fn resolve(fixed: &[ServiceUrl], before: Vec<ExecutorInfo>) -> Vec<Executo
         let lookup = tokio::net::lookup_host((host.as_str(), *port));
         match timeout(RESOLVE_WITHIN, lookup).await {
             Ok(Ok(addresses)) => {
-                let urls = addresses.map(|address| format!("http://{address}"));
+                let scheme = if *tls { "https" } else { "http" };
+                let urls = addresses.map(|address| format!("{scheme}://{address}"));
                 found.extend(urls.map(|address| named(origin.clone(), address)));
             }
             failed => {

@@ -1,28 +1,34 @@
 //! The gateway as a process, and as a part of standalone.
 
 mod admission;
+mod internal;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use auth::ApiKey;
-use auth::internal::{Audience, Signer, SigningKey};
+use auth::internal::Audience;
 use bootstrap::config::{
     GatewayConfig, HTTP_LISTENER, PolicyConfig, Profile as ProfileChoice, PublicConfig,
 };
+use bootstrap::tls::ServerTls;
 use bootstrap::{App, OnFailure, Secret, Socket, StartError};
+use domain::audit::Archive;
 use domain::fleet::ExecutorInfo;
 use domain::limits::RunLimits;
 use domain::runner::EngineKind;
 use domain::{Catalog, Runner, Sessions, ToolName, ToolSpec};
-use rpc::Endpoint;
-use rpc::client::{CatalogClient, FleetClient, Link, RunnerClient, SessionsClient};
+use rpc::client::{ArchiveClient, CatalogClient, FleetClient, RunnerClient, SessionsClient};
 use serde_json::{Value, json};
 
+use self::internal::Internal;
 use crate::Gateway;
 use crate::audit;
 use crate::fleet;
-use crate::http::{HostRules, HttpSettings, Lifecycle, ServeSettings, router, serve};
+use crate::http::{
+    AddressRules, HostRules, HttpSettings, Lifecycle, ServeSettings, router, serve,
+};
+use crate::limits::{CallLimits, LimitSettings, Limits};
 use crate::mcp::McpSettings;
 use crate::placement::{Client, Placement};
 use crate::settings::{GuardLimits, Parts, Profile, Settings};
@@ -36,20 +42,11 @@ const FIRST_SYNC: Duration = Duration::from_secs(5);
 /// # Errors
 /// The key is no key, or an address cannot be used.
 pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
-    let pem = config
-        .signing
-        .key
-        .as_ref()
-        .ok_or("MCP_INTERNAL_SIGNING_KEY must be set")?;
-    let key = Arc::new(SigningKey::from_pem(pem.expose())?);
-    let registry = Endpoint::parse("MCP_REGISTRY_URL", &config.registry.url.to_string())?;
-    let signer = Signer::new(Arc::clone(&key), Audience::Registry);
-    let link = Link::new(&registry, signer)?.with_metrics(Arc::clone(&app.metrics));
-    let metrics = Arc::clone(&app.metrics);
+    let internal = Internal::start(&config, &app)?;
+    let registry = config.registry.url.to_string();
+    let link = internal.link("MCP_REGISTRY_URL", &registry, Audience::Registry)?;
     let placement = Arc::new(Placement::new(Box::new(move |executor: &ExecutorInfo| {
-        let endpoint = Endpoint::parse("executor", &executor.address)?;
-        let signer = Signer::new(Arc::clone(&key), Audience::Executor);
-        let link = Link::new(&endpoint, signer)?.with_metrics(Arc::clone(&metrics));
+        let link = internal.link("executor", &executor.address, Audience::Executor)?;
         Ok(Client {
             runner: Arc::new(RunnerClient::new(link.clone())),
             sessions: Arc::new(SessionsClient::new(link)),
@@ -64,11 +61,12 @@ pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
     let gateway = assemble(
         &config.public,
         &config.policy,
-        Arc::new(CatalogClient::new(link)),
+        Arc::new(CatalogClient::new(link.clone())),
         (placement.clone(), placement.clone()),
         Some(placement),
         &app,
     )?;
+    ship_audit_log(&gateway, Arc::new(ArchiveClient::new(link)), &app);
     serve_http(
         &gateway,
         &config.public,
@@ -106,6 +104,7 @@ pub fn assemble(
             max_calls_per_window: public.guard.max_calls,
             window: public.guard.window,
         },
+        calls: CallLimits::new(&public.guard, &public.limits),
         // Memory, CPU and output are the executor's to bound: the gateway asks for the most that
         // any executor can be configured to give.
         run: RunLimits {
@@ -128,6 +127,11 @@ pub fn assemble(
         metrics,
         audit,
     })?)
+}
+
+/// Begins to ship the audit log to where the registry keeps it.
+pub fn ship_audit_log(gateway: &Gateway, archive: Arc<dyn Archive>, app: &App) {
+    audit::service::ship(gateway.audit(), archive, app);
 }
 
 /// The configuration as a client sees it: the keys that are set, and what clients of the Node
@@ -172,17 +176,32 @@ pub async fn serve_http(
         return Err("MCP over HTTP needs a TCP address".into());
     };
     let http = &public.http;
+    let tls = http.tls_files();
+    let tls = tls.map(|files| ServerTls::public(files, &app)).transpose()?;
+    let addresses = AddressRules::new(&http.trusted_proxies, &http.allowed_ips);
+    let serving = ServeSettings {
+        max_connections: http.max_connections,
+        max_connections_per_address: http.max_connections_per_address,
+        addresses: addresses.clone(),
+        tls: tls.clone(),
+        ..ServeSettings::default()
+    };
+    let limits = Arc::new(Limits::new(LimitSettings::from(&public.limits)));
+    app.tasks.spawn("load", OnFailure::Essential, Arc::clone(&limits).watch());
     let settings = HttpSettings {
         audit: gateway.audit().clone(),
         mcp_path: http.path.as_str().to_owned(),
         health_path: http.health_path.as_str().to_owned(),
         metrics: metrics && http.metrics_port.is_none(),
         request_timeout: public.request_timeout,
+        addresses,
+        https: tls.is_some(),
         hosts: HostRules::new(
             address.is_local(),
             &http.allowed_hosts,
             &http.allowed_origins,
         )?,
+        limits: Arc::clone(&limits),
         auth: admission::of(public, key, &app)?,
         mcp: McpSettings {
             max_request_bytes: usize::try_from(http.max_request.0)?,
@@ -201,11 +220,13 @@ pub async fn serve_http(
         lifecycle,
     );
     first_look(gateway).await;
+    let metrics = Arc::clone(&app.metrics);
     app.tasks.serve("MCP over HTTP", |stop| async move {
-        serve(socket, router, ServeSettings::default(), stop).await;
+        serve(socket, router, serving, metrics, stop).await;
         Ok::<(), std::convert::Infallible>(())
     });
-    let url = format!("http://{address}{}", http.path.as_str());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}{}", http.path.as_str());
     // The line that a person copies into a client's configuration.
     let paste = json!({"mcpServers": {"dynamic-mcp": {"type": "http", "url": url}}});
     tracing::info!(%url, "for an MCP client: {paste}");

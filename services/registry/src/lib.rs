@@ -6,10 +6,12 @@
 //! a store, lets the registry import what the Node server left
 //! ([`Registry::import_node_store`], [`Registry::import_node_table`]), and serves it.
 
+mod audit;
 mod catalog;
 mod feed;
 mod fleet;
 mod import;
+mod internal;
 mod registry;
 pub mod service;
 mod settings;

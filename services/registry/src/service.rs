@@ -3,19 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::internal::{Audience, Verifier, VerifyKeys};
 use bootstrap::config::{
-    Backend, CatalogConfig, GRPC_LISTENER, PolicyConfig, PostgresConfig, RegistryConfig,
+    AuditKeepConfig, Backend, CatalogConfig, GRPC_LISTENER, PolicyConfig, PostgresConfig,
+    RegistryConfig,
 };
 use bootstrap::{App, CheckReport, OnFailure, Socket, StartError};
 use rpc::server::{Incoming, Server};
 use serde_json::json;
+use telemetry::Metrics;
 use tokio::sync::watch;
 
+use crate::internal;
 use crate::{
     ImportReport, PostgresSettings, PostgresStore, Registry, Settings, SqliteStore, Store,
     StorePaths, SynchronousCommit,
 };
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How often the store is asked whether it answers.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
@@ -25,17 +29,19 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// # Errors
 /// The store cannot be opened or imported into, or the keys are not keys.
 pub async fn start(config: RegistryConfig, mut app: App) -> Result<(), StartError> {
-    let registry = Arc::new(open(&config.catalog, &config.postgres, &config.policy, &app).await?);
-    let pem = config
-        .verify
-        .keys
-        .ok_or("MCP_INTERNAL_VERIFY_KEYS must be set")?;
-    let keys = VerifyKeys::from_pem(&pem.0)?;
-    let verifier = Arc::new(Verifier::new(keys, Audience::Registry));
-    let server = Server::new(verifier)
+    let kept = RegistryParts {
+        catalog: &config.catalog,
+        postgres: &config.postgres,
+        policy: &config.policy,
+        audit: &config.audit_keep,
+    };
+    let registry = Arc::new(open(kept, &app).await?);
+    let server = Server::new(internal::verifier(&config.verify, &app)?)
         .with_metrics(Arc::clone(&app.metrics))
+        .with_tls(internal::tls(&config.internal, &app)?)
         .catalog(registry.clone())
-        .fleet(registry.clone());
+        .fleet(registry.clone())
+        .archive(registry.clone());
     let listener = app.listener(GRPC_LISTENER).ok_or("no gRPC listener")?;
     // `_file` removes a Unix socket's file once the server has ended.
     let (incoming, _file) = match listener.into_socket() {
@@ -51,26 +57,35 @@ pub async fn start(config: RegistryConfig, mut app: App) -> Result<(), StartErro
     Ok(())
 }
 
-/// Opens the store that is configured, takes over what the Node server left, and watches that the
-/// store answers.
+/// What a registry is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct RegistryParts<'a> {
+    /// Where tools are kept.
+    pub catalog: &'a CatalogConfig,
+    /// The database of backend `postgres`.
+    pub postgres: &'a PostgresConfig,
+    /// What a tool may ask for.
+    pub policy: &'a PolicyConfig,
+    /// What is kept of audit logs.
+    pub audit: &'a AuditKeepConfig,
+}
+
+/// Opens the store that is configured and nothing else: for commands that look into it.
 ///
 /// # Errors
 /// A sentence that names the file or the database and what to do.
-pub async fn open(
+pub async fn open_store(
     catalog: &CatalogConfig,
     postgres: &PostgresConfig,
-    policy: &PolicyConfig,
-    app: &App,
-) -> Result<Registry, StartError> {
-    let paths = StorePaths::of(&catalog.store);
-    let (store, backend): (Arc<dyn Store>, _) = match catalog.backend {
-        Backend::Sqlite | Backend::File => (
-            Arc::new(SqliteStore::open(&paths.database).await?),
-            "sqlite",
-        ),
+    metrics: Arc<Metrics>,
+) -> Result<(Arc<dyn Store>, &'static str), StartError> {
+    Ok(match catalog.backend {
+        Backend::Sqlite | Backend::File => {
+            let database = StorePaths::of(&catalog.store).database;
+            (Arc::new(SqliteStore::open(&database).await?), "sqlite")
+        }
         Backend::Postgres => {
-            let settings = database(postgres)?;
-            let store = PostgresStore::open(settings, Arc::clone(&app.metrics)).await?;
+            let store = PostgresStore::open(database(postgres)?, metrics).await?;
             tracing::info!(
                 database = store.place(),
                 schema = postgres.schema,
@@ -78,15 +93,34 @@ pub async fn open(
             );
             (Arc::new(store), "postgres")
         }
-    };
-    let settings = Settings {
-        max_tools: catalog.max_tools,
-        max_revisions: catalog.max_revisions,
-        read_only: catalog.read_only,
-        policy: policy.rules(),
+    })
+}
+
+/// The settings of a registry.
+#[must_use]
+pub fn settings(parts: RegistryParts<'_>) -> Settings {
+    Settings {
+        max_tools: parts.catalog.max_tools,
+        max_revisions: parts.catalog.max_revisions,
+        read_only: parts.catalog.read_only,
+        policy: parts.policy.rules(),
+        audit_rows: parts.audit.rows,
+        audit_bytes: parts.audit.bytes.0,
+        audit_age: DAY * parts.audit.days,
         ..Settings::default()
-    };
-    let registry = Registry::new(store, settings, Arc::clone(&app.metrics));
+    }
+}
+
+/// Opens the store that is configured, takes over what the Node server left, and watches that the
+/// store answers.
+///
+/// # Errors
+/// A sentence that names the file or the database and what to do.
+pub async fn open(parts: RegistryParts<'_>, app: &App) -> Result<Registry, StartError> {
+    let metrics = Arc::clone(&app.metrics);
+    let (store, backend) = open_store(parts.catalog, parts.postgres, metrics).await?;
+    let registry = Registry::new(store, settings(parts), Arc::clone(&app.metrics));
+    let paths = StorePaths::of(&parts.catalog.store);
     // Whoever ran on Postgres has the tools there, and in the file at most older ones.
     if let Some(report) = registry.import_node_table().await? {
         tell(&report);

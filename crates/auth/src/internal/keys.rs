@@ -1,17 +1,15 @@
-//! Ed25519 keys: the one that signs and those that are accepted.
-
-use std::collections::HashMap;
+//! The Ed25519 key that signs.
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use domain::{Error, Result};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use sha2::{Digest, Sha256};
 
 use super::Claims;
 
 /// SubjectPublicKeyInfo of Ed25519 up to the 32 bytes of the key (RFC 8410, section 4).
-const SPKI_PREFIX: [u8; 12] = [
+pub(crate) const SPKI_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
 
@@ -29,6 +27,12 @@ pub enum KeyError {
     NotEd25519,
     #[error("could not be made")]
     NotMade,
+    #[error("has text that is neither a PEM block nor a [[keys]] table: line {0}")]
+    Stray(usize),
+    #[error("has a [[keys]] table that cannot be read: {0}")]
+    Table(String),
+    #[error("names the key of {0:?} twice")]
+    Twice(String),
 }
 
 /// The private key that signs this service's requests.
@@ -47,6 +51,17 @@ impl SigningKey {
         let pair = Ed25519KeyPair::generate().map_err(|_| KeyError::NotMade)?;
         let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| KeyError::NotMade)?;
         Self::from_pkcs8(pkcs8.as_ref())
+    }
+
+    /// A new key and its PKCS#8 `PRIVATE KEY` block, to be kept in a file.
+    ///
+    /// # Errors
+    /// [`KeyError::NotMade`] when the system has no randomness.
+    pub fn generate_pem() -> std::result::Result<(Self, String), KeyError> {
+        let pair = Ed25519KeyPair::generate().map_err(|_| KeyError::NotMade)?;
+        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| KeyError::NotMade)?;
+        let text = pem::encode(&pem::Pem::new("PRIVATE KEY", pkcs8.as_ref()));
+        Ok((Self::from_pkcs8(pkcs8.as_ref())?, text))
     }
 
     /// Reads one PKCS#8 `PRIVATE KEY` block, as `openssl genpkey -algorithm ed25519` writes it.
@@ -76,6 +91,10 @@ impl SigningKey {
             private: EncodingKey::from_ed_der(der),
             public,
         })
+    }
+
+    pub(crate) fn public(&self) -> &[u8; 32] {
+        &self.public
     }
 
     /// The key's id: the first 16 bytes of the SHA-256 of the public key, in hex.
@@ -115,74 +134,13 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
-/// The public keys whose tokens are accepted: several while a key is being replaced.
-#[derive(Clone, Default)]
-pub struct VerifyKeys(HashMap<String, DecodingKey>);
-
-impl VerifyKeys {
-    /// Accepts one key of this process: for standalone and tests.
-    #[must_use]
-    pub fn of(key: &SigningKey) -> Self {
-        let mut keys = Self::default();
-        keys.add(&key.public);
-        keys
-    }
-
-    /// Reads one or more `PUBLIC KEY` blocks, one after the other.
-    ///
-    /// # Errors
-    /// What is wrong with the text; nothing is accepted when one block is wrong.
-    pub fn from_pem(text: &str) -> std::result::Result<Self, KeyError> {
-        let blocks = pem::parse_many(text).map_err(|_| KeyError::NotPem)?;
-        let mut keys = Self::default();
-        for block in &blocks {
-            if block.tag() != "PUBLIC KEY" {
-                return Err(KeyError::WrongBlock(block.tag().to_owned(), "PUBLIC KEY"));
-            }
-            let public = block
-                .contents()
-                .strip_prefix(&SPKI_PREFIX)
-                .and_then(|rest| <&[u8; 32]>::try_from(rest).ok())
-                .ok_or(KeyError::NotEd25519)?;
-            keys.add(public);
-        }
-        if keys.0.is_empty() {
-            Err(KeyError::Empty)
-        } else {
-            Ok(keys)
-        }
-    }
-
-    /// The ids of the keys, for the start-up lines.
-    #[must_use]
-    pub fn ids(&self) -> Vec<&str> {
-        let mut ids: Vec<&str> = self.0.keys().map(String::as_str).collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    pub(crate) fn get(&self, id: &str) -> Option<&DecodingKey> {
-        self.0.get(id)
-    }
-
-    fn add(&mut self, public: &[u8; 32]) {
-        self.0
-            .insert(key_id(public), DecodingKey::from_ed_der(public));
-    }
-}
-
-impl std::fmt::Debug for VerifyKeys {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_tuple("VerifyKeys").field(&self.ids()).finish()
-    }
-}
-
-fn key_id(public: &[u8; 32]) -> String {
+pub(crate) fn key_id(public: &[u8; 32]) -> String {
     hex::encode(&Sha256::digest(public)[..16])
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::VerifyKeys;
     use super::*;
 
     /// Made by `openssl genpkey -algorithm ed25519` and `openssl pkey -pubout` for this test only.
@@ -195,11 +153,15 @@ MCowBQYDK2VwAyEA6dt5rVde/AydimdBRDIZ3whJ2Clv6LfmLJUOMgdShp0=
 -----END PUBLIC KEY-----
 ";
 
+    fn ids(keys: &VerifyKeys) -> Vec<&str> {
+        keys.ids().into_keys().collect()
+    }
+
     #[test]
     fn reads_what_openssl_writes() {
         let key = SigningKey::from_pem(OPENSSL_PRIVATE).unwrap();
         assert_eq!(
-            VerifyKeys::from_pem(OPENSSL_PUBLIC).unwrap().ids(),
+            ids(&VerifyKeys::parse(OPENSSL_PUBLIC).unwrap()),
             [key.id()]
         );
         assert_eq!(
@@ -214,10 +176,10 @@ MCowBQYDK2VwAyEA6dt5rVde/AydimdBRDIZ3whJ2Clv6LfmLJUOMgdShp0=
             SigningKey::generate().unwrap(),
             SigningKey::generate().unwrap(),
         );
-        let keys = VerifyKeys::from_pem(&(one.public_pem() + &two.public_pem())).unwrap();
-        let mut ids = [one.id(), two.id()];
-        ids.sort();
-        assert_eq!(keys.ids(), ids);
+        let keys = VerifyKeys::parse(&(one.public_pem() + &two.public_pem())).unwrap();
+        let mut wanted = [one.id(), two.id()];
+        wanted.sort();
+        assert_eq!(ids(&keys), wanted);
     }
 
     #[test]
@@ -231,13 +193,13 @@ MCowBQYDK2VwAyEA6dt5rVde/AydimdBRDIZ3whJ2Clv6LfmLJUOMgdShp0=
             Err(KeyError::WrongBlock(..))
         ));
         assert!(matches!(
-            VerifyKeys::from_pem(OPENSSL_PRIVATE),
+            VerifyKeys::parse(OPENSSL_PRIVATE),
             Err(KeyError::WrongBlock(..))
         ));
-        assert_eq!(VerifyKeys::from_pem("").unwrap_err(), KeyError::Empty);
+        assert_eq!(VerifyKeys::parse("").unwrap_err(), KeyError::Empty);
         let rsa = pem::encode(&pem::Pem::new("PUBLIC KEY", vec![0x30, 0x82, 0x01]));
         assert_eq!(
-            VerifyKeys::from_pem(&rsa).unwrap_err(),
+            VerifyKeys::parse(&rsa).unwrap_err(),
             KeyError::NotEd25519
         );
         let not_a_key = pem::encode(&pem::Pem::new("PRIVATE KEY", vec![0x30, 0x00]));

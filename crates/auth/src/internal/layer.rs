@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::{Error, ErrorCode, Result};
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use tower::{Layer, Service};
 
@@ -41,6 +41,18 @@ pub trait Policy: Clone + Send + Sync + 'static {
 
     /// What a request to `path` needs.
     fn access(&self, path: &str) -> Access;
+
+    /// The service that a request comes from, by what the connection says in the request's extensions and
+    /// by the `issuer` that its key is listed with.
+    ///
+    /// # Errors
+    /// `permission_denied` for a service that may not make requests to `path`.
+    fn service(
+        &self,
+        path: &str,
+        extensions: &Extensions,
+        issuer: Option<&str>,
+    ) -> Result<Option<Arc<str>>>;
 
     /// The answer to a refused request.
     fn refuse(&self, path: &str, error: &Error) -> Response<Self::Body>;
@@ -107,7 +119,7 @@ where
             let mut request = request.map(Replayed::untouched);
             // Nobody but this layer says who calls.
             request.extensions_mut().remove::<Caller>();
-            match identify(&verifier, policy.access(request.uri().path()), &mut request).await {
+            match identify(&verifier, &policy, &mut request).await {
                 Ok(()) => inner.call(request).await,
                 Err(error) => {
                     let path = request.uri().path();
@@ -121,27 +133,30 @@ where
     }
 }
 
-async fn identify<B>(
+async fn identify<P: Policy, B>(
     verifier: &Verifier,
-    access: Access,
+    policy: &P,
     request: &mut Request<Replayed<B>>,
 ) -> Result<()>
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    let path = request.uri().path();
     let Access::Signed {
         max_message_bytes,
         once,
-    } = access
+    } = policy.access(path)
     else {
         return Ok(());
     };
-    let claims = verifier.check_headers(request.headers(), request.uri().path())?;
+    let identified = verifier.check_headers(request.headers(), path)?;
+    let service = policy.service(path, request.extensions(), identified.issuer())?;
     let reading = request.body_mut().read_first_message(max_message_bytes);
     let digest = tokio::time::timeout(FIRST_MESSAGE_WITHIN, reading)
         .await
         .map_err(|_| Error::new(ErrorCode::Timeout, "the request's message did not come"))??;
-    let caller = verifier.check_message(claims, &digest, once)?;
+    let mut caller = verifier.check_message(identified, &digest, once)?;
+    caller.service = service;
     request.extensions_mut().insert(caller);
     Ok(())
 }

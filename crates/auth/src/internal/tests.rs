@@ -236,3 +236,76 @@ fn token(header: &str, claims: &Claims, signature: &[u8]) -> String {
     ]
     .join(".")
 }
+
+/// Claims of a principal of `tenant` with these scopes, for `audience`.
+pub(crate) fn claims_of(audience: &str, tenant: &str, scopes: &[&str]) -> Claims {
+    let mut claims = setup().claims();
+    audience.clone_into(&mut claims.aud);
+    tenant.clone_into(&mut claims.tenant);
+    claims.scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
+    claims
+}
+
+/// A verifier of the executor that lists the key of `setup` as the one of `billing`.
+fn listed(setup: &Setup) -> Verifier {
+    let text = format!(
+        "[[keys]]\nissuer = \"billing\"\naudiences = [\"executor\"]\nscopes = [\"mcp:invoke\"]\n\
+         tenants = [\"acme\"]\npublic_key = \"\"\"{}\"\"\"\n",
+        setup.key.public_pem()
+    );
+    Verifier::new(VerifyKeys::parse(&text).unwrap(), Audience::Executor)
+}
+
+#[test]
+fn a_principal_beyond_its_keys_bounds_is_refused() {
+    let mut setup = setup();
+    setup.verifier = listed(&setup);
+    let good = |change: fn(&mut Claims)| {
+        let mut claims = setup.claims();
+        claims.tenant = "acme".to_owned();
+        claims.scopes = vec!["mcp:invoke".to_owned()];
+        change(&mut claims);
+        setup.present(&setup.key.sign(&claims).unwrap())
+    };
+    assert!(good(|_| {}).is_ok());
+    assert!(good(|claims| claims.iss = "billing".to_owned()).is_ok());
+    let changes: [fn(&mut Claims); 3] = [
+        |claims| claims.tenant = "default".to_owned(),
+        |claims| claims.scopes.push("mcp:admin".to_owned()),
+        |claims| claims.scopes = vec!["dynamic-mcp:internal".to_owned()],
+    ];
+    for change in changes {
+        let error = good(change).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::PermissionDenied, "{error}");
+    }
+    let error = good(|claims| claims.iss = "gateway".to_owned()).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unauthenticated);
+}
+
+#[test]
+fn keys_are_replaced_while_requests_come() {
+    let setup = setup();
+    let next = SigningKey::generate().unwrap();
+    let of_next = |iss: String| Claims {
+        iss,
+        ..setup.claims()
+    };
+    let old = setup.key.sign(&setup.claims()).unwrap();
+    let new = next.sign(&of_next(next.id())).unwrap();
+    assert!(setup.present(&new).is_err());
+    let both = setup.key.public_pem() + &next.public_pem();
+    setup.verifier.replace_keys(VerifyKeys::parse(&both).unwrap());
+    assert!(setup.present(&old).is_ok() && setup.present(&new).is_ok());
+    setup.verifier.replace_keys(VerifyKeys::of(&next));
+    assert!(setup.present(&old).is_err() && setup.present(&new).is_ok());
+
+    let shared = SharedKey::from(Arc::clone(&setup.key));
+    let signer = Signer::new(shared.clone(), Audience::Executor);
+    let signed = |signer: &Signer| {
+        let token = signer.sign(&setup.context, METHOD, MESSAGE).unwrap();
+        setup.present(token.to_str().unwrap())
+    };
+    assert!(signed(&signer).is_err(), "the old key is not known any more");
+    shared.replace(next);
+    assert!(signed(&signer).is_ok(), "a signer made before has the new key");
+}

@@ -1,6 +1,8 @@
 //! Contradictions between keys. Each check runs on what could be read, so that all mistakes are
 //! listed together.
 
+mod front;
+mod internal;
 mod parts;
 
 use std::time::Duration;
@@ -9,12 +11,16 @@ use serde_json::Value as Json;
 
 use super::key::Service;
 use super::sections::{
-    AccessConfig, Admission, AuthConfig, AuthMode, FleetConfig, HttpConfig, LogConfig,
-    PolicyConfig, RegistryClientConfig, SigningConfig, TelemetryConfig, VerifyConfig,
+    AccessConfig, Admission, AuthConfig, AuthMode, HttpConfig, LogConfig, PolicyConfig,
+    TelemetryConfig,
 };
 use super::settings::Settings;
-use crate::address::{ListenAddress, is_loopback};
+use crate::address::is_loopback;
 
+pub(super) use front::{addresses, https};
+pub(super) use internal::{
+    advertised, channels, incoming, outgoing, privileges, signing_key, verify_keys,
+};
 pub(super) use parts::{audit, database, docker, install, sessions, tokens};
 
 /// What a request may take beyond the longest tool.
@@ -185,64 +191,6 @@ pub(super) fn traces(settings: &mut Settings, telemetry: Option<&TelemetryConfig
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "is not `http://host:port`; this version sends traces over gRPC without TLS only",
             "name a receiver as http://host:4317, or unset it",
-        );
-    }
-}
-
-pub(super) fn incoming(
-    settings: &mut Settings,
-    insecure: Option<bool>,
-    name: &str,
-    listen: Option<&ListenAddress>,
-) {
-    if insecure == Some(false) && listen.is_some_and(|listen| !listen.is_local()) {
-        settings.refuse(
-            name,
-            "is not a loopback address, and this version has no TLS between services",
-            "listen on 127.0.0.1 or unix:/path, or set MCP_INTERNAL_INSECURE=true on a network \
-             that you trust",
-        );
-    }
-}
-
-pub(super) fn outgoing(
-    settings: &mut Settings,
-    insecure: Option<bool>,
-    registry: Option<&RegistryClientConfig>,
-    fleet: Option<&FleetConfig>,
-) {
-    if insecure != Some(false) {
-        return;
-    }
-    let message = "is not on this machine, and this version has no TLS between services";
-    let fix = "use a loopback or unix: URL, or set MCP_INTERNAL_INSECURE=true on a network that \
-               you trust";
-    if registry.is_some_and(|registry| !registry.url.is_local()) {
-        settings.refuse("MCP_REGISTRY_URL", message, fix);
-    }
-    if fleet.is_some_and(|fleet| fleet.executors.iter().any(|url| !url.is_local())) {
-        settings.refuse("MCP_EXECUTOR_URLS", message, fix);
-    }
-}
-
-pub(super) fn signing_key(settings: &mut Settings, signing: Option<&SigningConfig>) {
-    if signing.is_some_and(|signing| signing.key.is_none()) {
-        settings.refuse(
-            "MCP_INTERNAL_SIGNING_KEY",
-            "must be set: registry and executor refuse calls that are not signed",
-            "make one with `openssl genpkey -algorithm ed25519 -out gateway.pem` and set \
-             MCP_INTERNAL_SIGNING_KEY_FILE=gateway.pem",
-        );
-    }
-}
-
-pub(super) fn verify_keys(settings: &mut Settings, verify: Option<&VerifyConfig>) {
-    if verify.is_some_and(|verify| verify.keys.is_none()) {
-        settings.refuse(
-            "MCP_INTERNAL_VERIFY_KEYS",
-            "must be set: without it no call could be accepted",
-            "write the gateway's public key with `openssl pkey -in gateway.pem -pubout -out \
-             gateway.pub` and set MCP_INTERNAL_VERIFY_KEYS_FILE=gateway.pub",
         );
     }
 }

@@ -126,10 +126,14 @@ pub enum Kind {
     Path,
     /// `host:port` or `unix:/path`.
     Listen,
-    /// `http://host:port`, `dns+http://name:port` or `unix:/path`.
+    /// `https://host:port`, `dns+https://name:port`, either with http, or `unix:/path`.
     Url,
     /// PEM text.
     Pem,
+    /// So many in a window: `300/1m`.
+    Rate,
+    /// Rates, all but one with a name: `300/1m,free=60/1m`.
+    Rates,
 }
 
 /// One configuration key: the single source of its names, bounds, default and documentation.
@@ -273,9 +277,15 @@ impl Key {
             Kind::Path => String::from("a path"),
             Kind::Listen => String::from("`host:port`, `[ipv6]:port` or `unix:/absolute/path`"),
             Kind::Url => {
-                String::from("`http://host:port`, `dns+http://name:port` or `unix:/absolute/path`")
+                String::from(
+                    "`https://host:port`, `dns+https://name:port` (or either with http) or `unix:/absolute/path`",
+                )
             }
             Kind::Pem => String::from("PEM text"),
+            Kind::Rate => String::from("a rate as `300/1m`, or a table of maxRequests and window"),
+            Kind::Rates => String::from(
+                "rates as `300/1m,name=60/1m`, or a table of maxRequests and window and of such tables by name",
+            ),
         }
     }
 }

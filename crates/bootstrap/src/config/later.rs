@@ -67,16 +67,9 @@ const fn unused(name: &'static str, services: Services, part: &'static str) -> L
     }
 }
 
-const ADDRESSES: &str = "address rules";
-const TLS: &str = "TLS at the gateway";
 const FEDERATION: &str = "upstream federation";
-const MTLS: &str = "TLS between services";
 
 pub(crate) const LATER: &[Later] = &[
-    refused("MCP_HTTP_ALLOWED_IPS", Services::PUBLIC, ADDRESSES),
-    refused("MCP_HTTP_TRUSTED_PROXIES", Services::PUBLIC, ADDRESSES),
-    refused("MCP_HTTP_TLS_CERT", Services::PUBLIC, TLS),
-    refused("MCP_HTTP_TLS_KEY", Services::PUBLIC, TLS),
     unless(
         "MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH",
         "false",
@@ -95,16 +88,11 @@ pub(crate) const LATER: &[Later] = &[
     ),
     refused("LOG_FILE", Services::ALL, "logging to a file"),
     refused("SENTRY_DSN", Services::ALL, "error reports"),
-    refused("MCP_INTERNAL_TLS_CA", Services::SPLIT, MTLS),
-    refused("MCP_INTERNAL_TLS_CERT", Services::SPLIT, MTLS),
-    refused("MCP_INTERNAL_TLS_KEY", Services::SPLIT, MTLS),
 ];
 
 /// Sections of a configuration file that a later version brings, with the part that reads them.
 pub(crate) const LATER_SECTIONS: &[(&str, &str)] = &[
     ("tools", "declared tools"),
-    ("security.rateLimit", "tiers of rate limits"),
-    ("security.ipAllowlist", ADDRESSES),
     ("security.apiKeys", "API keys"),
     ("caching", "the response cache"),
 ];

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::sections::keys;
 use super::settings::{Found, Settings, Source};
 use super::value::Raw;
-use super::{dotenv, sections::FileConfig};
+use super::{dotenv, rate, sections::FileConfig};
 use crate::environment::Environment;
 
 /// Largest file that a secret is read from.
@@ -205,7 +205,10 @@ impl Layers<'_> {
         let why = match read {
             Ok(text) if text.trim().is_empty() => String::from("the file is empty"),
             Ok(text) => {
-                let raw = Raw::Text(text.trim_end_matches(['\r', '\n']).to_owned());
+                let raw = Raw::OfFile {
+                    text: text.trim_end_matches(['\r', '\n']).to_owned(),
+                    path: full,
+                };
                 return Some(Found { raw, source });
             }
             Err(why) => why.to_string(),
@@ -223,6 +226,11 @@ impl Layers<'_> {
     }
 
     fn entry(&mut self, key: &Key) -> Option<Found> {
+        if matches!(key.kind, Kind::Rate | Kind::Rates)
+            && let Some(tables) = rate::of_file(key.file, key.kind == Kind::Rates, &self.file)
+        {
+            return self.tables(key, tables);
+        }
         let wanted = file::normalised(key.file);
         let entry = self
             .file
@@ -239,6 +247,20 @@ impl Layers<'_> {
             return None;
         };
         (!raw.is_blank() || key.kind == Kind::List).then_some(Found { raw, source })
+    }
+
+    /// What the tables under a key come to.
+    fn tables(&mut self, key: &Key, tables: Result<Raw, String>) -> Option<Found> {
+        let source = Source::File(key.file.to_owned());
+        match tables {
+            Ok(raw) => Some(Found { raw, source }),
+            Err(why) => {
+                let fix = format!("write {} as {}", key.file, key.allowed());
+                let problem = Problem::new(key.name, why, fix);
+                self.problems.push(problem.from(source));
+                None
+            }
+        }
     }
 
     fn refuse_foreign(&mut self, service: Service, key: &Key, found: &Found) {
@@ -304,7 +326,7 @@ impl Layers<'_> {
     fn check_file_keys(&mut self) {
         for entry in &self.file {
             let given = file::normalised(&entry.path);
-            let known = keys().any(|k| !k.file.is_empty() && file::normalised(k.file) == given);
+            let known = keys().any(|key| is_of(key, &given));
             if known {
                 continue;
             }
@@ -358,6 +380,18 @@ impl Layers<'_> {
             ));
         }
     }
+}
+
+/// Whether a key of the file, normalised, is this one, or lies in its tables.
+fn is_of(key: &Key, given: &str) -> bool {
+    if key.file.is_empty() {
+        return false;
+    }
+    let rest = given.strip_prefix(file::normalised(key.file).as_str());
+    rest.is_some_and(|rest| {
+        let holds_tables = matches!(key.kind, Kind::Rate | Kind::Rates);
+        rest.is_empty() || (holds_tables && rest.starts_with('.'))
+    })
 }
 
 fn foreign(service: Service, name: &str, services: Services) -> Problem {

@@ -6,10 +6,11 @@ mod catalog;
 mod engine;
 mod http;
 mod internal;
+mod limits;
 mod process;
 
-pub use access::{AccessConfig, Admission, AuthConfig, AuthMode, GuardConfig};
-pub use audit::{AuditConfig, AuditOnFailure};
+pub use access::{AccessConfig, Admission, AuthConfig, AuthMode};
+pub use audit::{AuditConfig, AuditKeepConfig, AuditOnFailure};
 pub use catalog::{Backend, CatalogConfig, PostgresConfig, SynchronousCommit};
 pub use engine::{
     DockerConfig, EngineChoice, EngineConfig, InstallConfig, PolicyConfig, SessionConfig,
@@ -19,9 +20,10 @@ pub use http::{
     HttpConfig, Profile, ProfileConfig, Transport, TransportConfig, Wiring, WiringConfig,
 };
 pub use internal::{
-    AdminConfig, ExecutorServerConfig, FleetConfig, InternalConfig, RegistryClientConfig,
+    AdminConfig, ExecutorServerConfig, FleetConfig, GatewayRightsConfig, InternalConfig, RegistryClientConfig,
     RegistryServerConfig, SigningConfig, VerifyConfig,
 };
+pub use limits::{GuardConfig, LimitsConfig};
 pub use process::{FileConfig, LogConfig, LogFormatChoice, ShutdownConfig, TelemetryConfig};
 
 use super::key::Key;
@@ -36,6 +38,7 @@ pub const TABLE: &[(&str, &[Key])] = &[
     ("Authentication", AuthConfig::KEYS),
     ("Administration", AccessConfig::KEYS),
     ("Audit log", AuditConfig::KEYS),
+    ("Audit logs at the registry", AuditKeepConfig::KEYS),
     ("Tools", CatalogConfig::KEYS),
     ("Postgres", PostgresConfig::KEYS),
     ("Sandbox policy", PolicyConfig::KEYS),
@@ -44,6 +47,7 @@ pub const TABLE: &[(&str, &[Key])] = &[
     ("Sandbox sessions", SessionConfig::KEYS),
     ("Dependencies", InstallConfig::KEYS),
     ("Guard", GuardConfig::KEYS),
+    ("Limits", LimitsConfig::KEYS),
     ("Logs", LogConfig::KEYS),
     ("Metrics and traces", TelemetryConfig::KEYS),
     ("Stopping", ShutdownConfig::KEYS),
@@ -54,6 +58,7 @@ pub const TABLE: &[(&str, &[Key])] = &[
     ("Identity between services", SigningConfig::KEYS),
     ("Identity that is accepted", VerifyConfig::KEYS),
     ("Channels between services", InternalConfig::KEYS),
+    ("Rights of the gateway", GatewayRightsConfig::KEYS),
     ("Admin endpoint of registry and executor", AdminConfig::KEYS),
 ];
 

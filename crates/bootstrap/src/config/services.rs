@@ -2,13 +2,14 @@
 
 mod split;
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::checks;
 use super::key::Service;
 use super::sections::{
-    AccessConfig, Admission, AuditConfig, AuthConfig, CatalogConfig, DockerConfig, EngineConfig,
-    FileConfig, GuardConfig, HttpConfig, InstallConfig, LogConfig, PolicyConfig, PostgresConfig,
+    AccessConfig, Admission, AuditConfig, AuditKeepConfig, AuthConfig, CatalogConfig, DockerConfig, EngineConfig,
+    FileConfig, GuardConfig, HttpConfig, InstallConfig, LimitsConfig, LogConfig, PolicyConfig, PostgresConfig,
     Profile, ProfileConfig, SessionConfig, ShutdownConfig, TelemetryConfig, Transport,
     TransportConfig, Wiring, WiringConfig,
 };
@@ -46,6 +47,11 @@ pub trait ServiceConfig: Sized + Send + 'static {
 
     /// Where this program answers `/readyz`, for `health`. `None` without a listener (stdio).
     fn readiness(&self) -> Option<ListenAddress>;
+
+    /// The file of the certificate that it is served with there, where that is over TLS.
+    fn certificate(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// Keeps the settings as they are read out of the public API.
@@ -85,6 +91,8 @@ pub struct PublicConfig {
     pub access: AccessConfig,
     /// The guard.
     pub guard: GuardConfig,
+    /// Limits on requests and callers.
+    pub limits: LimitsConfig,
     /// The audit log.
     pub audit: AuditConfig,
 }
@@ -101,6 +109,7 @@ impl PublicConfig {
         let auth = AuthConfig::read(settings);
         let access = AccessConfig::read(settings);
         let guard = GuardConfig::read(settings);
+        let limits = LimitsConfig::read(settings);
         let audit = AuditConfig::read(settings);
         checks::tokens(settings, auth.as_ref());
         let admission = if over_http {
@@ -109,6 +118,8 @@ impl PublicConfig {
             Some(Admission::Everyone)
         };
         checks::paths(settings, http.as_ref());
+        checks::addresses(settings, http.as_ref());
+        checks::https(settings, http.as_ref());
         let enterprise = profile
             .as_ref()
             .is_some_and(|read| read.profile == Profile::Enterprise);
@@ -124,6 +135,7 @@ impl PublicConfig {
             admission: admission?,
             access: access?,
             guard: guard?,
+            limits: limits?,
             audit: audit?,
         })
     }
@@ -209,6 +221,8 @@ pub struct StandaloneConfig {
     pub sessions: SessionConfig,
     /// Dependencies of tools.
     pub install: InstallConfig,
+    /// What is kept of audit logs.
+    pub audit_keep: AuditKeepConfig,
 }
 
 /// Name of the MCP endpoint's listener.
@@ -240,6 +254,7 @@ impl ServiceConfig for StandaloneConfig {
         checks::sessions(settings, sessions.as_ref());
         let install = InstallConfig::read(settings);
         checks::install(settings, install.as_ref());
+        let audit_keep = AuditKeepConfig::read(settings);
         Some(Self {
             process: process?,
             transport: transport?,
@@ -252,6 +267,7 @@ impl ServiceConfig for StandaloneConfig {
             docker: docker?,
             sessions: sessions?,
             install: install?,
+            audit_keep: audit_keep?,
         })
     }
 
@@ -271,5 +287,9 @@ impl ServiceConfig for StandaloneConfig {
     fn readiness(&self) -> Option<ListenAddress> {
         // Whoever runs `health` has pipes for stdio, but asks about the server beside it.
         Some(self.public.address())
+    }
+
+    fn certificate(&self) -> Option<&Path> {
+        self.public.http.tls_cert.as_deref()
     }
 }

@@ -1,6 +1,6 @@
 //! The effective configuration: for `--print-config` and for `system.runtime_config`.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use super::key::Service;
 use super::settings::Effective;
@@ -9,18 +9,19 @@ use super::settings::Effective;
 pub(super) fn view(lines: &[Effective]) -> Json {
     let mut root = Map::new();
     for line in lines.iter().filter(|line| !line.key.file.is_empty()) {
-        let (section, name) = split(line.key.file);
+        let path = line.key.file;
+        let (sections, name) = path.rsplit_once('.').unwrap_or(("", path));
         let (name, value) = if line.key.secret {
             (format!("{name}Set"), Json::from(!line.value.is_null()))
         } else {
             (name.to_owned(), line.value.clone())
         };
-        if section.is_empty() {
-            root.insert(name, value);
-        } else if let Json::Object(fields) = root
-            .entry(section)
-            .or_insert_with(|| Json::Object(Map::new()))
-        {
+        let mut fields = Some(&mut root);
+        for section in sections.split('.').filter(|section| !section.is_empty()) {
+            let inner = fields.map(|fields| fields.entry(section).or_insert_with(|| json!({})));
+            fields = inner.and_then(Json::as_object_mut);
+        }
+        if let Some(fields) = fields {
             fields.insert(name, value);
         }
     }

@@ -1,8 +1,10 @@
 //! How the text of a setting becomes a typed value.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde_json::Value as Json;
 
 use super::key::{Key, Kind};
@@ -15,24 +17,29 @@ use crate::units::{ByteSize, DurationUnit, parse_duration};
 pub(crate) enum Raw {
     Text(String),
     List(Vec<String>),
+    /// The content of the file that `<NAME>_FILE` names.
+    OfFile {
+        text: String,
+        path: PathBuf,
+    },
 }
 
 impl Raw {
     /// Set to nothing, which for everything but a list means not set.
     pub(crate) fn is_blank(&self) -> bool {
-        matches!(self, Self::Text(text) if text.trim().is_empty())
+        matches!(self, Self::Text(text) | Self::OfFile { text, .. } if text.trim().is_empty())
     }
 
     pub(crate) fn shown(&self) -> String {
         match self {
-            Self::Text(text) => text.clone(),
+            Self::Text(text) | Self::OfFile { text, .. } => text.clone(),
             Self::List(items) => items.join(","),
         }
     }
 
     fn text(&self) -> Result<&str, String> {
         match self {
-            Self::Text(text) => Ok(text.trim()),
+            Self::Text(text) | Self::OfFile { text, .. } => Ok(text.trim()),
             Self::List(_) => Err(String::from("must be one value, not a list")),
         }
     }
@@ -171,7 +178,7 @@ impl Value for Duration {
 impl Value for Vec<String> {
     fn parse(raw: &Raw, _: &Key) -> Result<Self, String> {
         let items: Vec<&str> = match raw {
-            Raw::Text(text) => text.split(',').collect(),
+            Raw::Text(text) | Raw::OfFile { text, .. } => text.split(',').collect(),
             Raw::List(items) => items.iter().map(String::as_str).collect(),
         };
         Ok(items
@@ -205,6 +212,41 @@ impl Value for Vec<ServiceUrl> {
     fn json(&self, _: &Key) -> Json {
         self.iter().map(ToString::to_string).collect()
     }
+}
+
+impl Value for Vec<IpNet> {
+    fn parse(raw: &Raw, key: &Key) -> Result<Self, String> {
+        let items = <Vec<String> as Value>::parse(raw, key)?;
+        items.iter().map(|item| network(item)).collect()
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Vec::new())
+    }
+
+    fn json(&self, _: &Key) -> Json {
+        self.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// An address or a network; one of IPv4 in IPv6 form is taken for what it means.
+fn network(text: &str) -> Result<IpNet, String> {
+    let net = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse::<IpNet>().map_err(|_| {
+            format!("`{text}` is no address and no network like 10.0.0.0/8 or 2001:db8::/32")
+        })?,
+    };
+    if net.trunc() != net {
+        let meant = net.trunc();
+        return Err(format!("`{text}` names an address within a network; did you mean {meant}?"));
+    }
+    Ok(match net.addr().to_canonical() {
+        IpAddr::V4(address) if net.prefix_len() >= 96 => {
+            IpNet::new(IpAddr::V4(address), net.prefix_len() - 96).unwrap_or(net)
+        }
+        _ => net,
+    })
 }
 
 impl Value for PathBuf {

@@ -18,11 +18,13 @@ use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
 use super::codec::Signed;
-use crate::connect::channel;
+use super::lane::{Lane, Open};
+use crate::connect::Target;
 use crate::endpoint::Endpoint;
 use crate::method::Method;
 use crate::server::{BUDGET_HEADER, REQUEST_ID_HEADER};
 use crate::status;
+use crate::tls::Tls;
 
 /// Longest wait for an answer that needs no execution: a service that is reachable answers in
 /// milliseconds, and one that is not shall not hold a caller for the whole budget of a call.
@@ -36,7 +38,7 @@ pub(crate) const GRACE: Duration = Duration::from_millis(100);
 /// whenever it was lost; a clone is the same connection.
 #[derive(Clone)]
 pub struct Link {
-    channel: Channel,
+    lane: Arc<Lane>,
     signer: Signer,
     metrics: Option<Arc<Metrics>>,
 }
@@ -48,11 +50,47 @@ impl Link {
     /// # Errors
     /// `internal` when the endpoint makes no URI.
     pub fn new(endpoint: &Endpoint, signer: Signer) -> Result<Self> {
+        Self::over_tls(endpoint, signer, None)
+    }
+
+    /// The same to an endpoint that may ask for a certificate. Over TLS the connection is renewed every
+    /// two minutes, and when other certificates come.
+    ///
+    /// # Errors
+    /// As for [`Link::new`]; `invalid_argument` for an https endpoint without certificates.
+    pub fn over_tls(endpoint: &Endpoint, signer: Signer, tls: Option<Tls>) -> Result<Self> {
+        Self::renewed(endpoint, signer, tls, None)
+    }
+
+    /// The same with another age at which a connection is renewed, for tests.
+    #[doc(hidden)]
+    pub fn renewed(
+        endpoint: &Endpoint,
+        signer: Signer,
+        tls: Option<Tls>,
+        age: Option<Duration>,
+    ) -> Result<Self> {
+        if endpoint.is_tls() && tls.is_none() {
+            return Err(
+                Error::invalid("endpoint", "asks for TLS, and there is no certificate to show")
+                    .with_fix("set MCP_INTERNAL_TLS_CA, MCP_INTERNAL_TLS_CERT and MCP_INTERNAL_TLS_KEY"),
+            );
+        }
+        let target = Target {
+            endpoint: endpoint.clone(),
+            audience: signer.audience(),
+            tls,
+        };
         Ok(Self {
-            channel: channel(endpoint)?,
+            lane: Arc::new(Lane::new(target, age)?),
             signer,
             metrics: None,
         })
+    }
+
+    /// The channel of now.
+    pub(crate) fn open(&self) -> Arc<Open> {
+        self.lane.open()
     }
 
     /// Counts requests in `grpc_client_duration`.
@@ -196,7 +234,7 @@ impl Link {
     }
 
     fn grpc(&self, method: &Method) -> Grpc<Channel> {
-        Grpc::new(self.channel.clone()).max_decoding_message_size(method.max_response_bytes)
+        Grpc::new(self.lane.open().channel.clone()).max_decoding_message_size(method.max_response_bytes)
     }
 
     fn unreachable(&self, reason: tonic::transport::Error) -> Error {

@@ -30,15 +30,22 @@ where
     A: Message + Default + 'static,
     T: 'static + Send,
 {
+    // Asked for before the request is made: at worst this feed ends once for nothing.
+    let replaced = link.open().replaced.clone();
     let timer = link.timer(method);
     let started = link.server_streaming::<A>(context, method, request).await;
     timer.stop(started.as_ref().map(|_| ()).map_err(Error::code));
     let backend = link.backend();
     Ok(Box::pin(unfold(
-        (Some(started?), convert),
-        move |(messages, convert)| async move {
+        (Some(started?), convert, replaced),
+        move |(messages, convert, replaced)| async move {
             let mut messages: Streaming<A> = messages?;
-            let item = match tokio::time::timeout(SILENCE, messages.message()).await {
+            let next = tokio::time::timeout(SILENCE, messages.message());
+            let Some(next) = replaced.run_until_cancelled(next).await else {
+                // Its connection is to end; whoever follows starts anew on the next one.
+                return None;
+            };
+            let item = match next {
                 Ok(Ok(Some(message))) => convert(message),
                 // The service stops; whoever follows starts anew.
                 Ok(Ok(None)) => return None,
@@ -46,7 +53,7 @@ where
                 Err(_) => Err(Error::unavailable(backend)),
             };
             let left = item.is_ok().then_some(messages);
-            Some((item, (left, convert)))
+            Some((item, (left, convert, replaced)))
         },
     )))
 }

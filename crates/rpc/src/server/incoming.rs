@@ -7,18 +7,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
-use tokio::time::{Sleep, sleep};
+use rustls::pki_types::CertificateDer;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep, timeout};
 
-use super::connection::Connection;
+use super::connection::{Connection, Peer};
 use crate::connect::Stream as Transport;
 use crate::pipe::PipeListener;
+use crate::tls::{Tls, service_of};
 
 /// Most connections at once unless said otherwise. Our own services hold one each.
 pub(crate) const MAX_CONNECTIONS: usize = 1024;
 /// After a failed accept (usually: no file descriptor left) the next one waits this long.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// How long a TLS handshake may take.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where a server takes connections from. TCP and Unix listeners are bound by whoever starts the
 /// server, before anything else.
@@ -57,14 +62,30 @@ pub(crate) struct Connections {
     incoming: Incoming,
     places: Arc<Semaphore>,
     pause: Option<Pin<Box<Sleep>>>,
+    /// What TCP connections have to show; a Unix socket's file says who may connect.
+    tls: Option<Tls>,
+    handshakes: JoinSet<Option<Connection>>,
 }
 
 impl Connections {
-    pub(crate) fn new(incoming: Incoming, max: usize) -> Self {
+    pub(crate) fn new(incoming: Incoming, max: usize, tls: Option<Tls>) -> Self {
         Self {
             incoming,
             places: Arc::new(Semaphore::new(max)),
             pause: None,
+            tls,
+            handshakes: JoinSet::new(),
+        }
+    }
+
+    /// A connection that can be used at once, or `None` and a handshake more.
+    fn admit(&mut self, transport: Transport, place: OwnedSemaphorePermit) -> Option<Connection> {
+        match (transport, &self.tls) {
+            (Transport::Tcp(stream), Some(tls)) => {
+                self.handshakes.spawn(shake(stream, place, tls.clone()));
+                None
+            }
+            (transport, _) => Some(Connection::new(transport, place, Peer::Unnamed, None)),
         }
     }
 }
@@ -74,6 +95,12 @@ impl Stream for Connections {
 
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
+            // Handshakes run beside each other and hold their places.
+            while let Poll::Ready(Some(done)) = self.handshakes.poll_join_next(task) {
+                if let Ok(Some(connection)) = done {
+                    return Poll::Ready(Some(Ok(connection)));
+                }
+            }
             if let Some(pause) = &mut self.pause {
                 std::task::ready!(pause.as_mut().poll(task));
                 self.pause = None;
@@ -81,7 +108,11 @@ impl Stream for Connections {
             match std::task::ready!(self.incoming.poll_accept(task)) {
                 None => return Poll::Ready(None),
                 Some(Ok(transport)) => match Arc::clone(&self.places).try_acquire_owned() {
-                    Ok(place) => return Poll::Ready(Some(Ok(Connection::new(transport, place)))),
+                    Ok(place) => {
+                        if let Some(connection) = self.admit(transport, place) {
+                            return Poll::Ready(Some(Ok(connection)));
+                        }
+                    }
                     Err(_) => {
                         tracing::warn!("too many connections: one is closed");
                     }
@@ -92,5 +123,32 @@ impl Stream for Connections {
                 }
             }
         }
+    }
+}
+
+/// Both sides show their certificates.
+async fn shake(stream: TcpStream, place: OwnedSemaphorePermit, mut tls: Tls) -> Option<Connection> {
+    // What is shown from here on is of now: only a later change makes the connection old.
+    tls.take_change();
+    let refused = |reason: String| {
+        tracing::warn!(reason, "a connection was refused: no certificate of ours");
+        None
+    };
+    let stream = match timeout(HANDSHAKE_WITHIN, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(reason)) => return refused(reason.to_string()),
+        Err(_) => return refused("the handshake took too long".to_owned()),
+    };
+    let shown = stream.get_ref().1.peer_certificates();
+    let first: Option<&CertificateDer<'_>> = shown.and_then(<[_]>::first);
+    match first.and_then(service_of) {
+        Some(name) => Some(Connection::new(
+            Transport::Tls(Box::new(stream.into())),
+            place,
+            Peer::Named(name),
+            Some(tls),
+        )),
+        // The verifier has looked for it already.
+        None => refused("the certificate names no service".to_owned()),
     }
 }

@@ -1,11 +1,15 @@
 //! Which path needs what.
 
+use std::sync::Arc;
+
 use auth::internal::{Access, Policy};
-use domain::Error;
-use http::Response;
+use domain::{Error, Result};
+use http::{Extensions, Response};
 use tonic::body::Body;
 
 use super::answer::Shared;
+use super::callers;
+use super::connection::Peer;
 use crate::{method, status};
 
 /// Largest message to a path that we do not know; it is refused after that.
@@ -34,6 +38,16 @@ impl Policy for Rules {
                 once: true,
             },
         }
+    }
+
+    fn service(
+        &self,
+        path: &str,
+        extensions: &Extensions,
+        issuer: Option<&str>,
+    ) -> Result<Option<Arc<str>>> {
+        let peer = extensions.get::<Peer>().unwrap_or(&Peer::Unnamed);
+        callers::admit(path, peer, issuer)
     }
 
     fn refuse(&self, path: &str, error: &Error) -> Response<Body> {

@@ -36,12 +36,18 @@ impl Catalogue {
         let mut told = false;
         loop {
             let before = self.status().last_sync;
-            let broken = tokio::select! {
+            let ended = tokio::select! {
                 () = stop.cancelled() => return,
-                broken = self.follow_once(&*catalog, &metrics) => broken,
+                ended = self.follow_to_the_end(&*catalog, &metrics) => ended,
             };
-            self.status.lock().connected = false;
             let synced = self.status().last_sync != before;
+            if synced && ended.is_ok() {
+                // The registry stops, or the connection is renewed: the next feed says which.
+                (pause, told) = (PAUSES.0, false);
+                continue;
+            }
+            let broken = ended.err().unwrap_or_else(|| Error::unavailable("registry"));
+            self.status.lock().connected = false;
             if synced {
                 (pause, told) = (PAUSES.0, false);
             }
@@ -56,13 +62,6 @@ impl Catalogue {
                 () = tokio::time::sleep(jittered) => {}
             }
             pause = (pause * 2).min(PAUSES.1);
-        }
-    }
-
-    async fn follow_once(&self, catalog: &dyn Catalog, metrics: &Metrics) -> Error {
-        match self.follow_to_the_end(catalog, metrics).await {
-            Ok(()) => Error::unavailable("registry"),
-            Err(error) => error,
         }
     }
 

@@ -16,6 +16,10 @@ const PATH: &str = "/service/Method";
 #[derive(Clone)]
 struct Rules;
 
+/// What a connection says of a service that may not do this.
+#[derive(Clone)]
+struct Stranger;
+
 impl Policy for Rules {
     type Body = String;
 
@@ -26,6 +30,18 @@ impl Policy for Rules {
                 once: true,
             },
             _ => Access::Open,
+        }
+    }
+
+    fn service(
+        &self,
+        _path: &str,
+        extensions: &Extensions,
+        _issuer: Option<&str>,
+    ) -> Result<Option<Arc<str>>> {
+        match extensions.get::<Stranger>() {
+            Some(Stranger) => Err(Error::new(ErrorCode::PermissionDenied, "not yours")),
+            None => Ok(Some(Arc::from("friend"))),
         }
     }
 
@@ -94,6 +110,7 @@ fn forged() -> Caller {
     Caller {
         principal: Arc::new(Principal::service("forged")),
         call_id: domain::CallId::random(),
+        service: None,
     }
 }
 
@@ -110,6 +127,17 @@ async fn without_an_identity_the_service_is_not_reached() {
     let setup = setup();
     let request = Request::post(PATH).body(chunks(&[b"\0\0\0\0\0"])).unwrap();
     assert_eq!(setup.send(request).await, "/service/Method unauthenticated");
+}
+
+#[tokio::test]
+async fn a_service_that_may_not_do_this_does_not_reach_it_with_a_good_identity() {
+    let setup = setup();
+    let mut request = setup.signed(b"hi", chunks(&[&[0, 0, 0, 0, 2], b"hi"]));
+    request.extensions_mut().insert(Stranger);
+    assert_eq!(
+        setup.send(request).await,
+        "/service/Method permission_denied"
+    );
 }
 
 #[tokio::test]

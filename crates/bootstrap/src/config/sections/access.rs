@@ -1,13 +1,12 @@
 //! Who may do what, and how often.
 
-use std::time::Duration;
+use domain::principal::Roles;
 
 use crate::config::choice::choice;
 use crate::config::key::{Key, Kind};
 use crate::config::section::section;
 use crate::config::value::Pem;
 use crate::secret::Secret;
-use crate::units::DurationUnit;
 
 choice! {
     /// How callers prove who they are.
@@ -65,6 +64,13 @@ section! {
             Key::kept("MCP_AUTH_REQUIRED_SCOPES", "auth.requiredScopes").kind(Kind::List);
         /// The claim that names the caller's tenant; without it everybody is in `default`.
         pub tenant_claim: Option<String> = Key::added("MCP_AUTH_TENANT_CLAIM", "auth.tenantClaim");
+        /// The claim that names the caller's roles: a text (several separated by spaces) or a list; a dot
+        /// leads into an object, as in `realm_access.roles`. Without it tokens give no roles.
+        pub role_claim: Option<String> = Key::added("MCP_AUTH_ROLE_CLAIM", "auth.roleClaim");
+        /// Roles and the scopes that each gives, as `name=scope scope`. An entry changes the predefined
+        /// role of its name or adds one; a role that is not known gives nothing.
+        pub roles: Roles = Key::added("MCP_AUTH_ROLES", "auth.roles").kind(Kind::List)
+            .default_note("`viewer`, `operator`, `developer`, `admin`, see docs/authorization.md");
         /// Public URL of the MCP endpoint, as RFC 9728 metadata names it to clients.
         pub resource: Option<String> = Key::added("MCP_AUTH_RESOURCE", "auth.resource")
             .default_note("built from the request's Host");
@@ -93,22 +99,5 @@ section! {
         /// When set, every management tool needs it: in the header `x-mcp-admin-token` or as the
         /// argument `adminToken`.
         pub token: Option<Secret> = Key::kept("MCP_ADMIN_TOKEN", "dynamic.adminToken").secret();
-    }
-}
-
-section! {
-    /// The guard in front of every tool.
-    pub struct GuardConfig for PUBLIC {
-        /// Executions at once.
-        pub max_concurrency: u32 =
-            Key::kept("MCP_TOOL_MAX_CONCURRENCY", "security.toolMaxConcurrency")
-            .kind(Kind::Integer(1, 10_000)).default("8");
-        /// Calls of one tool within the window.
-        pub max_calls: u32 =
-            Key::kept("MCP_TOOL_MAX_CALLS_PER_WINDOW", "security.toolMaxCallsPerWindow")
-            .kind(Kind::Integer(1, 1_000_000)).default("300");
-        /// Length of the window.
-        pub window: Duration = Key::kept("MCP_TOOL_RATE_WINDOW_MS", "security.toolRateWindowMs")
-            .kind(Kind::Duration(DurationUnit::Milliseconds, 1, 86_400_000)).default("60000");
     }
 }

@@ -40,3 +40,18 @@ section! {
             .kind(Kind::Choice(AuditOnFailure::CHOICES)).default("deny");
     }
 }
+
+section! {
+    /// What the registry keeps of the gateways' audit logs to search in, besides the heads that stay.
+    pub struct AuditKeepConfig for CATALOG {
+        /// Days that records are kept; older ones go when the next ones come.
+        pub days: u32 = Key::added("MCP_AUDIT_KEEP_DAYS", "audit.keepDays")
+            .kind(Kind::Integer(1, 36_500)).default("90");
+        /// Records that are kept; the oldest go first.
+        pub rows: u64 = Key::added("MCP_AUDIT_KEEP_ROWS", "audit.keepRows")
+            .kind(Kind::Integer(1_000, 100_000_000)).default("1000000");
+        /// Bytes of records that are kept; the oldest go first.
+        pub bytes: ByteSize = Key::added("MCP_AUDIT_KEEP_BYTES", "audit.keepBytes")
+            .kind(Kind::Size(1_000_000, 1_000_000_000_000)).default("1g");
+    }
+}

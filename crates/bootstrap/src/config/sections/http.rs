@@ -1,10 +1,14 @@
 //! The public endpoint.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::config::choice::choice;
 use crate::config::key::{Key, Kind};
 use crate::config::section::section;
+use crate::tls::{NamedFile, TlsFiles};
 use crate::units::{ByteSize, DurationUnit};
 
 choice! {
@@ -100,12 +104,49 @@ section! {
         /// address, else any.
         pub allowed_hosts: Vec<String> =
             Key::added("MCP_HTTP_ALLOWED_HOSTS", "http.allowedHosts").kind(Kind::List);
+        /// Addresses and networks that requests may come from; `/livez` and `/readyz` answer everybody.
+        /// Without it all may.
+        pub allowed_ips: Vec<IpNet> =
+            Key::added("MCP_HTTP_ALLOWED_IPS", "security.ipAllowlist").kind(Kind::List);
+        /// Addresses and networks of the proxies in front, whose header X-Forwarded-For says who
+        /// asks: the rightmost hop there that is none of these. Without it the header counts for
+        /// nothing.
+        pub trusted_proxies: Vec<IpNet> =
+            Key::added("MCP_HTTP_TRUSTED_PROXIES", "http.trustedProxies").kind(Kind::List);
+        /// Connections at once; one more is closed at once.
+        pub max_connections: usize = Key::added("MCP_HTTP_MAX_CONNECTIONS", "http.maxConnections")
+            .kind(Kind::Integer(1, 100_000)).default("4096");
+        /// Connections at once from one address (of IPv6 from one /64); trusted proxies may have all.
+        pub max_connections_per_address: usize =
+            Key::added("MCP_HTTP_MAX_CONNECTIONS_PER_ADDRESS", "http.maxConnectionsPerAddress")
+            .kind(Kind::Integer(1, 100_000)).default("1024");
+        /// Certificate of the server and those between it and its authority, a PEM file: with it MCP is
+        /// served over TLS 1.2 and 1.3 only. Read again when it changes.
+        pub tls_cert: Option<PathBuf> =
+            Key::added("MCP_HTTP_TLS_CERT", "http.tlsCert").kind(Kind::Path);
+        /// The private key of MCP_HTTP_TLS_CERT, a PEM file that only this user (and group) may read.
+        pub tls_key: Option<PathBuf> =
+            Key::added("MCP_HTTP_TLS_KEY", "http.tlsKey").kind(Kind::Path);
         /// Path of the health report.
         pub health_path: HttpPath =
             Key::added("HEALTH_CHECK_PATH", "http.healthCheckPath").default("/health");
         /// Serves /metrics on a port of its own (same address) and no longer on the public one.
         pub metrics_port: Option<u16> = Key::added("METRICS_PORT", "metrics.port")
             .kind(Kind::Integer(0, 65_535)).default_note("the public port");
+    }
+}
+
+impl HttpConfig {
+    /// The files of TLS, where it is on.
+    #[must_use]
+    pub fn tls_files(&self) -> Option<TlsFiles> {
+        let (certificate, key) = (self.tls_cert.as_deref()?, self.tls_key.as_deref()?);
+        Some(TlsFiles {
+            endpoint: "http",
+            certificate: NamedFile::new("MCP_HTTP_TLS_CERT", certificate),
+            key: NamedFile::new("MCP_HTTP_TLS_KEY", key),
+            authority: None,
+        })
     }
 }
 

@@ -1,13 +1,15 @@
 //! The configuration of the three services.
 
+use std::path::Path;
+
 use super::{ADMIN_LISTENER, GRPC_LISTENER, HTTP_LISTENER};
 use super::{ProcessConfig, PublicConfig, ServiceConfig, SettingsHandle, process};
 use crate::address::ListenAddress;
 use crate::config::checks;
 use crate::config::key::Service;
 use crate::config::sections::{
-    AdminConfig, CatalogConfig, DockerConfig, EngineConfig, ExecutorServerConfig, FleetConfig,
-    InstallConfig, InternalConfig, PolicyConfig, PostgresConfig, RegistryClientConfig,
+    AdminConfig, AuditKeepConfig, CatalogConfig, DockerConfig, EngineConfig, ExecutorServerConfig, FleetConfig,
+    GatewayRightsConfig, InstallConfig, InternalConfig, PolicyConfig, PostgresConfig, RegistryClientConfig,
     RegistryServerConfig, SessionConfig, SigningConfig, VerifyConfig,
 };
 use crate::config::settings::Settings;
@@ -28,12 +30,14 @@ pub struct GatewayConfig {
     pub fleet: FleetConfig,
     /// The key that signs calls; always set at a gateway.
     pub signing: SigningConfig,
+    /// The channels to registry and executors.
+    pub internal: InternalConfig,
 }
 
 impl ServiceConfig for GatewayConfig {
     const SERVICE: Service = Service::Gateway;
 
-    fn read(settings: &mut SettingsHandle<'_>, _: &Environment) -> Option<Self> {
+    fn read(settings: &mut SettingsHandle<'_>, environment: &Environment) -> Option<Self> {
         let settings = &mut *settings.0;
         let process = process(settings);
         let policy = PolicyConfig::read(settings);
@@ -42,10 +46,16 @@ impl ServiceConfig for GatewayConfig {
         let fleet = FleetConfig::read(settings);
         let signing = SigningConfig::read(settings);
         let internal = InternalConfig::read(settings);
-        let insecure = internal.as_ref().map(|internal| internal.insecure);
-        checks::outgoing(settings, insecure, registry.as_ref(), fleet.as_ref());
-        checks::signing_key(settings, signing.as_ref());
-        internal?;
+        checks::channels(settings, internal.as_ref());
+        checks::outgoing(
+            settings,
+            internal.as_ref(),
+            registry.as_ref(),
+            fleet.as_ref(),
+        );
+        checks::signing_key(settings, signing.as_ref(), true);
+        let rights = GatewayRightsConfig::read(settings);
+        checks::privileges(settings, rights.as_ref(), environment);
         Some(Self {
             process: process?,
             public: public?,
@@ -53,6 +63,7 @@ impl ServiceConfig for GatewayConfig {
             registry: registry?,
             fleet: fleet?,
             signing: signing?,
+            internal: internal?,
         })
     }
 
@@ -73,6 +84,10 @@ impl ServiceConfig for GatewayConfig {
     fn readiness(&self) -> Option<ListenAddress> {
         Some(self.public.address())
     }
+
+    fn certificate(&self) -> Option<&Path> {
+        self.public.http.tls_cert.as_deref()
+    }
 }
 
 /// Configuration of the registry.
@@ -90,8 +105,12 @@ pub struct RegistryConfig {
     pub postgres: PostgresConfig,
     /// What a tool may ask for.
     pub policy: PolicyConfig,
+    /// What is kept of audit logs.
+    pub audit_keep: AuditKeepConfig,
     /// The keys whose signatures are accepted; always set.
     pub verify: VerifyConfig,
+    /// The channels from gateways and executors.
+    pub internal: InternalConfig,
 }
 
 impl ServiceConfig for RegistryConfig {
@@ -105,13 +124,19 @@ impl ServiceConfig for RegistryConfig {
         let catalog = CatalogConfig::read(settings);
         let postgres = PostgresConfig::read(settings);
         checks::database(settings, catalog.as_ref(), postgres.as_ref());
+        let audit_keep = AuditKeepConfig::read(settings);
         let policy = PolicyConfig::read(settings);
         let verify = VerifyConfig::read(settings);
-        let insecure = InternalConfig::read(settings).map(|internal| internal.insecure);
+        let internal = InternalConfig::read(settings);
         let listen = server.map(|server| server.listen);
-        checks::incoming(settings, insecure, "MCP_REGISTRY_LISTEN", listen.as_ref());
+        checks::channels(settings, internal.as_ref());
+        checks::incoming(
+            settings,
+            internal.as_ref(),
+            "MCP_REGISTRY_LISTEN",
+            listen.as_ref(),
+        );
         checks::verify_keys(settings, verify.as_ref());
-        insecure?;
         Some(Self {
             process: process?,
             listen: listen?,
@@ -119,7 +144,9 @@ impl ServiceConfig for RegistryConfig {
             catalog: catalog?,
             postgres: postgres?,
             policy: policy?,
+            audit_keep: audit_keep?,
             verify: verify?,
+            internal: internal?,
         })
     }
 
@@ -164,6 +191,8 @@ pub struct ExecutorConfig {
     pub signing: SigningConfig,
     /// The keys whose signatures are accepted; always set.
     pub verify: VerifyConfig,
+    /// The channels from gateways and to the registry.
+    pub internal: InternalConfig,
 }
 
 impl ServiceConfig for ExecutorConfig {
@@ -185,12 +214,19 @@ impl ServiceConfig for ExecutorConfig {
         checks::install(settings, install.as_ref());
         let signing = SigningConfig::read(settings);
         let verify = VerifyConfig::read(settings);
-        let insecure = InternalConfig::read(settings).map(|internal| internal.insecure);
+        let internal = InternalConfig::read(settings);
         let listen = server.as_ref().map(|server| server.listen.clone());
-        checks::incoming(settings, insecure, "MCP_EXECUTOR_LISTEN", listen.as_ref());
-        checks::outgoing(settings, insecure, registry.as_ref(), None);
+        checks::channels(settings, internal.as_ref());
+        checks::incoming(
+            settings,
+            internal.as_ref(),
+            "MCP_EXECUTOR_LISTEN",
+            listen.as_ref(),
+        );
+        checks::outgoing(settings, internal.as_ref(), registry.as_ref(), None);
+        checks::advertised(settings, internal.as_ref(), server.as_ref());
+        checks::signing_key(settings, signing.as_ref(), false);
         checks::verify_keys(settings, verify.as_ref());
-        insecure?;
         Some(Self {
             process: process?,
             server: server?,
@@ -203,6 +239,7 @@ impl ServiceConfig for ExecutorConfig {
             install: install?,
             signing: signing?,
             verify: verify?,
+            internal: internal?,
         })
     }
 

@@ -76,10 +76,9 @@ fn a_platforms_port_variable_only_warns_where_it_means_nothing() {
 #[test]
 fn keys_of_later_versions_are_never_silently_ignored() {
     let text = start(
-        "--http-allowed-ips 10.0.0.0/8",
+        "",
         &[
             ("MCP_AUTH_MODE", "apikey"),
-            ("MCP_HTTP_TLS_CERT", "cert.pem"),
             ("REDIS_URL", "redis://:canary@r"),
             ("LOG_FILE", "x.log"),
             ("SENTRY_DSN", "https://canary@s/1"),

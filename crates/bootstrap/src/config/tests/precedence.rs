@@ -145,7 +145,7 @@ fn a_pem_in_one_line_is_put_into_lines() {
     let one_line = KEY_PEM.replace('\n', "\\n");
     let gateway = start("", &[("MCP_INTERNAL_SIGNING_KEY", &one_line)]);
     let signing = gateway.load::<GatewayConfig>().unwrap().config.signing;
-    assert_eq!(signing.key.unwrap().expose(), KEY_PEM);
+    assert_eq!(signing.key.unwrap().value.expose(), KEY_PEM);
 }
 
 #[test]
