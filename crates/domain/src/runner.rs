@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::call::CallContext;
 use crate::dependency::Dependency;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{ErrorCode, Result};
 use crate::id::{CodeDigest, Revision};
 use crate::limits::RunLimits;
 use crate::lockfile::Lockfile;

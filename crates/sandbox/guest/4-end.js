@@ -125,10 +125,11 @@ const report = (kind, payload) => {
   flush();
   ended = true;
   const account = frame(SPENT, bytesOf(spent(kind === FAILURE)));
-  writeAll(concat([frame(kind, payload), account]));
+  const last = concat([frame(kind, payload), account]);
+  // The next call may come.
+  if (staying) return again(last);
+  writeAll(last);
   if (silent) return practised();
-  // The next call may come: see `again`.
-  if (staying) return undefined;
   // Nothing runs any more. The end of a process takes a while, and the engine will see to it once it
   // has passed the answer on; should it not, there is an end all the same.
   wait(pause, 0, 0, 100);

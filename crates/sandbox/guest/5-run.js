@@ -93,15 +93,14 @@ const drive = async (head, text, code) => {
   try {
     value = await run(args, context);
   } catch (error) {
-    staying = head.shared === true;
-    failWith(error);
-    return staying && later(again);
+    if (head.shared) await new PromiseOf((done) => { later(done); });
+    staying = head.shared === true && !ended;
+    return failWith(error);
   }
   // What nobody caught in this turn is known after it.
   await new PromiseOf((done) => { later(done); });
   staying = head.shared === true && !ended;
-  finish(value, head.maxOutputBytes);
-  return staying && later(again);
+  return finish(value, head.maxOutputBytes);
 };
 
 let cancel = () => {};

@@ -97,7 +97,7 @@ const makeWorld = () => {
   };
 };
 
-const isAsBefore = () => {
+const isAsBefore = (roomsAreFull) => {
   for (const [handle, stop] of tracked) stop(handle);
   tracked.clear();
   process.chdir(world.cwd);
@@ -121,7 +121,7 @@ const isAsBefore = () => {
     const [own, before] = [intrinsics[at], world.intrinsics[at]];
     if (own.length !== before.length || own.some((value, i) => !same(value, before[i]))) return false;
   }
-  for (const room of ROOMS) {
+  if (roomsAreFull) for (const room of ROOMS) {
     for (const name of readdirSync(room)) rmSync(`${room}/${name}`, { recursive: true, force: true });
   }
   for (const [kind, count] of activeNow()) {
@@ -131,13 +131,19 @@ const isAsBefore = () => {
     countFiles() <= world.files;
 };
 
-// The end of a shared call: ready for the next one, or no more.
-const again = () => {
-  let clean = false;
+// The end of a shared call: ready for the next one, or no more. Its answer goes out together with the
+// word that the next one may come, but for one whose files have yet to be removed.
+const again = (answer) => {
+  let clean = false, left = answer;
   try {
-    clean = isAsBefore();
+    if (ROOMS.some((room) => readdirSync(room).length > 0)) { writeAll(left); left = undefined; }
+    clean = isAsBefore(left === undefined);
   } catch { /* what cannot be looked at is not clean */ }
-  if (!clean) { wait(pause, 0, 0, 100); return exit(0); }
+  if (!clean) {
+    if (left !== undefined) writeAll(left);
+    wait(pause, 0, 0, 100);
+    return exit(0);
+  }
   stopTimer(deadMan);
   working = false;
   ended = false;
@@ -146,6 +152,7 @@ const again = () => {
   staying = false;
   input.ref();
   deadMan = waitsUntil();
-  return writeAll(frame(READY, allocUnsafe(0)));
+  const ready = frame(READY, allocUnsafe(0));
+  return writeAll(left === undefined ? ready : concat([left, ready]));
 };
 

@@ -57,10 +57,11 @@ def begin():
         called.acquire()
         work(CALLS.pop())
         if not state.shared or state.is_child or not WORLD.restore():
+            answer()
             leave()
         state.working = state.ended = False
         live_until(OPTIONS['maxAgeMs'])
-        write_all(frame(READY, b''))
+        answer(frame(READY, b''))
 
 
 try:

@@ -18,15 +18,17 @@ class State:
     """What the agent knows of the call."""
     __slots__ = ('nonce', 'silent', 'working', 'ended', 'truncated', 'bytes_left', 'messages_left',
                  'least_level', 'wants_progress', 'last_progress', 'max_output', 'cpu_before',
-                 'kills_before', 'refused_before', 'is_child', 'signal', 'unfinished', 'tasks', 'shared')
+                 'kills_before', 'refused_before', 'is_child', 'signal', 'unfinished', 'tasks', 'shared', 'answer',
+                 'is_over')
 
     def __init__(self):
         self.nonce, self.silent, self.is_child, self.shared = NO_CALL, True, False, False
+        self.answer = b''
         self.signal, self.max_output, self.kills_before, self.refused_before = None, 0, 0, 0
         self.clear()
 
     def clear(self):
-        self.working = self.ended = self.truncated = self.wants_progress = False
+        self.working = self.ended = self.truncated = self.wants_progress = self.is_over = False
         self.bytes_left, self.messages_left, self.least_level = 0, 0, math.inf
         self.last_progress, self.cpu_before = -math.inf, -1
         self.unfinished = {INFO: b'', ERROR: b''}

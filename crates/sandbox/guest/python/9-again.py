@@ -36,6 +36,7 @@ class World:
     def tasks_are_over(self):
         left = [task for task in list(state.tasks) if not task.done()]
         if left:
+            answer()
             for task in left:
                 task.cancel()
             THE_LOOP.run_until_complete(wait_for_all(left, timeout=PATIENCE))
@@ -93,6 +94,7 @@ class World:
         for room in ROOMS:
             with os.scandir(room) as entries:
                 for entry in list(entries):
+                    answer()
                     if entry.is_dir(follow_symlinks=False):
                         rmtree(entry.path)
                     else:
@@ -110,6 +112,7 @@ class World:
             # Threads of C libraries alone are none of the tool's.
             if len(sys._current_frames()) == 2 and self.count_processes() == self.processes:
                 break
+            answer()
             if now() > until:
                 return False
             sleep(0.001)
