@@ -6,8 +6,10 @@
 
 pub(crate) mod call;
 mod file;
+mod name;
 mod sandbox;
 pub(crate) mod service;
+mod ship;
 mod task;
 
 use std::path::PathBuf;
@@ -15,18 +17,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use domain::audit::{Record, Writer};
+use domain::audit::{Archive, Head, LogName, Record, Writer};
 use domain::{Error, ErrorCode, Result};
 use parking_lot::Mutex;
 use serde_json::json;
 use telemetry::Metrics;
 use tokio::sync::mpsc::{self, OwnedPermit};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::operations::Check;
 
 pub use self::file::OpenError;
+pub use self::ship::ShipTask;
 pub use self::task::AuditTask;
 
 /// Records that may wait for the disk. Each is a few hundred bytes; those of changes, which hold a
@@ -80,6 +84,17 @@ struct Shared {
     trouble: Mutex<Option<Trouble>>,
     /// Records that were lost since the log last said so.
     lost: AtomicU64,
+    /// The log's name, and where it is.
+    name: LogName,
+    path: PathBuf,
+    /// Its last line, as far as this process has written it.
+    written: watch::Sender<Option<Head>>,
+    /// The writer has ended: nothing more comes.
+    ended: CancellationToken,
+    /// How far the registry has it.
+    progress: Mutex<ship::Progress>,
+    /// Whether anything ships it.
+    ships: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -149,6 +164,12 @@ impl AuditLog {
             failing: AtomicBool::new(false),
             trouble: Mutex::new(None),
             lost: AtomicU64::new(0),
+            name: file.name().clone(),
+            path: settings.file.clone(),
+            written: watch::Sender::new(file.head()),
+            ended: CancellationToken::new(),
+            progress: Mutex::default(),
+            ships: AtomicBool::new(false),
         });
         let seen = Arc::downgrade(&shared);
         shared.metrics.on_scrape(move |metrics| {
@@ -156,12 +177,25 @@ impl AuditLog {
             metrics
                 .audit_queue_depth
                 .set(i64::try_from(depth).unwrap_or(i64::MAX));
+            let head = seen.upgrade().and_then(|shared| *shared.written.borrow());
+            let seq = head.map_or(0, |head| head.seq);
+            metrics
+                .audit_head_seq
+                .set(i64::try_from(seq).unwrap_or(i64::MAX));
         });
         let task = AuditTask::new(Arc::clone(&shared), records, file, &settings, found);
         let log = Self {
             shared: Some(shared),
         };
         Ok((log, task))
+    }
+
+    /// What ships the log to the registry; it has to be run. `None` when the log is off.
+    #[must_use]
+    pub fn shipping(&self, archive: Arc<dyn Archive>) -> Option<ShipTask> {
+        let shared = Arc::clone(self.shared.as_ref()?);
+        shared.ships.store(true, Ordering::Release);
+        Some(ShipTask::new(shared, archive))
     }
 
     /// Whether anything is recorded.
@@ -256,28 +290,41 @@ impl AuditLog {
         shared.wait(on_disk, deadline).await
     }
 
-    /// What the health page says of the log; `None` when it is off.
-    pub(crate) fn health(&self) -> Option<Check> {
-        let shared = self.shared.as_ref()?;
+    /// What the health page says of the log and of its copy; nothing when it is off.
+    pub(crate) fn health(&self) -> Vec<Check> {
+        let Some(shared) = &self.shared else {
+            return Vec::new();
+        };
+        let shipping = shared.ships.load(Ordering::Acquire);
+        let shipping = shipping.then(|| shared.shipping_health());
+        std::iter::once(shared.health()).chain(shipping).collect()
+    }
+}
+
+impl Shared {
+    fn health(&self) -> Check {
+        let shared = self;
         let trouble = shared.trouble.lock().clone();
         let mut detail = serde_json::Map::new();
         detail.insert("queued".to_owned(), json!(shared.depth()));
+        // What a copy of the log can be verified against.
+        let head = shared.written.borrow().map(|head| head.to_string());
+        detail.insert("log".to_owned(), json!(shared.name.as_str()));
+        detail.insert("head".to_owned(), json!(head));
         if let Some(Trouble { why, since }) = &trouble {
             detail.insert("failure".to_owned(), json!(why));
             let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             detail.insert("failingMs".to_owned(), json!(ms));
         }
-        Some(Check {
+        Check {
             name: "audit",
             healthy: trouble.is_none(),
             // Where calls are refused for it, another replica should get them.
             needed: shared.on_failure == OnFailure::Deny,
             detail,
-        })
+        }
     }
-}
 
-impl Shared {
     /// Two places in the queue; `None` when there are none and the call may go on without.
     fn places(
         self: &Arc<Self>,

@@ -11,6 +11,7 @@ mod catalog;
 mod feed;
 mod fleet;
 mod import;
+mod keys;
 mod internal;
 mod registry;
 pub mod service;

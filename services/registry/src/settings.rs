@@ -18,9 +18,21 @@ pub struct Settings {
     pub read_only: bool,
     /// Images, packages and bounds that tools have to keep to.
     pub policy: Policy,
+    /// Most API keys of one tenant that work.
+    pub max_keys: u32,
+    /// Most API keys of all tenants together that work: every gateway holds them all.
+    pub max_keys_of_all: u32,
+    /// API keys of one tenant that are kept after they have ended, for people; the oldest go first.
+    pub max_ended_keys: u32,
     /// How often a watcher looks at the store although nothing was announced. It finds what other
     /// processes wrote, and sends `Synced`: at most five seconds.
     pub poll_interval: Duration,
+    /// Records of audit logs that are kept to search in (`MCP_AUDIT_KEEP_ROWS`).
+    pub audit_rows: u64,
+    /// Bytes of the same (`MCP_AUDIT_KEEP_BYTES`).
+    pub audit_bytes: u64,
+    /// How long they are kept (`MCP_AUDIT_KEEP_DAYS`).
+    pub audit_age: Duration,
     /// How long an executor stays in the fleet after its last heartbeat.
     pub lease: Duration,
 }
@@ -33,7 +45,13 @@ impl Default for Settings {
             max_deleted: 10_000,
             read_only: false,
             policy: Policy::default(),
+            max_keys: 1_000,
+            max_keys_of_all: 100_000,
+            max_ended_keys: 1_000,
             poll_interval: Duration::from_secs(1),
+            audit_rows: 1_000_000,
+            audit_bytes: 1 << 30,
+            audit_age: Duration::from_secs(90 * 24 * 3600),
             lease: Duration::from_secs(15),
         }
     }

@@ -1,8 +1,11 @@
 //! What the rules need of a database. [`sqlite`] is the store of a single machine, [`postgres`] the
 //! one that several registries share.
 
+pub mod audit;
 mod executor_info;
 mod hints;
+pub mod keys;
+mod once;
 pub mod postgres;
 mod row;
 pub mod sqlite;
@@ -21,6 +24,8 @@ use domain::{
 use jiff::Timestamp;
 
 pub use self::hints::Hints;
+use self::once::again;
+pub use self::once::{Answer, KEPT_FOR, MOST_KEPT, Once};
 
 /// A checked revision on its way into the store, which gives it its number and its version.
 #[derive(Debug, Clone)]
@@ -45,6 +50,8 @@ pub struct NewRevision {
     pub lock: Option<Lockfile>,
     /// The revision whose lockfile it keeps when it has none of its own.
     pub lock_of: Option<Revision>,
+    /// Makes it once, however often it is sent: what was answered the first time is answered again.
+    pub once: Option<Once>,
 }
 
 /// A tool of another store, taken over with its numbers and times.
@@ -78,6 +85,8 @@ pub enum Refusal {
     Missing,
     /// The tool is at this revision and not at the expected one.
     Moved(Revision),
+    /// The idempotency key was used for another request.
+    Reused,
 }
 
 /// The outer error is a failing store, the inner one a rule.
@@ -134,19 +143,19 @@ impl Change {
 /// Every method fails with `unavailable` while the database cannot be used and with `internal`
 /// when it holds what it never should.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: audit::AuditStore + keys::KeyStore + Send + Sync {
     /// Makes the first revision of a tool, or the next one of a name that was deleted, unless the
     /// tenant then had more than `max_tools`.
     ///
     /// # Errors
-    /// Refusals: `Exists`, `Full`.
+    /// Refusals: `Exists`, `Full`, `Reused`.
     async fn create(&self, tool: NewRevision, max_tools: u32) -> Verdict<ToolRecord>;
 
     /// Makes the next revision when the tool is still at `based_on`, and drops the oldest beyond
     /// `keep`.
     ///
     /// # Errors
-    /// Refusals: `Missing`, `Moved`.
+    /// Refusals: `Missing`, `Moved`, `Reused`.
     async fn replace(
         &self,
         tool: NewRevision,
@@ -159,14 +168,21 @@ pub trait Store: Send + Sync {
     /// above their numbers, and [`Span::first`] moves past their deletion.
     ///
     /// # Errors
-    /// Refusals: `Missing`, `Moved`.
+    /// Refusals: `Missing`, `Moved`, `Reused`.
     async fn delete(
         &self,
         tenant: &TenantId,
         name: &ToolName,
         expected: Option<Revision>,
         keep_deleted: u32,
+        once: Option<&Once>,
     ) -> Verdict<CatalogVersion>;
+
+    /// What a write with this key was answered, if it was made and is not too long ago.
+    ///
+    /// # Errors
+    /// Refusals: `Reused`.
+    async fn answered(&self, once: &Once) -> Verdict<Option<Answer>>;
 
     /// Takes tools over into a store that never held one, all or nothing, and notes where they
     /// came from.

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
 use bootstrap::config::{Admission, Profile, StandaloneConfig, Wiring};
 use bootstrap::{App, StartError, StopReason, Tasks};
+use domain::audit::Archive;
 use domain::{Catalog, Runner, Sessions};
 use executor::service::SandboxConfig;
 use gateway::Gateway;
 use gateway::http::anonymous;
 use gateway::stdio::{StdioSettings, serve_stdio};
 use registry::StorePaths;
+use registry::service::RegistryParts;
 use rpc::Endpoint;
-use rpc::client::{CatalogClient, Link, RunnerClient, SessionsClient};
+use rpc::client::{ArchiveClient, CatalogClient, Link, RunnerClient, SessionsClient};
 use rpc::server::{Incoming, Server};
 use telemetry::Metrics;
 
@@ -32,12 +34,7 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
         sessions.max_sessions = 0;
     }
     let (registry, executor) = tokio::try_join!(
-        Box::pin(registry::service::open(
-            &config.catalog,
-            &config.postgres,
-            &config.policy,
-            &app
-        )),
+        Box::pin(registry::service::open(registry_parts(&config), &app)),
         Box::pin(executor::service::open(
             "local",
             &place,
@@ -54,12 +51,25 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
     )?;
     let registry = Arc::new(registry);
     let local = Arc::new(executor.clone());
-    let (catalog, runs): Ports = match config.wiring {
-        Wiring::Direct => (registry.clone(), (local.clone(), local)),
+    let ports = match config.wiring {
+        Wiring::Direct => Ports {
+            catalog: registry.clone(),
+            archive: registry.clone(),
+            runner: local.clone(),
+            sessions: local,
+        },
         Wiring::Grpc => over_pipes(registry.clone(), local, &app)?,
     };
-    let gateway =
-        gateway::service::assemble(&config.public, &config.policy, catalog, runs, None, &app)?;
+    let runs = (ports.runner, ports.sessions);
+    let gateway = gateway::service::assemble(
+        &config.public,
+        &config.policy,
+        ports.catalog,
+        runs,
+        None,
+        &app,
+    )?;
+    gateway::service::ship_audit_log(&gateway, ports.archive, &app);
     let engine = executor.status().engine.kind;
     close_after_drain(&app.tasks, registry, executor);
     gateway::service::first_look(&gateway).await;
@@ -88,8 +98,23 @@ fn folder_of_the_store(config: &StandaloneConfig) -> PathBuf {
     }
 }
 
-/// What the gateway needs of the registry, and of the executor: its calls and its sessions.
-type Ports = (Arc<dyn Catalog>, (Arc<dyn Runner>, Arc<dyn Sessions>));
+/// What a registry within this program is made of.
+pub(crate) fn registry_parts(config: &StandaloneConfig) -> RegistryParts<'_> {
+    RegistryParts {
+        catalog: &config.catalog,
+        postgres: &config.postgres,
+        policy: &config.policy,
+        audit: &config.audit_keep,
+    }
+}
+
+/// What the gateway needs of the registry and of the executor.
+struct Ports {
+    catalog: Arc<dyn Catalog>,
+    archive: Arc<dyn Archive>,
+    runner: Arc<dyn Runner>,
+    sessions: Arc<dyn Sessions>,
+}
 
 /// The same code as between three processes, with a key that lives as long as this one.
 fn over_pipes(
@@ -111,17 +136,19 @@ fn over_pipes(
         let metrics: Arc<Metrics> = Arc::clone(&app.metrics);
         Link::new(&Endpoint::Pipe(dialer), signer).map(|link| link.with_metrics(metrics))
     };
-    let offer_catalog = |server: Server| server.catalog(registry.clone()).fleet(registry.clone());
+    let offer_catalog = |server: Server| {
+        let server = server.catalog(registry.clone()).fleet(registry.clone());
+        server.archive(registry.clone())
+    };
     let catalog = link(Audience::Registry, &offer_catalog, "registry over a pipe")?;
     let offer_runner = |server: Server| server.runner(executor.clone()).sessions(executor.clone());
     let runner = link(Audience::Executor, &offer_runner, "executor over a pipe")?;
-    Ok((
-        Arc::new(CatalogClient::new(catalog)),
-        (
-            Arc::new(RunnerClient::new(runner.clone())),
-            Arc::new(SessionsClient::new(runner)),
-        ),
-    ))
+    Ok(Ports {
+        catalog: Arc::new(CatalogClient::new(catalog.clone())),
+        archive: Arc::new(ArchiveClient::new(catalog)),
+        runner: Arc::new(RunnerClient::new(runner.clone())),
+        sessions: Arc::new(SessionsClient::new(runner)),
+    })
 }
 
 /// Serves the program that started this one; when it closes its end, the process drains and exits.

@@ -11,10 +11,10 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use domain::audit::{Link, Writer};
+use domain::audit::{Action, Head, Link, LogName, Outcome, Record, Writer};
 use tokio::time::Instant;
 
-use super::Queued;
+use super::{Queued, name};
 
 /// Most bytes that are put together before they are written.
 const CHUNK: usize = 1 << 20;
@@ -48,6 +48,7 @@ pub(super) struct Found {
 /// goes on from the last line, whoever wrote it.
 pub(super) struct LogFile {
     path: PathBuf,
+    name: LogName,
     max_bytes: u64,
     max_files: u32,
     lines: Writer,
@@ -77,8 +78,10 @@ impl LogFile {
                     .mode(0o700)
                     .create(folder)?;
             }
+            let file = open(&path)?;
             let mut log = Self {
-                file: open(&path)?,
+                name: name::of(&path)?,
+                file,
                 path: path.clone(),
                 max_bytes,
                 max_files,
@@ -105,6 +108,19 @@ impl LogFile {
     /// Number of the next line, as far as this process knows.
     pub(super) fn next_seq(&self) -> u64 {
         self.next.seq
+    }
+
+    /// The log's name.
+    pub(super) fn name(&self) -> &LogName {
+        &self.name
+    }
+
+    /// Its last line, as far as this process knows; `None` when that is no line of a chain.
+    pub(super) fn head(&self) -> Option<Head> {
+        (self.next.seq > 1).then(|| Head {
+            seq: self.next.seq - 1,
+            hash: self.next.prev,
+        })
     }
 
     /// Lines that were written since it was opened.
@@ -211,24 +227,38 @@ impl LogFile {
     /// and whether the record after them needs a new file.
     fn chunk(&self, waiting: &VecDeque<Queued>) -> io::Result<(Vec<u8>, usize, Link, bool)> {
         let (mut text, mut count, mut next) = (Vec::new(), 0, self.next);
+        if self.len == 0 && next != Link::FIRST {
+            // A file in the middle of a log says of itself what it belongs to, so that one whose
+            // first lines were removed is told from one that begins here.
+            next = self.put(&mut text, &self.begins(), next)?;
+        }
+        let mark = text.len() as u64;
         for one in waiting {
             let line = self
                 .lines
                 .line(&one.record, &next)
                 .map_err(io::Error::other)?;
             let len = self.len + text.len() as u64;
-            if len > 0 && len + line.len() as u64 + 1 > self.max_bytes {
+            if len > mark && len + line.len() as u64 + 1 > self.max_bytes {
                 return Ok((text, count, next, true));
             }
-            next = Link::after(line.as_bytes());
-            text.extend_from_slice(line.as_bytes());
-            text.push(b'\n');
+            next = push(&mut text, &line);
             count += 1;
             if text.len() >= CHUNK {
                 break;
             }
         }
         Ok((text, count, next, false))
+    }
+
+    /// The record that a file begins with which is not the first of its log.
+    fn begins(&self) -> Record {
+        Record::of_system(Action::AuditFile, Outcome::Success).with("log", self.name.as_str())
+    }
+
+    fn put(&self, text: &mut Vec<u8>, record: &Record, next: Link) -> io::Result<Link> {
+        let line = self.lines.line(record, &next).map_err(io::Error::other)?;
+        Ok(push(text, &line))
     }
 
     /// Adds whole lines, or nothing.
@@ -267,6 +297,13 @@ impl LogFile {
     }
 }
 
+/// Adds a line; gives the place after it.
+fn push(text: &mut Vec<u8>, line: &str) -> Link {
+    text.extend_from_slice(line.as_bytes());
+    text.push(b'\n');
+    Link::after(line.as_bytes())
+}
+
 /// The directory that a file is in; `None` for the working directory.
 fn folder_of(path: &Path) -> Option<&Path> {
     path.parent()
@@ -274,7 +311,7 @@ fn folder_of(path: &Path) -> Option<&Path> {
 }
 
 /// The file that was put aside `number` files ago.
-fn aside(path: &Path, number: u32) -> PathBuf {
+pub(super) fn aside(path: &Path, number: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{number}"));
     PathBuf::from(name)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bootstrap::config::{AuditConfig, AuditOnFailure, Profile, PublicConfig};
 use bootstrap::{App, OnFailure as TaskFailure, StartError};
+use domain::audit::Archive;
 
 use super::{AuditLog, AuditSettings, OnFailure};
 
@@ -41,4 +42,14 @@ pub(crate) fn start(public: &PublicConfig, app: &App) -> Result<AuditLog, StartE
             task.run(closing)
         });
     Ok(log)
+}
+
+/// Begins to ship the log to the registry, where there is one.
+pub(crate) fn ship(log: &AuditLog, archive: Arc<dyn Archive>, app: &App) {
+    if let Some(task) = log.shipping(archive) {
+        app.tasks
+            .last("audit shipping", TaskFailure::Log, |closing| {
+                task.run(closing)
+            });
+    }
 }

@@ -46,6 +46,7 @@ impl AuditTask {
         let mut start = Record::of_system(Action::ServiceStart, Outcome::Success)
             .with("pid", std::process::id())
             .with("commit", bootstrap::COMMIT)
+            .with("log", file.name().as_str())
             .with("onFailure", policy)
             .with("maxEventBytes", settings.max_event_bytes)
             .with("maxFileBytes", settings.max_file_bytes)
@@ -127,6 +128,7 @@ impl AuditTask {
                 "the last records of the audit log could not be written"
             );
         }
+        self.shared.ended.cancel();
         Ok(())
     }
 
@@ -160,6 +162,8 @@ impl AuditTask {
         let took = began.elapsed().as_secs_f64();
         shared.metrics.audit_write_duration.observe(took);
         shared.metrics.audit_written.inc_by(file.written() - before);
+        let head = file.head();
+        shared.written.send_if_modified(|known| std::mem::replace(known, head) != head);
         match done {
             Ok(()) => shared.works(),
             Err(error) => {
@@ -246,6 +250,12 @@ mod tests {
             failing: false.into(),
             trouble: None.into(),
             lost: 0.into(),
+            name: domain::audit::LogName::parse("test").unwrap(),
+            path: "nowhere".into(),
+            written: tokio::sync::watch::Sender::new(None),
+            ended: CancellationToken::new(),
+            progress: Default::default(),
+            ships: false.into(),
         });
         let (answer, disk) = mpsc::channel();
         let writing = spawn_blocking(move || disk.recv().unwrap());

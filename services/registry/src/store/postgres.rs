@@ -4,9 +4,12 @@
 //! write is three exchanges: lock, one statement that decides and does everything, commit. Word of
 //! it goes to the other registries with the commit.
 
+mod answers;
 mod arguments;
+mod audit;
 mod commit;
 mod failure;
+mod keys;
 mod lease;
 mod link;
 mod listen;
@@ -33,7 +36,7 @@ use self::link::Link;
 use self::listen::Listener;
 pub use self::open::PostgresError;
 pub use self::settings::{PostgresSettings, SynchronousCommit};
-use super::{Change, Hints, Import, NewRevision, NodeTable, Span, Store, Verdict};
+use super::{Answer, Change, Hints, Import, NewRevision, NodeTable, Once, Span, Store, Verdict};
 
 /// How long the connections may take to be closed.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -129,8 +132,13 @@ impl Store for PostgresStore {
         name: &ToolName,
         expected: Option<Revision>,
         keep_deleted: u32,
+        once: Option<&Once>,
     ) -> Verdict<CatalogVersion> {
-        write::delete(&self.link, tenant, name, expected, keep_deleted).await
+        write::delete(&self.link, (tenant, name), expected, keep_deleted, once).await
+    }
+
+    async fn answered(&self, once: &Once) -> Verdict<Option<Answer>> {
+        answers::answered(&self.link, once).await
     }
 
     async fn import(&self, tools: Vec<Import>, note: &str) -> Verdict<CatalogVersion> {

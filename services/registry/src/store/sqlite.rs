@@ -1,7 +1,10 @@
 //! The store of a single machine: one SQLite file in WAL mode. One connection writes, a few read;
 //! a commit is synced to disk before it is acknowledged.
 
+mod answers;
+mod audit;
 mod failure;
+mod keys;
 mod lease;
 mod open;
 mod presence;
@@ -22,7 +25,7 @@ use sqlx::SqlitePool;
 
 pub use self::open::OpenError;
 use self::presence::Presence;
-use super::{Change, Hints, Import, NewRevision, Span, Store, Verdict};
+use super::{Answer, Change, Hints, Import, NewRevision, Once, Span, Store, Verdict};
 
 /// The registry's tables in one SQLite file.
 #[derive(Debug, Clone)]
@@ -73,8 +76,13 @@ impl Store for SqliteStore {
         name: &ToolName,
         expected: Option<Revision>,
         keep_deleted: u32,
+        once: Option<&Once>,
     ) -> Verdict<CatalogVersion> {
-        write::delete(self, tenant, name, expected, keep_deleted).await
+        write::delete(self, (tenant, name), expected, keep_deleted, once).await
+    }
+
+    async fn answered(&self, once: &Once) -> Verdict<Option<Answer>> {
+        answers::answered(self, once).await
     }
 
     async fn import(&self, tools: Vec<Import>, note: &str) -> Verdict<CatalogVersion> {

@@ -58,6 +58,7 @@ fn write(log: &mut LogFile, targets: &[&str]) {
 fn targets(place: &Place) -> Vec<String> {
     records(&place.path())
         .iter()
+        .filter(|record| record["action"] != "audit.file")
         .map(|record| record["target"].as_str().unwrap_or("-").to_owned())
         .collect()
 }

@@ -26,14 +26,33 @@ statements! {
     LOAD = "load.sql";
     LOAD_LOCK = "load_lock.sql";
     PUT_LOCK = "put_lock.sql";
+    ANSWERED = "answered.sql";
+    KEEP_ANSWER = "keep_answer.sql";
     CHANGES = "changes.sql";
     LOCK_EXECUTORS = "lock_executors.sql";
     RENEW = "renew.sql";
     LEAVE = "leave.sql";
     EXECUTORS = "executors.sql";
+    LOCK_AUDIT = "lock_audit.sql";
+    AUDIT_STATE = "audit_state.sql";
+    PUT_AUDIT_SEGMENT = "put_audit_segment.sql";
+    MOVE_AUDIT_HEAD = "move_audit_head.sql";
+    PUT_AUDIT_RECORDS = "put_audit_records.sql";
+    COUNT_AUDIT_RECORDS = "count_audit_records.sql";
+    AUDIT_SEGMENTS = "audit_segments.sql";
+    SEARCH_AUDIT = "search_audit.sql";
     NODE_TABLE = "node_table.sql";
     NODE_SIZE = "node_size.sql";
     NODE_TOOLS = "node_tools.sql";
+    KEY_LOAD = "key_load.sql";
+    KEY_LIST = "key_list.sql";
+    KEY_CHANGES = "key_changes.sql";
+    KEY_SPAN = "key_span.sql";
+    KEY_COUNTS = "key_counts.sql";
+    KEY_PUT = "key_put.sql";
+    KEY_PRUNE = "key_prune.sql";
+    KEY_TOUCH = "key_touch.sql";
+    KEY_BUMP = "key_bump.sql";
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ statements! {
     LOAD = "load.sql";
     LOAD_LOCK = "load_lock.sql";
     PUT_LOCK = "put_lock.sql";
+    ANSWERED = "answered.sql";
+    KEEP_ANSWER = "keep_answer.sql";
+    DROP_OLD_ANSWERS = "drop_old_answers.sql";
     CHANGES = "changes.sql";
     EVER_USED = "ever_used.sql";
     PUT_META = "put_meta.sql";
@@ -36,6 +39,24 @@ statements! {
     RENEW_EXECUTOR = "renew_executor.sql";
     DROP_EXECUTOR = "drop_executor.sql";
     EXECUTORS = "executors.sql";
+    AUDIT_STATE = "audit_state.sql";
+    PUT_AUDIT_SEGMENT = "put_audit_segment.sql";
+    MOVE_AUDIT_HEAD = "move_audit_head.sql";
+    PUT_AUDIT_RECORD = "put_audit_record.sql";
+    AUDIT_TO_DROP = "audit_to_drop.sql";
+    DROP_AUDIT_RECORDS = "drop_audit_records.sql";
+    COUNT_AUDIT_RECORDS = "count_audit_records.sql";
+    AUDIT_SEGMENTS = "audit_segments.sql";
+    SEARCH_AUDIT = "search_audit.sql";
+    KEY_LOAD = "key_load.sql";
+    KEY_LIST = "key_list.sql";
+    KEY_CHANGES = "key_changes.sql";
+    KEY_SPAN = "key_span.sql";
+    KEY_COUNTS = "key_counts.sql";
+    KEY_PUT = "key_put.sql";
+    KEY_PRUNE = "key_prune.sql";
+    KEY_TOUCH = "key_touch.sql";
+    KEY_RAISE_FLOOR = "key_raise_floor.sql";
 }
 
 #[cfg(test)]

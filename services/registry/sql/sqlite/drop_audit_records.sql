@@ -1,0 +1,1 @@
+DELETE FROM audit_records WHERE id <= ?1

@@ -1,0 +1,16 @@
+-- Each null or: ?1 since, ?2 until, ?3 actor, ?4 action, ?5 tenant, ?6 target, ?7 outcome, ?8 before this
+-- record. ?9 most, ?10 most bytes.
+WITH hit AS (
+    SELECT id, bytes FROM audit_records
+    WHERE (?1 IS NULL OR at >= ?1) AND (?2 IS NULL OR at < ?2)
+      AND (?3 IS NULL OR actor = ?3) AND (?4 IS NULL OR action = ?4)
+      AND (?5 IS NULL OR tenant = ?5) AND (?6 IS NULL OR target = ?6)
+      AND (?7 IS NULL OR outcome = ?7) AND (?8 IS NULL OR id < ?8)
+    ORDER BY id DESC LIMIT ?9
+), fitting AS (
+    SELECT id, sum(bytes) OVER (ORDER BY id DESC) - bytes AS ahead FROM hit
+)
+SELECT record.id, record.log, record.segment, record.line, (SELECT count(*) FROM hit) AS hits
+FROM fitting JOIN audit_records AS record ON record.id = fitting.id
+WHERE fitting.ahead < ?10
+ORDER BY record.id DESC
