@@ -4,7 +4,7 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = "../../proto";
-    let files = ["catalog", "runner", "fleet", "session", "audit"]
+    let files = ["catalog", "runner", "fleet", "session", "audit", "keys"]
         .map(|service| format!("{root}/dynamic_mcp/v1/{service}.proto"));
     println!("cargo::rerun-if-changed={root}");
     let descriptors = protox::compile(files, [root])?;

@@ -6,6 +6,7 @@ mod call;
 mod catalog;
 mod event;
 mod fleet;
+mod keys;
 mod patch;
 mod session;
 mod words;
@@ -23,6 +24,10 @@ pub(crate) use self::catalog::{
 };
 pub(crate) use self::event::{event_from, event_to};
 pub(crate) use self::fleet::{executor_from, executor_to};
+pub(crate) use self::keys::{
+    key_change_from, key_change_to, key_from, key_to, new_key_from, new_key_to, rotation_from,
+    rotation_to, use_from, use_to,
+};
 pub(crate) use self::patch::{patch_from, patch_to};
 pub(crate) use self::session::{
     exec_from, exec_to, info_from, info_to, listing_from, listing_to, open_from, open_to,

@@ -73,8 +73,16 @@ pub(crate) static LIST_FILES: Method = method!(long "Sessions", "ListFiles", MIB
 pub(crate) static STOP: Method = method!("Sessions", "Stop", MIB, MIB, true);
 pub(crate) static LIST: Method = method!("Sessions", "List", MIB, 4 * MIB, false);
 
+// A tenant's keys are two thousand at most, each with 2 KiB of scopes.
+pub(crate) static CREATE_KEY: Method = method!("Keys", "Create", MIB, MIB, true);
+pub(crate) static LIST_KEYS: Method = method!("Keys", "List", MIB, 16 * MIB, false);
+pub(crate) static REVOKE_KEY: Method = method!("Keys", "Revoke", MIB, MIB, true);
+pub(crate) static ROTATE_KEY: Method = method!("Keys", "Rotate", MIB, MIB, true);
+pub(crate) static WATCH_KEYS: Method = method!("Keys", "Watch", MIB, MIB, false);
+pub(crate) static TOUCH_KEYS: Method = method!("Keys", "Touch", MIB, MIB, true);
+
 /// All of them.
-pub(crate) static ALL: [&Method; 25] = [
+pub(crate) static ALL: [&Method; 31] = [
     &RUN,
     &RESOLVE,
     &GET_LOCK,
@@ -100,6 +108,12 @@ pub(crate) static ALL: [&Method; 25] = [
     &AUDIT_APPEND,
     &AUDIT_SEGMENTS,
     &AUDIT_SEARCH,
+    &CREATE_KEY,
+    &LIST_KEYS,
+    &REVOKE_KEY,
+    &ROTATE_KEY,
+    &WATCH_KEYS,
+    &TOUCH_KEYS,
 ];
 
 /// The method with this path.

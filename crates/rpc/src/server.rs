@@ -9,6 +9,7 @@ mod connection;
 mod fleet;
 mod health;
 mod incoming;
+mod keys;
 mod policy;
 mod runner;
 mod serve;

@@ -47,6 +47,10 @@ fn of(path: &str) -> Option<Callers> {
         &method::GET_LOCK,
         &method::AUDIT_SEGMENTS,
         &method::AUDIT_SEARCH,
+        &method::CREATE_KEY,
+        &method::LIST_KEYS,
+        &method::REVOKE_KEY,
+        &method::ROTATE_KEY,
     ]) {
         Some(Callers::Asking)
     } else if listed(&[
@@ -55,6 +59,8 @@ fn of(path: &str) -> Option<Callers> {
         &method::WATCH_FLEET,
         &method::AUDIT_HEAD,
         &method::AUDIT_APPEND,
+        &method::WATCH_KEYS,
+        &method::TOUCH_KEYS,
     ]) {
         Some(Callers::Gateways)
     } else if listed(&[&method::HEARTBEAT, &method::LEAVE]) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use auth::internal::{IdentityLayer, Verifier};
 use domain::audit::Archive;
 use domain::fleet::Fleet;
+use domain::keys::Keys;
 use domain::{Catalog, Runner, Sessions};
 use telemetry::Metrics;
 use tonic::body::Body;
@@ -20,6 +21,7 @@ use super::answer::Shared;
 use super::audit::AuditService;
 use super::catalog::CatalogService;
 use super::fleet::FleetService;
+use super::keys::KeysService;
 use super::incoming::{Connections, Incoming, MAX_CONNECTIONS};
 use super::policy::Rules;
 use super::runner::RunnerService;
@@ -30,6 +32,7 @@ use crate::tls::Tls;
 use crate::pb::audit_server::AuditServer;
 use crate::pb::catalog_server::CatalogServer;
 use crate::pb::fleet_server::FleetServer;
+use crate::pb::keys_server::KeysServer;
 use crate::pb::runner_server::RunnerServer;
 use crate::pb::sessions_server::SessionsServer;
 
@@ -135,6 +138,17 @@ impl Server {
         };
         let limit = method::AUDIT_APPEND.max_request_bytes;
         self.offer(AuditServer::new(service).max_decoding_message_size(limit))
+    }
+
+    /// Offers API keys.
+    #[must_use]
+    pub fn keys(self, keys: Arc<dyn Keys>) -> Self {
+        let service = KeysService {
+            keys,
+            shared: self.shared.clone(),
+        };
+        let limit = method::CREATE_KEY.max_request_bytes;
+        self.offer(KeysServer::new(service).max_decoding_message_size(limit))
     }
 
     /// Offers to run calls.
