@@ -1,34 +1,46 @@
 //! The rules of the catalogue.
 
+mod change;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::catalog::Deleted;
+use domain::idempotency::{self, RequestDigest};
 use domain::principal::{Action, authorize};
 use domain::tool::ToolWithCode;
 use domain::{
     CallContext, Catalog, CatalogVersion, ChangeStream, CodeDigest, Error, ErrorCode, Lockfile,
-    Principal, Result, Revision, TenantId, ToolDraft, ToolName, ToolPatch, ToolRecord, ToolSpec,
+    Principal, Result, Revision, TenantId, ToolDraft, ToolName, ToolPatch, ToolRecord,
     validate,
 };
 use jiff::Timestamp;
 
 use crate::feed;
 use crate::registry::{Core, Registry};
-use crate::store::{NewRevision, Refusal};
+use crate::store::{Answer, NewRevision, Once, Refusal};
 
-/// How often an update without an expectation is tried again after another writer was faster.
-const MAX_TRIES: u32 = 100;
+/// What somebody wants to do with a tool that requires these scopes.
+type Right = for<'a> fn(&'a BTreeSet<String>) -> Action<'a>;
+
+const USE: Right = |scopes| Action::UseTool(scopes);
+const READ: Right = |scopes| Action::ReadTool(scopes);
 
 #[async_trait]
 impl Catalog for Registry {
     async fn create(&self, context: &CallContext, draft: ToolDraft) -> Result<ToolRecord> {
         authorize(&context.principal, Action::WriteTools)?;
+        let once = once(context, || RequestDigest::of_create(&draft))?;
+        if let Some(answer) = self.core.answered(context, once.as_ref()).await? {
+            return answer.record();
+        }
         draft.name.check_not_reserved()?;
         self.check_writable("create")?;
         validate::draft(&draft, &self.core.settings.policy)?;
         let (tenant, name) = (context.principal.tenant.clone(), draft.name.clone());
-        let tool = revision_of(tenant, draft, &context.principal.subject)?;
+        let mut tool = revision_of(tenant, draft, &context.principal.subject)?;
+        tool.once = once;
         let core = Arc::clone(&self.core);
         let work = async move {
             let max = core.settings.max_tools;
@@ -48,16 +60,22 @@ impl Catalog for Registry {
         expected: Option<Revision>,
     ) -> Result<ToolRecord> {
         authorize(&context.principal, Action::WriteTools)?;
+        let once = once(context, || RequestDigest::of_update(name, &patch, expected))?;
+        if let Some(answer) = self.core.answered(context, once.as_ref()).await? {
+            return answer.record();
+        }
         name.check_not_reserved()?;
         self.check_writable(if only_enables(&patch) {
             "enable/disable"
         } else {
             "update"
         })?;
-        let (tenant, name) = (context.principal.tenant.clone(), name.clone());
-        let subject = context.principal.subject.clone();
+        let (principal, name) = (Arc::clone(&context.principal), name.clone());
         let core = Arc::clone(&self.core);
-        let work = async move { core.update(tenant, name, patch, expected, subject).await };
+        let work = async move {
+            let made = core.update(&principal, name, patch, expected, once.as_ref()).await;
+            core.unless_answered(once.as_ref(), made, Answer::record).await
+        };
         self.core.write(context, "update", work).await
     }
 
@@ -68,22 +86,18 @@ impl Catalog for Registry {
         expected: Option<Revision>,
     ) -> Result<Deleted> {
         authorize(&context.principal, Action::WriteTools)?;
+        let once = once(context, || RequestDigest::of_delete(name, expected))?;
+        if let Some(answer) = self.core.answered(context, once.as_ref()).await? {
+            let version = answer.deletion()?;
+            return Ok(Deleted { version });
+        }
         self.check_writable("delete")?;
-        let (tenant, name) = (context.principal.tenant.clone(), name.clone());
+        let (principal, name) = (Arc::clone(&context.principal), name.clone());
         let core = Arc::clone(&self.core);
         let work = async move {
-            let keep = core.settings.max_deleted;
-            let deleted = core.store.delete(&tenant, &name, expected, keep).await?;
-            let version = match deleted {
-                Ok(version) => version,
-                // A stored tool whose name the product took later can be deleted like any other.
-                Err(Refusal::Missing) if name.is_reserved() => {
-                    return name.check_not_reserved().and(Err(not_found(&name)));
-                }
-                Err(refusal) => return Err(core.refused(refusal, &name, expected)),
-            };
-            core.announce(version);
-            Ok(Deleted { version })
+            let made = core.delete(&principal, &name, expected, once.as_ref()).await;
+            let read = |answer: Answer| Ok(Deleted { version: answer.deletion()? });
+            core.unless_answered(once.as_ref(), made, read).await
         };
         self.core.write(context, "delete", work).await
     }
@@ -94,13 +108,10 @@ impl Catalog for Registry {
         name: &ToolName,
         revision: Option<Revision>,
     ) -> Result<ToolWithCode> {
-        authorize(&context.principal, Action::ReadTools)?;
-        let tenant = &context.principal.tenant;
-        let found = self
-            .core
-            .read(context, "get", self.core.store.load(tenant, name, revision))
-            .await?;
-        found.ok_or_else(|| missing(name, revision))
+        let principal = &context.principal;
+        authorize(principal, Action::ReadTools)?;
+        let visible = self.core.visible(principal, name, revision, READ);
+        self.core.read(context, "get", visible).await
     }
 
     async fn code(
@@ -109,7 +120,7 @@ impl Catalog for Registry {
         name: &ToolName,
         revision: Revision,
     ) -> Result<Arc<str>> {
-        let usable = self.core.usable(&context.principal, name, revision);
+        let usable = self.core.visible(&context.principal, name, Some(revision), USE);
         let wanted = self.core.read(context, "code", usable).await?;
         Ok(wanted.code)
     }
@@ -122,7 +133,8 @@ impl Catalog for Registry {
     ) -> Result<Option<Lockfile>> {
         let work = async {
             let principal = &context.principal;
-            let tool = self.core.usable(principal, name, revision).await?;
+            let visible = self.core.visible(principal, name, Some(revision), USE);
+            let tool = visible.await?;
             let runtime = tool.record.spec.runtime;
             let lock = self.core.lock(&principal.tenant, name, revision);
             let parsed = lock.await?.map(|text| Lockfile::parse(runtime, &text));
@@ -142,7 +154,8 @@ impl Catalog for Registry {
         let principal = Arc::clone(&context.principal);
         let read_only = self.core.settings.read_only;
         let work = async move {
-            let tool = core.usable(&principal, &name, revision).await?;
+            let visible = core.visible(&principal, &name, Some(revision), USE);
+            let tool = visible.await?;
             let spec = tool.record.spec;
             let draft = ToolDraft {
                 name,
@@ -187,30 +200,46 @@ impl Registry {
 }
 
 impl Core {
-    /// A kept revision that this caller may use. The tool as it is now says who may, an older revision
-    /// never more.
-    async fn usable(
+    /// A kept revision, or the newest, of a tool with which this caller may do that. The tool as it is
+    /// now says who may, an older revision never more.
+    async fn visible(
         &self,
         principal: &Principal,
         name: &ToolName,
-        revision: Revision,
+        revision: Option<Revision>,
+        right: Right,
     ) -> Result<ToolWithCode> {
         let tenant = &principal.tenant;
         // One answer for what is not there and what this caller may not know of.
-        let hidden = || missing(name, Some(revision));
+        let hidden = || missing(name, revision);
         let newest = self.store.load(tenant, name, None).await?;
         let newest = newest.ok_or_else(hidden)?;
-        let wanted = if newest.record.revision == revision {
-            newest.clone()
-        } else {
-            let older = self.store.load(tenant, name, Some(revision)).await?;
-            older.ok_or_else(hidden)?
+        let wanted = match revision {
+            Some(older) if older != newest.record.revision => {
+                let found = self.store.load(tenant, name, Some(older)).await?;
+                found.ok_or_else(hidden)?
+            }
+            _ => newest.clone(),
         };
         for tool in [&newest, &wanted] {
             let scopes = &tool.record.spec.required_scopes;
-            authorize(principal, Action::UseTool(scopes)).map_err(|_| hidden())?;
+            authorize(principal, right(scopes)).map_err(|_| hidden())?;
         }
         Ok(wanted)
+    }
+
+    /// What the same write was answered before.
+    async fn answered(
+        &self,
+        context: &CallContext,
+        once: Option<&Once>,
+    ) -> Result<Option<Answer>> {
+        let Some(once) = once else {
+            return Ok(None);
+        };
+        let answered = self.store.answered(once);
+        let answered = self.read(context, "answered", answered).await?;
+        answered.map_err(|_| idempotency::reused())
     }
 
     async fn lock(
@@ -221,56 +250,6 @@ impl Core {
     ) -> Result<Option<String>> {
         let found = self.store.load_lock(tenant, name, revision).await?;
         found.ok_or_else(|| missing(name, Some(revision)))
-    }
-
-    async fn update(
-        &self,
-        tenant: TenantId,
-        name: ToolName,
-        patch: ToolPatch,
-        expected: Option<Revision>,
-        subject: String,
-    ) -> Result<ToolRecord> {
-        for _ in 0..MAX_TRIES {
-            let found = self.store.load(&tenant, &name, None).await?;
-            let current = found.ok_or_else(|| not_found(&name))?;
-            let based_on = current.record.revision;
-            if expected.is_some_and(|expected| expected != based_on) {
-                return Err(self.refused(Refusal::Moved(based_on), &name, expected));
-            }
-            let before = (current.record.spec.clone(), current.record.code_digest);
-            let draft = patch
-                .clone()
-                .apply(name.clone(), current.record.spec, current.code);
-            // What policy no longer allows can still be switched off.
-            if !(only_enables(&patch) && patch.enabled == Some(false)) {
-                validate::draft(&draft, &self.settings.policy)?;
-            }
-            let same = (before.0.runtime, &before.0.dependencies)
-                == (draft.spec.runtime, &draft.spec.dependencies);
-            let mut tool = revision_of(tenant.clone(), draft, &subject)?;
-            tool.lock_of = same.then_some(based_on);
-            tool.changed = changed((&before.0, before.1), (&tool.spec, tool.code_digest))?;
-            match self
-                .store
-                .replace(tool, based_on, self.settings.max_revisions)
-                .await?
-            {
-                Ok(record) => {
-                    self.announce(record.version);
-                    return Ok(record);
-                }
-                // Another writer was faster and this one expected nothing: lay the patch over
-                // what is there now.
-                Err(Refusal::Moved(_)) if expected.is_none() => {}
-                Err(refusal) => return Err(self.refused(refusal, &name, expected)),
-            }
-        }
-        Err(Error::new(
-            ErrorCode::Overloaded,
-            format!("too many writers change dynamic tool \"{name}\" at once"),
-        )
-        .with_retry_after(std::time::Duration::from_millis(200)))
     }
 
     fn refused(&self, refusal: Refusal, name: &ToolName, expected: Option<Revision>) -> Error {
@@ -286,6 +265,7 @@ impl Core {
             )
             .with_fix("delete a tool, or raise MCP_DYNAMIC_MAX_TOOLS"),
             Refusal::Missing => not_found(name),
+            Refusal::Reused => idempotency::reused(),
             Refusal::Moved(current) => {
                 let expected = expected
                     .map_or_else(|| "no change".to_owned(), |revision| revision.to_string());
@@ -300,6 +280,23 @@ impl Core {
             }
         }
     }
+}
+
+/// What makes a write happen once, when its caller gave it a key.
+fn once(
+    context: &CallContext,
+    request: impl FnOnce() -> Result<RequestDigest>,
+) -> Result<Option<Once>> {
+    let Some(key) = &context.idempotency_key else {
+        return Ok(None);
+    };
+    Ok(Some(Once {
+        tenant: context.principal.tenant.clone(),
+        subject: context.principal.subject.clone(),
+        key: key.clone(),
+        request: request()?,
+        at: Timestamp::now(),
+    }))
 }
 
 fn not_found(name: &ToolName) -> Error {
@@ -330,6 +327,7 @@ fn revision_of(tenant: TenantId, draft: ToolDraft, subject: &str) -> Result<NewR
         changed: Vec::new(),
         lock: draft.lock,
         lock_of: None,
+        once: None,
     })
 }
 
@@ -348,29 +346,4 @@ fn only_enables(patch: &ToolPatch) -> bool {
         && *title == domain::tool::Change::Keep
         && (description, code, image) == (&None, &None, &None)
         && (timeout_ms, dependencies) == (&None, &None)
-}
-
-/// The names of the fields that differ.
-fn changed(
-    (before, code_before): (&ToolSpec, CodeDigest),
-    (after, code_after): (&ToolSpec, CodeDigest),
-) -> Result<Vec<String>> {
-    let fields = |spec: &ToolSpec| match serde_json::to_value(spec) {
-        Ok(serde_json::Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(Error::internal("a tool is not an object")),
-        Err(error) => Err(Error::internal(error)),
-    };
-    let (before, after) = (fields(before)?, fields(after)?);
-    let mut names: Vec<String> = before
-        .keys()
-        .chain(after.keys())
-        .filter(|&name| before.get(name) != after.get(name))
-        .cloned()
-        .collect();
-    if code_before != code_after {
-        names.push("code".to_owned());
-    }
-    names.sort_unstable();
-    names.dedup();
-    Ok(names)
 }

@@ -156,6 +156,7 @@ fn check(record: &str) -> Result<Import, String> {
             changed: Vec::new(),
             lock: None,
             lock_of: None,
+            once: None,
         },
         revision: Revision(record.revision),
         created_at,

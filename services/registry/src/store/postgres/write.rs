@@ -7,7 +7,7 @@ use domain::{CatalogVersion, Error, Lockfile, Result, Revision, TenantId, ToolNa
 use jiff::Timestamp;
 use sqlx::postgres::{PgArguments, PgRow};
 
-use super::super::{Import, NewRevision, Refusal, Verdict};
+use super::super::{Answer, Import, NewRevision, Once, Refusal, Verdict, again};
 use super::arguments::arguments;
 use super::commit::{self, Receipt};
 use super::failure::{Failure, leaves_connection};
@@ -60,6 +60,23 @@ impl<'a> Write<'a> {
         // A session that is still there would keep the transaction open, and the end unknown.
         drop(self);
         commit::find_out(link, &receipt, error).await
+    }
+
+    /// Makes the change and keeps its answer, both or neither.
+    async fn finish(
+        mut self,
+        row: &PgRow,
+        once: Option<&Once>,
+        made: ToolRecord,
+    ) -> Result<ToolRecord, Failure> {
+        if once.is_none() {
+            self.commit(row).await?;
+            return Ok(made);
+        }
+        let answer = Answer::Stored(Box::new(made));
+        self.keep(once, &answer).await?;
+        self.commit(row).await?;
+        Ok(answer.record()?)
     }
 
     /// Makes a change that may as well be made twice, or be lost.
@@ -116,15 +133,15 @@ fn definition(mut arguments: PgArguments, tool: &NewRevision) -> Result<PgArgume
 }
 
 fn record(
-    tool: NewRevision,
+    tool: &NewRevision,
     revision: Revision,
     version: CatalogVersion,
     created_at: Timestamp,
 ) -> ToolRecord {
     ToolRecord {
-        tenant: tool.tenant,
-        name: tool.name,
-        spec: tool.spec,
+        tenant: tool.tenant.clone(),
+        name: tool.name.clone(),
+        spec: tool.spec.clone(),
         code_digest: tool.code_digest,
         code_size_bytes: tool.code.len() as u64,
         revision,
@@ -141,24 +158,27 @@ pub(super) async fn create(link: &Link, tool: NewRevision, max_tools: u32) -> Ve
         i64::from(max_tools)
     ];
     let arguments = &definition(arguments, &tool)?;
-    let made = link
-        .attempt(|| async move {
-            let mut write = Write::begin(link, sql::LOCK).await?;
-            let row = one(write.rows(sql::CREATE, arguments.clone()).await?)?;
-            let refusal = match column::<&str>(&row, "outcome")? {
-                "made" => {
-                    write.commit(&row).await?;
-                    return Ok(Ok((revision(&row)?, version(&row)?)));
-                }
-                "exists" => Refusal::Exists,
-                _ => Refusal::Full,
-            };
+    let tool = &tool;
+    let once = tool.once.as_ref();
+    link.attempt(|| async move {
+        let mut write = Write::begin(link, sql::LOCK).await?;
+        if let Some(before) = write.answered(once).await? {
             write.give_up().await;
-            Ok(Err(refusal))
-        })
-        .await?;
-    let created_at = tool.made_at;
-    Ok(made.map(|(revision, version)| record(tool, revision, version, created_at)))
+            return Ok(again(before, Answer::record)?);
+        }
+        let row = one(write.rows(sql::CREATE, arguments.clone()).await?)?;
+        let refusal = match column::<&str>(&row, "outcome")? {
+            "made" => {
+                let made = record(tool, revision(&row)?, version(&row)?, tool.made_at);
+                return write.finish(&row, once, made).await.map(Ok);
+            }
+            "exists" => Refusal::Exists,
+            _ => Refusal::Full,
+        };
+        write.give_up().await;
+        Ok(Err(refusal))
+    })
+    .await
 }
 
 pub(super) async fn replace(
@@ -172,36 +192,37 @@ pub(super) async fn replace(
     let arguments = &definition(arguments, &tool)?;
     let next = Revision(based_on.0 + 1);
     let place = (&tool.tenant, &tool.name);
-    let made = link
-        .attempt(|| async move {
-            let mut write = Write::begin(link, sql::LOCK).await?;
-            let rows = write.rows(sql::REPLACE, arguments.clone()).await?;
-            let current = match rows.first() {
-                None => Err(Refusal::Missing),
-                Some(row) if version(row)?.0 == 0 => Err(Refusal::Moved(revision(row)?)),
-                Some(row) => Ok(row),
-            };
-            let row = match current {
-                Ok(row) => row,
-                Err(refusal) => {
-                    write.give_up().await;
-                    return Ok(Err(refusal));
-                }
-            };
-            // No tool has more revisions than the number of its newest.
-            if int(next.0) > keep {
-                prune(&mut write, place, keep).await?;
+    let tool = &tool;
+    let once = tool.once.as_ref();
+    link.attempt(|| async move {
+        let mut write = Write::begin(link, sql::LOCK).await?;
+        if let Some(before) = write.answered(once).await? {
+            write.give_up().await;
+            return Ok(again(before, Answer::record)?);
+        }
+        let rows = write.rows(sql::REPLACE, arguments.clone()).await?;
+        let current = match rows.first() {
+            None => Err(Refusal::Missing),
+            Some(row) if version(row)?.0 == 0 => Err(Refusal::Moved(revision(row)?)),
+            Some(row) => Ok(row),
+        };
+        let row = match current {
+            Ok(row) => row,
+            Err(refusal) => {
+                write.give_up().await;
+                return Ok(Err(refusal));
             }
-            write.commit(row).await?;
-            Ok(Ok((version(row)?, column::<i64>(row, "created_at")?)))
-        })
-        .await?;
-    let (version, created_at) = match made {
-        Ok(made) => made,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    let created_at = Timestamp::from_millisecond(created_at).map_err(Error::internal)?;
-    Ok(Ok(record(tool, next, version, created_at)))
+        };
+        // No tool has more revisions than the number of its newest.
+        if int(next.0) > keep {
+            prune(&mut write, place, keep).await?;
+        }
+        let created_at = column::<i64>(row, "created_at")?;
+        let created_at = Timestamp::from_millisecond(created_at).map_err(Error::internal)?;
+        let made = record(tool, next, version(row)?, created_at);
+        write.finish(row, once, made).await.map(Ok)
+    })
+    .await
 }
 
 /// Drops all but the newest `keep` revisions, and code that no revision has any more.
@@ -216,16 +237,20 @@ async fn prune(
 
 pub(super) async fn delete(
     link: &Link,
-    tenant: &TenantId,
-    name: &ToolName,
+    (tenant, name): (&TenantId, &ToolName),
     expected: Option<Revision>,
     keep_deleted: u32,
+    once: Option<&Once>,
 ) -> Verdict<CatalogVersion> {
     let expected = expected.map(|revision| int(revision.0));
     let arguments = &arguments![tenant.as_str(), name.as_str(), expected];
     let forget = &arguments![tenant.as_str(), i64::from(keep_deleted)];
     link.attempt(|| async move {
         let mut write = Write::begin(link, sql::LOCK).await?;
+        if let Some(before) = write.answered(once).await? {
+            write.give_up().await;
+            return Ok(again(before, Answer::deletion)?);
+        }
         let rows = write.rows(sql::BURY, arguments.clone()).await?;
         let refusal = match rows.first() {
             None => Refusal::Missing,
@@ -233,8 +258,10 @@ pub(super) async fn delete(
             Some(row) => {
                 prune(&mut write, (tenant, name), 0).await?;
                 write.rows(sql::FORGET, forget.clone()).await?;
+                let version = version(row)?;
+                write.keep(once, &Answer::Deleted(version)).await?;
                 write.commit(row).await?;
-                return Ok(Ok(version(row)?));
+                return Ok(Ok(version));
             }
         };
         write.give_up().await;

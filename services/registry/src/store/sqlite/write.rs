@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::{Sqlite, Transaction};
 
 use super::super::row::Head;
-use super::super::{Import, NewRevision, Refusal, Verdict};
+use super::super::{Answer, Import, NewRevision, Once, Refusal, Verdict, again};
 use super::failure::{commit_failed, failed};
 use super::read::int;
 use super::{SqliteStore, sql};
@@ -32,6 +32,18 @@ impl<'a> Write<'a> {
             .commit()
             .await
             .map_err(|error| commit_failed(&self.store.presence, error))
+    }
+
+    /// Makes the change and keeps its answer, both or neither.
+    async fn finish(mut self, once: Option<&Once>, made: ToolRecord) -> Result<ToolRecord> {
+        if once.is_none() {
+            self.commit().await?;
+            return Ok(made);
+        }
+        let answer = Answer::Stored(Box::new(made));
+        self.keep(once, &answer).await?;
+        self.commit().await?;
+        answer.record()
     }
 
     pub(super) fn connection(&mut self) -> &mut sqlx::SqliteConnection {
@@ -70,7 +82,7 @@ impl<'a> Write<'a> {
         Ok(Ok(head))
     }
 
-    async fn bump(&mut self) -> Result<CatalogVersion> {
+    pub(super) async fn bump(&mut self) -> Result<CatalogVersion> {
         let failed = self.failed();
         let version: i64 = sqlx::query_scalar(sql::BUMP)
             .fetch_one(self.connection())
@@ -201,6 +213,10 @@ pub(super) async fn create(
     max_tools: u32,
 ) -> Verdict<ToolRecord> {
     let mut write = Write::begin(store).await?;
+    let once = tool.once.clone();
+    if let Some(before) = write.answered(once.as_ref()).await? {
+        return again(before, Answer::record);
+    }
     let head = write.head(&tool.tenant, &tool.name).await?;
     if head.as_ref().is_some_and(|head| !head.deleted) {
         return Ok(Err(Refusal::Exists));
@@ -221,8 +237,7 @@ pub(super) async fn create(
     let revision = Revision(last + 1);
     let created_at = tool.made_at;
     let record = write.put(tool, revision, created_at).await?;
-    write.commit().await?;
-    Ok(Ok(record))
+    write.finish(once.as_ref(), record).await.map(Ok)
 }
 
 pub(super) async fn replace(
@@ -232,6 +247,10 @@ pub(super) async fn replace(
     keep: u32,
 ) -> Verdict<ToolRecord> {
     let mut write = Write::begin(store).await?;
+    let once = tool.once.clone();
+    if let Some(before) = write.answered(once.as_ref()).await? {
+        return again(before, Answer::record);
+    }
     let head = match write.live(&tool.tenant, &tool.name, Some(based_on)).await? {
         Ok(head) => head,
         Err(refusal) => return Ok(Err(refusal)),
@@ -243,18 +262,20 @@ pub(super) async fn replace(
     write
         .prune(&record.tenant, &record.name, keep.max(1))
         .await?;
-    write.commit().await?;
-    Ok(Ok(record))
+    write.finish(once.as_ref(), record).await.map(Ok)
 }
 
 pub(super) async fn delete(
     store: &SqliteStore,
-    tenant: &TenantId,
-    name: &ToolName,
+    (tenant, name): (&TenantId, &ToolName),
     expected: Option<Revision>,
     keep_deleted: u32,
+    once: Option<&Once>,
 ) -> Verdict<CatalogVersion> {
     let mut write = Write::begin(store).await?;
+    if let Some(before) = write.answered(once).await? {
+        return again(before, Answer::deletion);
+    }
     if let Err(refusal) = write.live(tenant, name, expected).await? {
         return Ok(Err(refusal));
     }
@@ -269,6 +290,7 @@ pub(super) async fn delete(
         .map_err(failed)?;
     write.prune(tenant, name, 0).await?;
     write.forget(tenant, keep_deleted).await?;
+    write.keep(once, &Answer::Deleted(version)).await?;
     write.commit().await?;
     Ok(Ok(version))
 }

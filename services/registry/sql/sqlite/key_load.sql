@@ -1,0 +1,4 @@
+-- ?1 prefix
+SELECT prefix, tenant, name, subject, digest, scopes, role, tier, created_at, created_by, expires_at, last_used_at,
+       revoked_at, replaced_by, overlap_until, version
+FROM api_keys WHERE prefix = ?1
