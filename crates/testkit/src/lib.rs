@@ -9,8 +9,11 @@ mod link;
 mod runner;
 mod sessions;
 
+pub mod certificates;
 pub mod conformance;
 pub mod docker;
+pub mod es256;
+pub mod frames;
 pub mod http;
 pub mod issuer;
 pub mod keys;

@@ -15,6 +15,7 @@ use crate::audit::call::CallAudit;
 use crate::builtin::{BuiltIn, Invocation, ephemeral, sandbox_run};
 use crate::catalog::entry::Entry;
 use crate::gateway::Gateway;
+use crate::guard::ScopeName;
 use crate::operations::{Notification, ProtocolError, ToolCall, ToolResult};
 use crate::record::CallRecord;
 use crate::result::{Settled, Settling};
@@ -72,6 +73,13 @@ impl From<Error> for Refusal {
     }
 }
 
+/// Whether a call that the guard has refused leaves a record.
+fn due(gateway: &Gateway, call: &ToolCall) -> Option<u64> {
+    let caller = &call.context.principal;
+    let who = (&caller.tenant, &caller.subject, &call.name);
+    gateway.guard().notes.due("guard", who)
+}
+
 impl Gateway {
     /// Answers a `tools/call`: resolve, authorise, check the arguments, admit, record the begin,
     /// run, settle, record the end.
@@ -116,13 +124,12 @@ impl Gateway {
         match target {
             Target::BuiltIn(tool) => {
                 record.audited(CallAudit::of_built_in(self.audit(), &call.context, tool));
+                check_idempotency_key(&call, tool.is_write())?;
                 let text = arguments::object(call.arguments.as_deref())?;
                 let text = if tool.is_management() {
                     let (text, token) = admin::take_token(text)?;
-                    let principal = &mut call.context.principal;
-                    let elevated = token.and_then(|token| self.elevate(principal, &token));
-                    if let Some(elevated) = elevated {
-                        *principal = elevated;
+                    if let Some(token) = token {
+                        self.elevate_by_argument(&mut call.context, &token)?;
                     }
                     text
                 } else {
@@ -134,11 +141,13 @@ impl Gateway {
                     record.asked(&value);
                 }
                 arguments::check(tool.schema(), &value)?;
-                let tenant = &call.context.principal.tenant;
-                let permit = tool
-                    .is_guarded()
-                    .then(|| self.guard().admit(tenant, tool.name(), None));
-                let permit = permit.transpose()?;
+                let principal = &call.context.principal;
+                let permit = tool.is_guarded().then(|| {
+                    let name = ScopeName::whole(tool.name());
+                    self.guard().admit(principal, name, None)
+                });
+                let permit = permit.transpose();
+                let permit = permit.inspect_err(|_| record.limited(due(self, &call)))?;
                 let settled = if let Some((runtime, in_session)) = tool.runs_code() {
                     let (place, run) = if in_session {
                         self.check_admin(&call.context.principal)?;
@@ -211,6 +220,7 @@ impl Gateway {
             record.hidden();
             error::unknown_tool(&call.name)
         })?;
+        check_idempotency_key(&call, false)?;
         let text = arguments::object(call.arguments.as_deref())?;
         let args = match &spec.input_schema {
             None => arguments::args_property(text)?,
@@ -221,9 +231,10 @@ impl Gateway {
             }
         };
         let args = arguments::raw(args)?;
-        let tenant = &call.context.principal.tenant;
-        let scope = format!("dynamic.exec.{}", call.name);
-        let permit = self.guard().admit(tenant, &scope, spec.rate_limit)?;
+        let principal = &call.context.principal;
+        let name = ScopeName::stored(&call.name);
+        let permit = self.guard().admit(principal, name, spec.rate_limit);
+        let permit = permit.inspect_err(|_| record.limited(due(self, &call)))?;
         let loaded = match self.load(&entry.record, &call, deadline).await {
             Err(refusal) => Err(refusal),
             Ok(code) => {
@@ -390,4 +401,14 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Refuses an idempotency key where it would not keep what it promises: what runs code may run twice.
+fn check_idempotency_key(call: &ToolCall, is_write: bool) -> Result<(), Error> {
+    if is_write || call.context.idempotency_key.is_none() {
+        return Ok(());
+    }
+    Err(Error::invalid("_meta.dynamic-mcp/idempotencyKey", "is for the management tools that write")
+        .with_limit("dynamic.tool.create, .update, .enable, .delete")
+        .with_fix("leave it out"))
 }

@@ -1,29 +1,35 @@
-//! Admission: how many guarded calls at once, and how many of each scope in a window.
+//! Admission of calls: how many at once, and how many within a window, of a tool, of a tenant and of
+//! a caller.
 
-mod window;
+mod admin_guesses;
+mod report;
+mod scope;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use bootstrap::config::Rate;
 use domain::tool::RateLimit;
-use domain::{Error, ErrorCode, TenantId};
+use domain::{Error, ErrorCode, Principal, TenantId};
 use parking_lot::Mutex;
-use serde::Serialize;
 use telemetry::Metrics;
 use tokio::time::Instant;
 
-use self::window::Window;
+use self::scope::{Held, Scope, Tenant};
+use crate::limits::{CallLimits, Notes, Shards, Window};
 use crate::settings::GuardLimits;
+
+pub(crate) use self::admin_guesses::AdminGuesses;
+pub(crate) use self::scope::ScopeName;
 
 /// Most scopes that are kept. Beyond it those without a call in their window are forgotten, and if
 /// there is none, new scopes of all tenants share one.
 const MAX_SCOPES: usize = 20_000;
 /// The scope that others share when there are too many.
 const OVERFLOW: &str = "other";
-/// How often idle scopes are looked for when there are too many.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Most tenants, and most callers, that are told apart.
+const MAX_TENANTS: usize = 16_384;
 /// When to come back after a refusal for concurrency: about the time of a short call.
 const RETRY_CONCURRENCY: Duration = Duration::from_millis(250);
 
@@ -31,268 +37,215 @@ const RETRY_CONCURRENCY: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Guard {
     limits: GuardLimits,
+    more: CallLimits,
     active: Arc<AtomicU32>,
-    scopes: Mutex<Scopes>,
+    scopes: Shards<Scope>,
+    tenants: Shards<Mutex<Tenant>>,
+    callers: Shards<Held>,
+    /// Which refusals become records of the audit log.
+    pub(crate) notes: Notes,
     metrics: Arc<Metrics>,
-}
-
-#[derive(Debug, Default)]
-struct Scopes {
-    by_tenant: HashMap<TenantId, HashMap<String, Arc<Mutex<Scope>>>>,
-    count: usize,
-    /// When idle ones were last looked for, which takes a millisecond.
-    swept: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Scope {
-    window: Window,
-    /// The tool's own window, while it has one.
-    own: Option<Window>,
-    counts: Counts,
-    /// Permits of this scope that are held.
-    held: u32,
-}
-
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Counts {
-    total: u64,
-    allowed: u64,
-    rejected_rate: u64,
-    rejected_concurrency: u64,
-    failed: u64,
-}
-
-/// `system.guard_metrics`: the whole gateway's load, and the scopes of one tenant.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Report {
-    active_executions: u32,
-    limits: LimitsReport,
-    scopes: Vec<ScopeReport>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct LimitsReport {
-    max_concurrency: u32,
-    max_calls_per_window: u32,
-    window_ms: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct ScopeReport {
-    scope: String,
-    #[serde(flatten)]
-    counts: Counts,
 }
 
 /// The right to run, held while the call runs.
 #[derive(Debug)]
 pub(crate) struct Permit {
     active: Arc<AtomicU32>,
-    scope: Arc<Mutex<Scope>>,
+    scope: Arc<Scope>,
+    tenant: Option<Arc<Mutex<Tenant>>>,
+    caller: Option<Arc<Held>>,
 }
 
 impl Permit {
     /// Counts the call as failed.
     pub(crate) fn failed(&self) {
-        self.scope.lock().counts.failed += 1;
+        self.scope.state.lock().counts.failed += 1;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.active.fetch_sub(1, Ordering::AcqRel);
-        self.scope.lock().held -= 1;
+        self.scope.state.lock().held -= 1;
+        if let Some(tenant) = &self.tenant {
+            tenant.lock().held -= 1;
+        }
+        if let Some(caller) = &self.caller {
+            caller.give_back();
+        }
     }
 }
 
+/// A limit on calls at once that is reached.
+struct Full {
+    kind: &'static str,
+    message: String,
+}
+
 impl Guard {
-    pub(crate) fn new(limits: GuardLimits, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(limits: GuardLimits, more: CallLimits, metrics: Arc<Metrics>) -> Self {
+        let now = Instant::now();
+        let rate = Rate {
+            max_requests: limits.max_calls_per_window,
+            window: limits.window,
+        };
+        let shared = Scope::new(TenantId::default(), ScopeName::whole(OVERFLOW), rate, now);
         Self {
             limits,
+            more,
             active: Arc::default(),
-            scopes: Mutex::default(),
+            scopes: Shards::new(MAX_SCOPES, shared),
+            tenants: Shards::new(MAX_TENANTS, Mutex::default()),
+            callers: Shards::new(MAX_TENANTS, Held::default()),
+            notes: Notes::new(),
             metrics,
         }
     }
 
-    /// Lets a call of `scope` in, or says why not and when to come back. A refused call uses up
-    /// nothing of the window.
+    /// Lets a call of `name` in, or says why not and when to come back. A refused call uses up
+    /// nothing of any window.
     ///
     /// # Errors
     /// `rate_limited`, `overloaded`; both with the time after which a retry can succeed.
     pub(crate) fn admit(
         &self,
-        tenant: &TenantId,
-        scope: &str,
+        principal: &Principal,
+        name: ScopeName<'_>,
         own: Option<RateLimit>,
     ) -> Result<Permit, Error> {
         let now = Instant::now();
-        let shared = self.scope(tenant, scope, now);
-        let mut state = shared.lock();
+        let scope = self.scope(&principal.tenant, name, now);
+        let tenant_rate = self.more.tenants.of(principal.tenant.as_str());
+        let tenant = self.tenant(principal, tenant_rate, now);
+        // Always in this order, so that no two calls wait for each other.
+        let mut state = scope.state.lock();
+        let mut of_tenant = tenant.as_ref().map(|tenant| tenant.lock());
         state.counts.total += 1;
-        if let Err(refusal) = self.check_rate(&mut state, scope, own, now) {
+        let mut refused = scope.check(&mut state, own, now).err();
+        if let (Some(of_tenant), Some(rate)) = (&mut of_tenant, tenant_rate)
+            && let Err(wait) = of_tenant.check(rate, now)
+            && refused.as_ref().is_none_or(|refused| refused.wait < wait)
+        {
+            refused = Some(scope::Exceeded::of_tenant(rate, wait));
+        }
+        if let Some(refused) = refused {
             state.counts.rejected_rate += 1;
-            self.metrics
-                .guard_rejections
-                .with_label_values(&["rate"])
-                .inc();
-            return Err(refusal);
+            self.count_rejection(refused.kind);
+            return Err(refused.error(name));
         }
-        if let Err(active) = self.take_place() {
-            state.counts.rejected_concurrency += 1;
-            self.metrics
-                .guard_rejections
-                .with_label_values(&["concurrency"])
-                .inc();
-            let max = self.limits.max_concurrency;
-            let message = format!("Too many concurrent tool executions ({active}/{max}).");
-            return Err(Error::new(ErrorCode::Overloaded, message)
-                .with_retry_after(RETRY_CONCURRENCY)
-                .with_fix("try again when other calls have ended"));
+        let taken = self.take_places(principal, of_tenant.as_deref().map(|of| of.held), now);
+        let caller = match taken {
+            Ok(caller) => caller,
+            Err(full) => {
+                state.counts.rejected_concurrency += 1;
+                self.count_rejection(full.kind);
+                return Err(Error::new(ErrorCode::Overloaded, full.message)
+                    .with_retry_after(RETRY_CONCURRENCY)
+                    .with_fix("try again when other calls have ended"));
+            }
+        };
+        state.admitted();
+        if let Some(of_tenant) = &mut of_tenant {
+            of_tenant.admitted();
         }
-        state.window.count();
-        if let Some(window) = &mut state.own {
-            window.count();
-        }
-        state.counts.allowed += 1;
-        state.held += 1;
-        drop(state);
+        drop((of_tenant, state));
         Ok(Permit {
             active: Arc::clone(&self.active),
-            scope: shared,
+            scope,
+            tenant,
+            caller,
         })
     }
 
-    fn check_rate(
+    fn count_rejection(&self, kind: &'static str) {
+        let rejections = &self.metrics.guard_rejections;
+        rejections.with_label_values(&[kind]).inc();
+    }
+
+    /// Takes a place among the calls of the caller and of all, unless one of these or the tenant,
+    /// which has so many already, has as many as it may.
+    fn take_places(
         &self,
-        state: &mut Scope,
-        scope: &str,
-        own: Option<RateLimit>,
+        principal: &Principal,
+        of_tenant: Option<u32>,
         now: Instant,
-    ) -> Result<(), Error> {
-        let GuardLimits {
-            max_calls_per_window,
-            window,
-            ..
-        } = self.limits;
-        let exceeded = |max: u32, window: Duration, wait: Duration| {
-            let message = format!(
-                "Rate limit exceeded for {scope}: max {max} calls per {}ms.",
-                window.as_millis()
-            );
-            Error::new(ErrorCode::RateLimited, message)
-                .with_retry_after(wait)
-                .with_fix("try again later")
-        };
-        state
-            .window
-            .check(max_calls_per_window, now)
-            .map_err(|wait| exceeded(max_calls_per_window, window, wait))?;
-        let Some(own) = own else {
-            state.own = None;
-            return Ok(());
-        };
-        let length = Duration::from_millis(own.window_ms.into());
-        // A window of another length starts anew: the tool's author has changed it.
-        let kept = state.own.take().filter(|kept| kept.length() == length);
-        state
-            .own
-            .insert(kept.unwrap_or_else(|| Window::new(length, now)))
-            .check(own.max_calls, now)
-            .map_err(|wait| exceeded(own.max_calls, length, wait))
-    }
-
-    fn take_place(&self) -> Result<(), u32> {
-        let max = self.limits.max_concurrency;
-        self.active
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |active| {
-                (active < max).then_some(active + 1)
-            })
-            .map(drop)
-    }
-
-    fn scope(&self, tenant: &TenantId, name: &str, now: Instant) -> Arc<Mutex<Scope>> {
-        let mut scopes = self.scopes.lock();
-        if let Some(known) = scopes.by_tenant.get(tenant).and_then(|of| of.get(name)) {
-            return Arc::clone(known);
-        }
-        if scopes.count >= MAX_SCOPES {
-            scopes.forget_idle(now);
-        }
-        let (tenant, name) = if scopes.count >= MAX_SCOPES {
-            (&TenantId::default(), OVERFLOW)
-        } else {
-            (tenant, name)
-        };
-        let fresh = || Scope {
-            window: Window::new(self.limits.window, now),
-            own: None,
-            counts: Counts::default(),
-            held: 0,
-        };
-        let Scopes {
-            by_tenant, count, ..
-        } = &mut *scopes;
-        let of_tenant = by_tenant.entry(tenant.clone()).or_default();
-        let entry = of_tenant.entry(name.to_owned()).or_insert_with(|| {
-            *count += 1;
-            Arc::new(Mutex::new(fresh()))
-        });
-        Arc::clone(entry)
-    }
-
-    /// What `system.guard_metrics` shows to a caller of this tenant.
-    pub(crate) fn report(&self, tenant: &TenantId) -> Report {
-        let known: Vec<_> = {
-            let scopes = self.scopes.lock();
-            let of_tenant = scopes.by_tenant.get(tenant).into_iter().flatten();
-            of_tenant
-                .map(|(name, scope)| (name.clone(), Arc::clone(scope)))
-                .collect()
-        };
-        let mut scopes: Vec<_> = known
-            .into_iter()
-            .map(|(scope, state)| ScopeReport {
-                scope,
-                counts: state.lock().counts,
-            })
-            .collect();
-        scopes.sort_by(|a, b| a.scope.cmp(&b.scope));
-        Report {
-            active_executions: self.active.load(Ordering::Acquire),
-            limits: LimitsReport {
-                max_concurrency: self.limits.max_concurrency,
-                max_calls_per_window: self.limits.max_calls_per_window,
-                window_ms: u64::try_from(self.limits.window.as_millis()).unwrap_or(u64::MAX),
-            },
-            scopes,
-        }
-    }
-}
-
-impl Scopes {
-    /// Forgets scopes that would let the next call in just as a new one would.
-    fn forget_idle(&mut self, now: Instant) {
-        if self
-            .swept
-            .is_some_and(|at| now.duration_since(at) < SWEEP_EVERY)
+    ) -> Result<Option<Arc<Held>>, Full> {
+        if let (Some(held), Some(most)) = (of_tenant, self.more.tenant_concurrency)
+            && held >= most
         {
-            return;
-        }
-        self.swept = Some(now);
-        for of_tenant in self.by_tenant.values_mut() {
-            of_tenant.retain(|_, scope| {
-                let mut scope = scope.lock();
-                let own_idle = scope.own.as_mut().is_none_or(|own| own.is_idle(now));
-                scope.held > 0 || !own_idle || !scope.window.is_idle(now)
+            return Err(Full {
+                kind: "tenant_concurrency",
+                message: format!("Too many concurrent tool executions of this tenant ({held}/{most})."),
             });
         }
-        self.by_tenant.retain(|_, of_tenant| !of_tenant.is_empty());
-        self.count = self.by_tenant.values().map(HashMap::len).sum();
+        let caller = match self.more.caller_concurrency {
+            None => None,
+            Some(most) => {
+                let key = self.callers.key((&principal.tenant, &principal.subject));
+                let caller = self.callers.entry(key, now, Held::default);
+                caller.take(most).map_err(|held| Full {
+                    kind: "caller_concurrency",
+                    message: format!(
+                        "Too many concurrent tool executions of this caller ({held}/{most})."
+                    ),
+                })?;
+                Some(caller)
+            }
+        };
+        let most = self.limits.max_concurrency;
+        let place = self
+            .active
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |active| {
+                (active < most).then_some(active + 1)
+            });
+        match place {
+            Ok(_) => Ok(caller),
+            Err(active) => {
+                if let Some(caller) = caller {
+                    caller.give_back();
+                }
+                Err(Full {
+                    kind: "concurrency",
+                    message: format!("Too many concurrent tool executions ({active}/{most})."),
+                })
+            }
+        }
+    }
+
+    fn scope(&self, tenant: &TenantId, name: ScopeName<'_>, now: Instant) -> Arc<Scope> {
+        let key = self.scopes.key((tenant, name));
+        self.scopes.entry(key, now, || {
+            let default = Rate {
+                max_requests: self.limits.max_calls_per_window,
+                window: self.limits.window,
+            };
+            let rate = self.more.tools.of(name.tool()).unwrap_or(default);
+            Scope::new(tenant.clone(), name, rate, now)
+        })
+    }
+
+    /// What is counted of a tenant, if anything is.
+    fn tenant(
+        &self,
+        principal: &Principal,
+        rate: Option<Rate>,
+        now: Instant,
+    ) -> Option<Arc<Mutex<Tenant>>> {
+        if rate.is_none() && self.more.tenant_concurrency.is_none() {
+            return None;
+        }
+        let key = self.tenants.key(&principal.tenant);
+        let make = || Mutex::new(Tenant::new(rate.map(|rate| Window::new(rate.window, now))));
+        Some(self.tenants.entry(key, now, make))
+    }
+
+    /// What is told apart now, by what it is.
+    pub(crate) fn tracked(&self) -> [(&'static str, usize); 3] {
+        [
+            ("scope", self.scopes.len()),
+            ("tenant", self.tenants.len()),
+            ("guard_caller", self.callers.len()),
+        ]
     }
 }
 

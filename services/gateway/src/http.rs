@@ -1,13 +1,22 @@
 //! HTTP in front of the MCP endpoint: the routes, and the list of layers that every request passes.
 
+pub(crate) mod addresses;
+mod admit;
 mod audited;
 mod bearer;
+mod connection;
+#[cfg(test)]
+mod documented;
+mod files;
+mod frames;
+mod framing;
 mod health;
 mod hosts;
 mod identity;
 mod limits;
 mod measure;
 mod observe;
+mod places;
 mod protected_resource;
 mod rest;
 mod security;
@@ -34,10 +43,12 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use crate::audit::AuditLog;
+use crate::limits::Limits;
 use crate::mcp::{Endpoint, McpSettings, Operations, Origin, Refusal, json_response};
 
 use unread::Answers;
 
+pub use addresses::AddressRules;
 pub use hosts::{BadRule, HostRules};
 pub use protected_resource::{BadTokenAuth, TokenAuth};
 pub use serve::{ServeSettings, serve};
@@ -53,8 +64,14 @@ pub struct HttpSettings {
     pub metrics: bool,
     /// The absolute end of every request but a subscription.
     pub request_timeout: Duration,
+    /// Who may come, and who brings others.
+    pub addresses: AddressRules,
     /// Which `Host` and `Origin` are served.
     pub hosts: HostRules,
+    /// Whether connections come over TLS here.
+    pub https: bool,
+    /// Limits on requests.
+    pub limits: Arc<Limits>,
     /// How callers are known.
     pub auth: HttpAuth,
     /// Where decisions about credentials are recorded.
@@ -127,6 +144,12 @@ pub fn router(
         lifecycle.streams,
         lifecycle.closing,
     );
+    let seen = Arc::downgrade(&settings.limits);
+    metrics.on_scrape(move |metrics| {
+        if let Some(limits) = seen.upgrade() {
+            limits.show(metrics);
+        }
+    });
     let edge = Arc::new(Edge {
         settings,
         operations,
@@ -162,11 +185,26 @@ pub fn router(
             Arc::clone(&edge),
             hosts::layer,
         ))
+        // How often this caller asks.
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&edge),
+            admit::callers,
+        ))
         // Who calls: the one place where a request without a valid credential ends, before any
         // other reason to refuse it is told.
         .layer(middleware::from_fn_with_state(
             Arc::clone(&edge),
             identity::layer,
+        ))
+        // How often this address asks, and how much is going on: before anything costly.
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&edge),
+            admit::layer,
+        ))
+        // Where a request comes from: everything that counts or records by address is inside.
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&edge),
+            addresses::layer,
         ))
         // Heads that are too large are refused before anything looks into them.
         .layer(middleware::from_fn(limits::layer))
@@ -180,7 +218,10 @@ pub fn router(
             observe::layer,
         ))
         // What browsers may do with an answer, refusals included.
-        .layer(middleware::map_response(security::layer))
+        .layer(middleware::map_response_with_state(
+            Arc::clone(&edge),
+            security::layer,
+        ))
         .with_state(edge)
 }
 

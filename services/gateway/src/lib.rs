@@ -18,6 +18,7 @@ mod guard;
 mod health;
 pub mod http;
 mod json_text;
+pub mod limits;
 mod listing;
 mod locks;
 pub mod mcp;

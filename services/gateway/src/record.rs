@@ -96,6 +96,18 @@ impl CallRecord {
         }
     }
 
+    /// A limit has refused it. `due`: the number of refusals before it that left no record; `None`:
+    /// nor does this one, unless it is privileged.
+    pub(crate) fn limited(&mut self, due: Option<u64>) {
+        match (due, &mut self.audit) {
+            (None, Some(audit)) if !audit.is_privileged() => self.audit = None,
+            (Some(suppressed @ 1..), Some(audit)) => {
+                audit.found("suppressed", json!(suppressed));
+            }
+            _ => {}
+        }
+    }
+
     /// The tool is not for this caller, who is told that there is none.
     pub(crate) fn hidden(&mut self) {
         self.hidden = true;

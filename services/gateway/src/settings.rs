@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use telemetry::Metrics;
 
 use crate::audit::AuditLog;
+use crate::limits::CallLimits;
 use crate::placement::Placement;
 
 /// Which built-ins there are (contract section 3).
@@ -55,6 +56,8 @@ pub struct Settings {
     pub admin_token: Option<SecretString>,
     /// Limits of the guard.
     pub guard: GuardLimits,
+    /// More limits on guarded calls, by tool, tenant and caller.
+    pub calls: CallLimits,
     /// The most that one call may use; a tool asks for less with its `timeoutMs`.
     pub run: RunLimits,
     /// Images and packages that one-off code may use; stored tools are checked by the registry.
@@ -72,6 +75,7 @@ impl Default for Settings {
             profile: Profile::default(),
             admin_token: None,
             guard: GuardLimits::default(),
+            calls: CallLimits::default(),
             run: RunLimits {
                 timeout: Duration::from_millis(120_000),
                 memory_bytes: 512 << 20,

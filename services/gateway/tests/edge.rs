@@ -4,13 +4,16 @@
 mod edge {
     mod fake;
     mod rig;
+    mod server;
 
     mod front;
     mod header_rules;
     mod http_rules;
+    mod limits;
     mod listen;
     mod malformed;
     mod methods;
+    mod rows;
     mod sockets;
     mod stdio;
     mod streams;

@@ -1,5 +1,6 @@
 //! What a person meets: precedence, every kind of mistake, and the texts.
 
+mod front;
 mod internal;
 mod limits;
 mod mistakes;

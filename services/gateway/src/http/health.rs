@@ -69,6 +69,9 @@ pub(super) async fn page(State(edge): State<Arc<Edge>>) -> Response<Body> {
         detail.insert("status".to_owned(), json!(word(healthy)));
         checks.insert(name.to_owned(), Value::Object(detail));
     }
+    let mut limits = edge.settings.limits.health();
+    limits.insert("status".to_owned(), json!(word(true)));
+    checks.insert("limits".to_owned(), Value::Object(limits));
     let body = json!({
         "status": word(all_healthy),
         "timestamp": domain::tool::iso_millis(jiff::Timestamp::now()),

@@ -15,12 +15,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
+use super::admit::{self, FailedCredential};
 use super::audited::{Audited, source};
 use super::bearer::{Bearer, NoToken};
 use super::observe::Observed;
 use super::protected_resource::{Asked, TokenAuth};
 use super::{Edge, HttpAuth, refuse};
-use crate::mcp::{Origin, Refusal};
+use crate::mcp::{Origin, Refusal, Validity};
 
 const ADMIN_TOKEN: HeaderName = HeaderName::from_static("x-mcp-admin-token");
 
@@ -83,10 +84,15 @@ pub(super) async fn layer(
                 principal,
             } = *away;
             edge.metrics.http_auth_denied.inc();
-            if let Some(audited) = &audited {
+            if let Some(audited) = &audited
+                && edge.is_recorded(why.1, &request)
+            {
                 audited.denied(why, refusal.status, principal.as_deref());
             }
             let mut response = refuse(&refusal, &request);
+            if admit::is_guess(why.1) {
+                response.extensions_mut().insert(FailedCredential);
+            }
             if let Some(challenge) = challenge {
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             }
@@ -110,7 +116,7 @@ pub(super) async fn layer(
             request_id,
             trace,
             deadline,
-            expires: known.remaining.map(|remaining| Instant::now() + remaining),
+            validity: Validity::until(known.remaining.map(|left| Instant::now() + left)),
             source,
             quiet: false,
         };

@@ -9,7 +9,7 @@ use bootstrap::Health;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use gateway::audit::AuditLog;
-use gateway::http::{HostRules, HttpAuth, HttpSettings, Lifecycle, anonymous, router};
+use gateway::http::{AddressRules, HostRules, HttpAuth, HttpSettings, Lifecycle, anonymous, router};
 use gateway::mcp::McpSettings;
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -26,6 +26,7 @@ pub(crate) struct Rig {
     pub(crate) fake: Arc<Fake>,
     pub(crate) health: Health,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 pub(crate) fn settings(fast_path: bool) -> HttpSettings {
@@ -35,7 +36,10 @@ pub(crate) fn settings(fast_path: bool) -> HttpSettings {
         health_path: "/health".to_owned(),
         metrics: true,
         request_timeout: Duration::from_secs(60),
+        addresses: AddressRules::default(),
+        https: false,
         hosts: HostRules::new(true, &[], &[]).unwrap(),
+        limits: Arc::default(),
         auth: HttpAuth::Anonymous(anonymous(true)),
         mcp: McpSettings {
             fast_path,
@@ -74,6 +78,7 @@ impl Rig {
             fake,
             health,
             lifecycle,
+            metrics,
         }
     }
 

@@ -65,6 +65,13 @@ impl Connection {
 
     /// Sends one request and returns the body of its answer; the status has to be 200.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> &[u8] {
+        let (status, body) = self.attempt(request).await;
+        assert!(status == 200, "{status}: {}", String::from_utf8_lossy(body));
+        body
+    }
+
+    /// Sends one request and returns status and body of its answer.
+    pub(crate) async fn attempt(&mut self, request: &[u8]) -> (u16, &[u8]) {
         self.stream
             .write_all(request)
             .await
@@ -72,9 +79,7 @@ impl Connection {
         self.buffer.clear();
         loop {
             if let Some((start, end)) = complete(&self.buffer) {
-                let ok = self.buffer.starts_with(b"HTTP/1.1 200");
-                assert!(ok, "{}", String::from_utf8_lossy(&self.buffer));
-                return &self.buffer[start..end];
+                return (status(&self.buffer), &self.buffer[start..end]);
             }
             let read = self
                 .stream
@@ -88,6 +93,12 @@ impl Connection {
             );
         }
     }
+}
+
+/// Of `HTTP/1.1 200 OK`.
+fn status(answer: &[u8]) -> u16 {
+    let digits = answer.get(9..12).and_then(|of| std::str::from_utf8(of).ok());
+    digits.and_then(|of| of.parse().ok()).expect("a status")
 }
 
 /// Where the body starts and ends, once all of it is there (by length or in chunks).

@@ -2,7 +2,8 @@
 //!
 //! `cargo build --release --workspace --bins && cargo bench -p standalone --bench call_path`
 //! (`-- --quick` for a tenth of the requests; `-- --real` for containers, Postgres and tokens, `-- --sessions` for
-//! sandbox sessions and dependencies, which `.ci/docker` and `.ci/postgres` set up). Figures are for reading, never a test: machines are
+//! sandbox sessions and dependencies, `-- --admission` for credentials, limits and audit, `-- --overload` for more
+//! than can be done; what `.ci/docker` and `.ci/postgres` set up is needed for the first two). Figures are for reading, never a test: machines are
 //! noisy, so compare within one run.
 #![allow(missing_docs, reason = "a bench has no public items")]
 #![allow(
@@ -10,7 +11,10 @@
     reason = "a bench that cannot go on says why and stops"
 )]
 
+mod admission;
 mod load;
+mod noop;
+mod overload;
 mod peers;
 mod programs;
 mod real;
@@ -34,7 +38,13 @@ fn main() {
         .build();
     let runtime = runtime.expect("a runtime");
     if let Some(at) = arguments.iter().position(|argument| argument == "--peer") {
-        runtime.block_on(peers::serve(&arguments[at + 1]));
+        match &arguments[at + 1..] {
+            [noop, variant, key] if noop == "noop" => {
+                runtime.block_on(Box::pin(noop::serve_variant(variant, key)));
+            }
+            [peer, ..] => runtime.block_on(peers::serve(peer)),
+            [] => {}
+        }
         return;
     }
     let scale = if arguments.iter().any(|argument| argument == "--quick") {
@@ -45,6 +55,10 @@ fn main() {
     let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if asked("--real") {
         runtime.block_on(Box::pin(real::measure(scale)));
+    } else if asked("--admission") {
+        runtime.block_on(Box::pin(admission::measure(scale)));
+    } else if asked("--overload") {
+        runtime.block_on(Box::pin(overload::measure(scale)));
     } else if asked("--sessions") {
         runtime.block_on(Box::pin(sessions::measure(scale)));
     } else {

@@ -168,6 +168,7 @@ impl Three {
             ("MCP_REGISTRY_URL", registry_at.as_str()),
             ("MCP_EXECUTOR_URLS", executor_at.as_str()),
             ("MCP_INTERNAL_SIGNING_KEY_FILE", keys.private.as_str()),
+            ("MCP_GATEWAY_ALLOW_DOCKER_SOCKET", "true"),
         ];
         let begin = |name: &str, own: &[(&str, &str)], more: &[(&str, &str)]| {
             Program::start(&binary(name), folder.path(), &[], &[own, more].concat())

@@ -10,7 +10,7 @@ const PARTS: usize = 32;
 
 /// Counts calls over the last `length`.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     length: Duration,
     counts: [u32; PARTS],
     total: u32,
@@ -20,7 +20,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(length: Duration, now: Instant) -> Self {
+    pub(crate) fn new(length: Duration, now: Instant) -> Self {
         Self {
             length,
             counts: [0; PARTS],
@@ -30,18 +30,19 @@ impl Window {
         }
     }
 
-    pub(super) fn length(&self) -> Duration {
+    pub(crate) fn length(&self) -> Duration {
         self.length
     }
 
     /// Whether no call is in the window.
-    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_idle(&mut self, now: Instant) -> bool {
         self.advance(now);
         self.total == 0
     }
 
-    /// Whether another call fits; if not, how long until one does.
-    pub(super) fn check(&mut self, max: u32, now: Instant) -> Result<(), Duration> {
+    /// Whether another call fits; if not, how long until one does: in whole milliseconds, and one
+    /// fewer is too early.
+    pub(crate) fn check(&mut self, max: u32, now: Instant) -> Result<(), Duration> {
         self.advance(now);
         if self.total < max {
             return Ok(());
@@ -50,29 +51,26 @@ impl Window {
         let first = self.newest.saturating_sub(PARTS as u64 - 1);
         let oldest = (first..=self.newest).find(|part| self.counts[slot(*part)] > 0);
         let leaves = oldest.map_or(self.newest, |part| part + PARTS as u64);
-        let at = self.start + self.part_length() * u32::try_from(leaves).unwrap_or(u32::MAX);
-        // Whole milliseconds, rounded up: whoever waits as long as it is told must not be early.
-        let millis = at.saturating_duration_since(now).as_micros() / 1_000 + 1;
+        let at = self.start + Duration::from_nanos(self.part_nanos().saturating_mul(leaves));
+        let millis = at.saturating_duration_since(now).as_nanos().div_ceil(1_000_000);
         Err(Duration::from_millis(
-            u64::try_from(millis).unwrap_or(u64::MAX),
+            u64::try_from(millis.max(1)).unwrap_or(u64::MAX),
         ))
     }
 
     /// Counts a call.
-    pub(super) fn count(&mut self) {
+    pub(crate) fn count(&mut self) {
         self.counts[slot(self.newest)] += 1;
         self.total += 1;
     }
 
-    fn part_length(&self) -> Duration {
+    fn part_nanos(&self) -> u64 {
         // One part more than fits, so that a full window lies within the parts that are kept.
-        self.length / (PARTS as u32 - 1)
+        (nanos(self.length) / (PARTS as u64 - 1)).max(1)
     }
 
     fn advance(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.start).as_nanos();
-        let part = self.part_length().as_nanos().max(1);
-        let newest = u64::try_from(elapsed / part).unwrap_or(u64::MAX);
+        let newest = nanos(now.saturating_duration_since(self.start)) / self.part_nanos();
         if newest - self.newest.min(newest) >= PARTS as u64 {
             self.counts = [0; PARTS];
             self.total = 0;
@@ -87,6 +85,11 @@ impl Window {
             self.total -= left;
         }
     }
+}
+
+/// Enough for 584 years.
+fn nanos(of: Duration) -> u64 {
+    u64::try_from(of.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn slot(part: u64) -> usize {
@@ -133,6 +136,11 @@ mod tests {
                 Err(wait) => {
                     assert!(with_slack >= 20, "refused although there was room");
                     assert!(wait <= slack);
+                    let one = Duration::from_millis(1);
+                    assert!(
+                        wait == one || window.check(20, now + wait - one).is_err(),
+                        "the wait was too long"
+                    );
                     assert!(
                         window.check(20, now + wait).is_ok(),
                         "the wait was too short"
