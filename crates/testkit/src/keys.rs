@@ -1,5 +1,6 @@
 //! Key pairs for services under test.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -30,7 +31,10 @@ pub fn write_pair(folder: &Path) -> KeyPair {
     let key = key.unwrap_or_else(|error| panic!("{error}"));
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
-        std::fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::write(&path, text)
+            .and_then(|()| std::fs::set_permissions(&path, private))
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path.display().to_string()
     };
     KeyPair {

@@ -12,6 +12,7 @@ mod health;
 mod identity;
 mod limits;
 mod links;
+mod mutual;
 mod raw;
 mod runner;
 mod sessions;

@@ -25,6 +25,7 @@ async fn second_gateway(deployment: &Deployment, executors: &str) -> (Program, C
         ("MCP_REGISTRY_URL", &place(deployment, "registry.sock")),
         ("MCP_EXECUTOR_URLS", executors),
         ("MCP_INTERNAL_SIGNING_KEY_FILE", &key.display().to_string()),
+        ("MCP_GATEWAY_ALLOW_DOCKER_SOCKET", "true"),
     ];
     let mut gateway = Program::start(&binary("gateway"), deployment.folder(), &[], &env);
     let address = gateway

@@ -131,6 +131,8 @@ pub(super) fn start_three(path: &Path, env: &[(&str, &str)]) -> (Program, Inner)
         ("MCP_REGISTRY_URL", registry_at.as_str()),
         ("MCP_EXECUTOR_URLS", executor_at.as_str()),
         ("MCP_INTERNAL_SIGNING_KEY_FILE", keys.private.as_str()),
+        // Tests run where a daemon may be, as who may use it.
+        ("MCP_GATEWAY_ALLOW_DOCKER_SOCKET", "true"),
     ];
     let gateway_env = env_for("gateway", env, &own);
     let gateway = start("gateway", path, &gateway_env);

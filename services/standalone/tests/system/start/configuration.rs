@@ -156,6 +156,7 @@ async fn a_registry_with_the_wrong_key_is_no_registry() {
         ("MCP_PORT", "0"),
         ("MCP_REGISTRY_URL", place.as_str()),
         ("MCP_INTERNAL_SIGNING_KEY_FILE", ours.private.as_str()),
+        ("MCP_GATEWAY_ALLOW_DOCKER_SOCKET", "true"),
     ];
     let mut gateway = start(&binary("gateway"), folder.path(), &[], &env);
     let address = gateway
@@ -220,6 +221,7 @@ async fn health_is_an_exit_code() {
     let env = [
         ("MCP_PORT", port),
         ("MCP_INTERNAL_SIGNING_KEY_FILE", keys.private.as_str()),
+        ("MCP_GATEWAY_ALLOW_DOCKER_SOCKET", "true"),
     ];
     let ended = run("gateway", deployment.folder(), &["health"], &env).await;
     ended.assert(0, &[]);

@@ -213,6 +213,7 @@ async fn readiness_names_what_fails() {
         ("MCP_PORT", "0"),
         ("MCP_REGISTRY_URL", registry.as_str()),
         ("MCP_INTERNAL_SIGNING_KEY_FILE", keys.private.as_str()),
+        ("MCP_GATEWAY_ALLOW_DOCKER_SOCKET", "true"),
     ];
     let binary = crate::deployment::binary("gateway");
     let mut gateway = testkit::process::Program::start(&binary, folder.path(), &[], &env);

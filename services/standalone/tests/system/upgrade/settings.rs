@@ -289,7 +289,10 @@ async fn dotenv() {
     assert_eq!(printed(&ended, "MCP_PROFILE"), "enterprise");
     assert_eq!(printed(&ended, "MCP_TOOL_MAX_CONCURRENCY"), "5");
     let keys = testkit::keys::write_pair(folder.path());
-    let env = [("MCP_INTERNAL_SIGNING_KEY_FILE", keys.private.as_str())];
+    let env = [
+        ("MCP_INTERNAL_SIGNING_KEY_FILE", keys.private.as_str()),
+        ("MCP_GATEWAY_ALLOW_DOCKER_SOCKET", "true"),
+    ];
     let ended = run("gateway", folder.path(), &["--print-config"], &env).await;
     ended.assert(0, &[]);
     assert_eq!(printed(&ended, "MCP_PROFILE"), "mvp");
