@@ -102,7 +102,13 @@ impl IsolateEngine {
         );
         let pool = Pool::new(spawner.clone(), bounds, tolerated, metrics);
         pool.fill();
-        let walls = probe::probe(&spawner, None).await?;
+        let walls = match probe::probe(&spawner, None).await {
+            Ok(walls) => walls,
+            Err(error) => {
+                pool.close().await;
+                return Err(error.into());
+            }
+        };
         let missing = walls.iter().filter(|wall| wall.required && !wall.held);
         let missing: Vec<WallStatus> = missing.cloned().collect();
         if !missing.is_empty() && !settings.allow_weaker {
@@ -237,6 +243,13 @@ impl Engine for IsolateEngine {
         self.pool.close().await;
         self.calls.close();
         self.calls.wait().await;
+    }
+}
+
+/// Whoever did not come to `shutdown` leaves no process behind either.
+impl Drop for IsolateEngine {
+    fn drop(&mut self) {
+        self.pool.abandon();
     }
 }
 

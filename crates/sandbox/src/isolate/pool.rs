@@ -223,7 +223,15 @@ impl Pool {
         }
     }
 
-    /// Kills what waits and starts nothing more.
+    /// Kills what waits and starts nothing more, without waiting for the end of it.
+    pub(super) fn abandon(&self) {
+        self.0.closed.cancel();
+        // Dropped, which kills them.
+        let ready = self.0.state.lock().close();
+        drop(ready);
+    }
+
+    /// Kills what waits and starts nothing more; returns when all of it is gone.
     pub(super) async fn close(&self) {
         self.0.closed.cancel();
         let ready = self.0.state.lock().close();

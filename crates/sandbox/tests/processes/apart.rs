@@ -68,9 +68,10 @@ async fn fault_24_a_dropped_engine_leaves_no_child() {
     let engine = launch(MEMORY, 2).await;
     let runs = running(&engine, "for (;;);", 20_000).await;
     eventually("two wait and one runs", || children(MEMORY).len() == 3).await;
-    drop(runs);
-    engine.shutdown().await;
+    // Nobody has called `shutdown`: the owner has failed, say.
     drop(engine);
+    eventually("those that wait are gone", || children(MEMORY).len() == 1).await;
+    drop(runs);
     eventually("no child is left", || children(MEMORY).is_empty()).await;
 }
 
