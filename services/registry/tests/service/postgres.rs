@@ -1,6 +1,7 @@
 //! The registry on a real Postgres.
 
 mod alone;
+mod audit;
 mod checks;
 mod conformance;
 mod crowd;

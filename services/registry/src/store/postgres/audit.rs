@@ -59,7 +59,8 @@ impl AuditStore for PostgresStore {
     }
 
     async fn search_audit(&self, search: &Search) -> Result<(Vec<Hit>, bool)> {
-        let plain = |text: &Option<String>| text.as_ref().map(|text| text.replace('\0', "\u{fffd}"));
+        let plain =
+            |text: &Option<String>| text.as_ref().map(|text| text.replace('\0', "\u{fffd}"));
         let arguments = arguments![
             search.since.map(|at| at.as_millisecond()),
             search.until.map(|at| at.as_millisecond()),

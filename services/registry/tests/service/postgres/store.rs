@@ -55,16 +55,28 @@ fn migrations() -> Vec<std::path::PathBuf> {
 fn threat_66_later_steps_only_add() {
     for file in &migrations()[1..] {
         let text = std::fs::read_to_string(file).unwrap();
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("--"));
         let text = lines.collect::<Vec<_>>().join(" ").to_lowercase();
         let place = file.display();
-        for word in ["drop ", "rename", "alter column", "delete ", "truncate", "update "] {
+        for word in [
+            "drop ",
+            "rename",
+            "alter column",
+            "delete ",
+            "truncate",
+            "update ",
+        ] {
             assert!(!text.contains(word), "{place} has {word:?}");
         }
         for column in text.split("add column").skip(1) {
             let column = column.split(';').next().unwrap();
             let optional = !column.contains("not null") || column.contains("default");
-            assert!(optional, "{place}: a column that registries of before cannot leave out");
+            assert!(
+                optional,
+                "{place}: a column that registries of before cannot leave out"
+            );
         }
     }
 }
