@@ -3,114 +3,154 @@
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use secrecy::{ExposeSecret, SecretString};
+use domain::keys::{KeyDigest, KeyPrefix};
+use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// What every key starts with, so that scanners of leaked secrets know it.
 const MARK: &str = "dmcp_";
 /// Bytes of the public part, as hex.
-const PREFIX_BYTES: usize = 4;
+const PREFIX_BYTES: usize = KeyPrefix::CHARS / 2;
 /// Bytes of the secret part: 256 bits.
 const SECRET_BYTES: usize = 32;
+/// Characters of the secret part.
+const SECRET_CHARS: usize = 43;
 
-/// A key as it is kept: its public prefix and the SHA-256 of the whole. A hash without salt and
-/// stretching is enough for 256 random bits.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey {
-    prefix: String,
-    digest: [u8; 32],
+/// A key that was just made. Its text is given out once and kept nowhere.
+pub struct MadeKey {
+    /// `dmcp_<prefix, 8 hex digits>_<256 bits, base64url>`.
+    pub text: SecretString,
+    /// The public part.
+    pub prefix: KeyPrefix,
+    /// What is kept: a hash without salt and stretching is enough for 256 random bits.
+    pub digest: KeyDigest,
 }
-
-/// Why a kept key cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no API key as it is kept: a prefix of 8 hex digits and a SHA-256 of 64")]
-pub struct NotAKey;
 
 /// The system gave no random bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the system gives no random bytes")]
 pub struct NoRandomness;
 
-impl ApiKey {
-    /// Makes a key. The secret is given out here and never again:
-    /// `dmcp_<prefix, 8 hex digits>_<256 bits, base64url>`.
+/// A key as a caller shows it: where to look it up, and what it has to be.
+pub struct ShownKey {
+    prefix: KeyPrefix,
+    digest: [u8; 32],
+}
+
+impl MadeKey {
+    /// Makes a key.
     ///
     /// # Errors
     /// [`NoRandomness`].
-    pub fn generate() -> Result<(SecretString, Self), NoRandomness> {
-        let mut bytes = [0_u8; PREFIX_BYTES + SECRET_BYTES];
+    pub fn generate() -> Result<Self, NoRandomness> {
+        let mut public = [0_u8; PREFIX_BYTES];
+        let mut secret = [0_u8; SECRET_BYTES];
         let random = SystemRandom::new();
-        random.fill(&mut bytes).map_err(|_| NoRandomness)?;
-        let (prefix, secret) = bytes.split_at(PREFIX_BYTES);
-        let prefix = hex::encode(prefix);
+        random.fill(&mut public).map_err(|_| NoRandomness)?;
+        random.fill(&mut secret).map_err(|_| NoRandomness)?;
+        let prefix = KeyPrefix::of(public);
         let text = format!("{MARK}{prefix}_{}", URL_SAFE_NO_PAD.encode(secret));
-        let key = Self {
-            prefix,
-            digest: Sha256::digest(text.as_bytes()).into(),
-        };
-        Ok((SecretString::from(text), key))
-    }
-
-    /// A key that was kept.
-    ///
-    /// # Errors
-    /// [`NotAKey`].
-    pub fn kept(prefix: &str, digest: &str) -> Result<Self, NotAKey> {
-        let mut bytes = [0_u8; 32];
-        hex::decode_to_slice(digest, &mut bytes).map_err(|_| NotAKey)?;
-        let hexadecimal = prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if prefix.len() != PREFIX_BYTES * 2 || !hexadecimal {
-            return Err(NotAKey);
-        }
+        let digest = KeyDigest::of(Sha256::digest(text.as_bytes()).into());
         Ok(Self {
-            prefix: prefix.to_owned(),
-            digest: bytes,
+            text: SecretString::from(text),
+            prefix,
+            digest,
         })
-    }
-
-    /// The public part, by which people tell keys apart.
-    #[must_use]
-    pub fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
-    /// SHA-256 of the key as hex: what is kept.
-    #[must_use]
-    pub fn digest(&self) -> String {
-        hex::encode(self.digest)
-    }
-
-    /// Whether `presented` is the key; takes the same time for every wrong one.
-    #[must_use]
-    pub fn matches(&self, presented: &SecretString) -> bool {
-        let presented: [u8; 32] = Sha256::digest(presented.expose_secret().as_bytes()).into();
-        self.digest.ct_eq(&presented).into()
     }
 }
 
-impl std::fmt::Debug for ApiKey {
+impl std::fmt::Debug for MadeKey {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "ApiKey({})", self.prefix)
+        write!(out, "MadeKey({})", self.prefix)
+    }
+}
+
+impl ShownKey {
+    /// Whether a credential says that it is a key, rather than a token.
+    #[must_use]
+    pub fn is_one(text: &str) -> bool {
+        text.starts_with(MARK)
+    }
+
+    /// Reads a key. `None`: it has not the form of one.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let (prefix, secret) = text.strip_prefix(MARK)?.split_once('_')?;
+        let of_secret = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if secret.len() != SECRET_CHARS || !secret.bytes().all(of_secret) {
+            return None;
+        }
+        Some(Self {
+            prefix: KeyPrefix::parse(prefix).ok()?,
+            digest: Sha256::digest(text.as_bytes()).into(),
+        })
+    }
+
+    /// Its public part, which anybody may invent.
+    #[must_use]
+    pub fn prefix(&self) -> KeyPrefix {
+        self.prefix
+    }
+
+    /// Whether it is the key that is kept as this; takes the same time for every wrong one.
+    #[must_use]
+    pub fn is(&self, kept: &KeyDigest) -> bool {
+        self.digest.ct_eq(kept.as_bytes()).into()
+    }
+}
+
+impl std::fmt::Debug for ShownKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "ShownKey({})", self.prefix)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     #[test]
-    fn only_the_key_itself_matches_also_after_it_was_kept() {
-        let (secret, key) = ApiKey::generate().unwrap();
-        let (other, _) = ApiKey::generate().unwrap();
-        let text = secret.expose_secret();
-        assert!(text.starts_with(&format!("dmcp_{}_", key.prefix())) && text.len() == 57);
-        let kept = ApiKey::kept(key.prefix(), &key.digest()).unwrap();
-        assert!(kept == key && kept.matches(&secret) && !kept.matches(&other));
-        assert!(!kept.matches(&SecretString::from(&text[..56])));
-        assert!(!format!("{kept:?}").contains(&text[14..]));
-        for (prefix, digest) in [("", ""), (key.prefix(), "00"), ("zzzzzzzz", &*key.digest())] {
-            assert_eq!(ApiKey::kept(prefix, digest), Err(NotAKey));
+    fn only_the_key_itself_is_it() {
+        let made = MadeKey::generate().unwrap();
+        let other = MadeKey::generate().unwrap();
+        let text = made.text.expose_secret();
+        assert!(text.starts_with(&format!("dmcp_{}_", made.prefix)) && text.len() == 57);
+        let shown = ShownKey::read(text).unwrap();
+        assert_eq!(shown.prefix(), made.prefix);
+        assert!(shown.is(&made.digest) && !shown.is(&other.digest));
+        // The right prefix with another secret.
+        let theirs = other.text.expose_secret();
+        let mixed = format!("{}{}", &text[..14], &theirs[14..]);
+        assert!(!ShownKey::read(&mixed).unwrap().is(&made.digest));
+        for debug in [format!("{made:?}"), format!("{shown:?}")] {
+            assert!(!debug.contains(&text[14..]), "{debug}");
         }
+    }
+
+    #[test]
+    fn what_has_not_the_form_of_a_key_is_none() {
+        let made = MadeKey::generate().unwrap();
+        let text = made.text.expose_secret();
+        let (head, secret) = text.split_at(14);
+        for bad in [
+            "",
+            "dmcp_",
+            "dmcp__",
+            &text[..56],
+            &format!("{text}a"),
+            &format!(" {text}"),
+            &format!("{head}{}\u{fc}", &secret[..41]),
+            &format!("{head}{}=", &secret[..42]),
+            &text.to_uppercase(),
+            &text.replacen('_', "-", 1),
+            &format!("dmcp_0A0A0A0A_{secret}"),
+            "eyJhbGciOiJub25lIn0.e30.",
+        ] {
+            assert!(ShownKey::read(bad).is_none(), "{bad:?}");
+        }
+        assert!(ShownKey::is_one(text) && !ShownKey::is_one("eyJ"));
     }
 }

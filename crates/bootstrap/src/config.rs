@@ -5,6 +5,7 @@ mod checks;
 mod choice;
 mod dotenv;
 mod file;
+mod file_keys;
 mod followed;
 mod help;
 mod key;
@@ -24,6 +25,7 @@ mod show;
 mod value;
 
 pub use arguments::{DoctorOptions, Subcommand};
+pub use file_keys::FileKeys;
 pub use followed::Followed;
 pub use key::{Key, Kind, Service, Services};
 pub(crate) use load::{Decision, decide};

@@ -69,6 +69,10 @@ metrics! {
         /// Decisions about credentials by method (`none`, `jwt`, `api_key`, `admin_token`) and by `accepted` or
         /// the reason of the refusal, for example `expired`.
         pub auth_decisions: IntCounterVec = "mcp_auth_decisions_total" ["method", "decision"];
+        /// API keys that this gateway holds hashes of.
+        pub api_keys: IntGauge = "mcp_api_keys";
+        /// Seconds since the API keys were last known to be all that the registry has.
+        pub api_keys_age: Gauge = "mcp_api_keys_age_seconds";
         /// Time to decide about a token, by `cached` (seen before) or `verified`.
         pub auth_duration: HistogramVec = "mcp_auth_duration_seconds" ["source"];
         /// Fetches of the issuer's keys by outcome: `ok`, or why there are no new keys.

@@ -27,7 +27,6 @@ mod unread;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::ApiKey;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{any, get};
@@ -43,6 +42,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use crate::audit::AuditLog;
+use crate::keys::KeyRing;
 use crate::limits::Limits;
 use crate::mcp::{Endpoint, McpSettings, Operations, Origin, Refusal, json_response};
 
@@ -85,15 +85,22 @@ pub struct HttpSettings {
 pub enum HttpAuth {
     /// Nobody is asked: everybody is this caller.
     Anonymous(Arc<Principal>),
-    /// By one API key, sent as a bearer token.
-    Key {
-        /// The key.
-        key: ApiKey,
-        /// Whoever shows it.
-        principal: Arc<Principal>,
-    },
+    /// By an API key.
+    Keys(Arc<KeyRing>),
+    /// By an access token or an API key.
+    TokensAndKeys(Arc<TokenAuth>, Arc<KeyRing>),
     /// By an access token, which every request needs.
     Tokens(Arc<TokenAuth>),
+}
+
+impl HttpAuth {
+    /// The issuer whose tokens are taken, if any are.
+    pub(crate) fn tokens(&self) -> Option<&Arc<TokenAuth>> {
+        match self {
+            Self::Tokens(tokens) | Self::TokensAndKeys(tokens, _) => Some(tokens),
+            Self::Anonymous(_) | Self::Keys(_) => None,
+        }
+    }
 }
 
 /// The caller of auth mode `none`. With an admin token configured, the scope that the token gives

@@ -18,6 +18,7 @@ mod guard;
 mod health;
 pub mod http;
 mod json_text;
+pub mod keys;
 pub mod limits;
 mod listing;
 mod locks;

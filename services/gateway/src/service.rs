@@ -6,7 +6,6 @@ mod internal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::ApiKey;
 use auth::internal::Audience;
 use bootstrap::config::{
     GatewayConfig, HTTP_LISTENER, PolicyConfig, Profile as ProfileChoice, PublicConfig,
@@ -15,10 +14,13 @@ use bootstrap::tls::ServerTls;
 use bootstrap::{App, OnFailure, Secret, Socket, StartError};
 use domain::audit::Archive;
 use domain::fleet::ExecutorInfo;
+use domain::keys::Keys;
 use domain::limits::RunLimits;
 use domain::runner::EngineKind;
 use domain::{Catalog, Runner, Sessions, ToolName, ToolSpec};
-use rpc::client::{ArchiveClient, CatalogClient, FleetClient, RunnerClient, SessionsClient};
+use rpc::client::{
+    ArchiveClient, CatalogClient, FleetClient, KeysClient, RunnerClient, SessionsClient,
+};
 use serde_json::{Value, json};
 
 use self::internal::Internal;
@@ -66,12 +68,12 @@ pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
         Some(placement),
         &app,
     )?;
-    ship_audit_log(&gateway, Arc::new(ArchiveClient::new(link)), &app);
+    ship_audit_log(&gateway, Arc::new(ArchiveClient::new(link.clone())), &app);
     serve_http(
         &gateway,
         &config.public,
         config.process.telemetry.metrics,
-        None,
+        Arc::new(KeysClient::new(link)),
         app,
     )
     .await
@@ -158,8 +160,8 @@ fn as_clients_know_it(view: &Value, public: &PublicConfig, audited: bool) -> Val
     view
 }
 
-/// Serves MCP over HTTP on the listener of that name. `key` is the one that callers have to show
-/// where the configuration asks for one and names no other credential.
+/// Serves MCP over HTTP on the listener of that name. `keys` are the registry's API keys, which are
+/// followed where they let callers in.
 ///
 /// # Errors
 /// A rule for hosts or origins cannot be read.
@@ -167,7 +169,7 @@ pub async fn serve_http(
     gateway: &Gateway,
     public: &PublicConfig,
     metrics: bool,
-    key: Option<ApiKey>,
+    keys: Arc<dyn Keys>,
     mut app: App,
 ) -> Result<(), StartError> {
     let listener = app.listener(HTTP_LISTENER).ok_or("no HTTP listener")?;
@@ -202,7 +204,7 @@ pub async fn serve_http(
             &http.allowed_origins,
         )?,
         limits: Arc::clone(&limits),
-        auth: admission::of(public, key, &app)?,
+        auth: admission::of(public, keys, &app).await?,
         mcp: McpSettings {
             max_request_bytes: usize::try_from(http.max_request.0)?,
             ..McpSettings::default()

@@ -21,7 +21,7 @@ pub(super) use front::{addresses, https};
 pub(super) use internal::{
     advertised, channels, incoming, outgoing, privileges, signing_key, verify_keys,
 };
-pub(super) use parts::{audit, database, docker, install, sessions, tokens};
+pub(super) use parts::{audit, database, docker, file_keys, install, sessions, tokens};
 
 /// What a request may take beyond the longest tool.
 const REQUEST_MARGIN: Duration = Duration::from_secs(10);
@@ -41,8 +41,11 @@ pub(super) fn admission(
     auth: Option<&AuthConfig>,
 ) -> Option<Admission> {
     let (http, auth) = (http?, auth?);
-    if auth.decided() == AuthMode::Jwt {
-        return Some(Admission::Tokens);
+    match auth.decided() {
+        AuthMode::Jwt => return Some(Admission::Tokens),
+        AuthMode::ApiKey => return Some(Admission::Keys),
+        AuthMode::JwtAndApiKey => return Some(Admission::TokensAndKeys),
+        AuthMode::Auto | AuthMode::None => {}
     }
     if is_loopback(&http.host) || auth.allow_anonymous {
         return Some(Admission::Everyone);
@@ -57,7 +60,8 @@ pub(super) fn admission(
             "is not a loopback address, and with MCP_AUTH_MODE={mode} everyone who reaches it could \
              run code here"
         ),
-        "set MCP_AUTH_MODE=jwt with MCP_AUTH_JWKS_URL, MCP_AUTH_ISSUER and MCP_AUTH_AUDIENCE, or \
+        "set MCP_AUTH_MODE=apikey, or MCP_AUTH_MODE=jwt with MCP_AUTH_JWKS_URL, MCP_AUTH_ISSUER and \
+         MCP_AUTH_AUDIENCE, or \
          MCP_HOST=127.0.0.1, or MCP_AUTH_ALLOW_ANONYMOUS=true to serve everyone",
     );
     None
@@ -102,7 +106,7 @@ pub(super) fn admin_token(
     exposed: bool,
 ) {
     let Some(access) = access else { return };
-    let by_default = exposed && auth.is_some_and(|auth| auth.decided() == AuthMode::Jwt);
+    let by_default = exposed && auth.is_some_and(AuthConfig::takes_tokens);
     let required = access.require_token.unwrap_or(by_default);
     settings.derived("MCP_REQUIRE_ADMIN_TOKEN", Json::from(required));
     match &access.token {

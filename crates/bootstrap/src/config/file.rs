@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) path: String,
     /// `None` for what no key can be: a table inside a list, a null.
     pub(crate) raw: Option<Raw>,
+    /// A list of tables, as JSON.
+    pub(crate) tables: Option<String>,
 }
 
 /// The same key in every spelling: `http.max_request_bytes` is `http.maxRequestBytes`.
@@ -68,6 +70,7 @@ fn flatten(prefix: &str, value: &Json, entries: &mut Vec<Entry>) {
         entries.push(Entry {
             path: prefix.to_owned(),
             raw: raw(value),
+            tables: tables(value),
         });
         return;
     };
@@ -79,6 +82,12 @@ fn flatten(prefix: &str, value: &Json, entries: &mut Vec<Entry>) {
         };
         flatten(&path, value, entries);
     }
+}
+
+/// A list with tables in it, for the keys that hold such.
+fn tables(value: &Json) -> Option<String> {
+    let items = value.as_array()?;
+    items.iter().any(Json::is_object).then(|| value.to_string())
 }
 
 fn raw(value: &Json) -> Option<Raw> {

@@ -134,6 +134,8 @@ pub enum Kind {
     Rate,
     /// Rates, all but one with a name: `300/1m,free=60/1m`.
     Rates,
+    /// Hashes of API keys.
+    Keys,
 }
 
 /// One configuration key: the single source of its names, bounds, default and documentation.
@@ -282,6 +284,9 @@ impl Key {
                 )
             }
             Kind::Pem => String::from("PEM text"),
+            Kind::Keys => String::from(
+                "a list of tables (in a variable: of JSON objects), each with name, prefix, sha256 and role or scopes, and maybe tenant, subject, tier and expires",
+            ),
             Kind::Rate => String::from("a rate as `300/1m`, or a table of maxRequests and window"),
             Kind::Rates => String::from(
                 "rates as `300/1m,name=60/1m`, or a table of maxRequests and window and of such tables by name",

@@ -93,6 +93,5 @@ pub(crate) const LATER: &[Later] = &[
 /// Sections of a configuration file that a later version brings, with the part that reads them.
 pub(crate) const LATER_SECTIONS: &[(&str, &str)] = &[
     ("tools", "declared tools"),
-    ("security.apiKeys", "API keys"),
     ("caching", "the response cache"),
 ];

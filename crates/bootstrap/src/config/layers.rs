@@ -237,6 +237,10 @@ impl Layers<'_> {
             .iter()
             .find(|entry| file::normalised(&entry.path) == wanted)?;
         let source = Source::File(entry.path.clone());
+        if let (Kind::Keys, Some(tables)) = (key.kind, &entry.tables) {
+            let raw = Raw::Text(tables.clone());
+            return Some(Found { raw, source });
+        }
         let Some(raw) = entry.raw.clone() else {
             let problem = Problem::new(
                 key.name,

@@ -5,6 +5,8 @@ mod split;
 use std::path::Path;
 use std::time::Duration;
 
+use domain::keys::KeptKey;
+
 use super::checks;
 use super::key::Service;
 use super::sections::{
@@ -87,6 +89,8 @@ pub struct PublicConfig {
     pub auth: AuthConfig,
     /// How callers are let in; over stdio whoever started the program.
     pub admission: Admission,
+    /// API keys that stand in the configuration.
+    pub file_keys: Vec<KeptKey>,
     /// The admin token.
     pub access: AccessConfig,
     /// The guard.
@@ -117,6 +121,7 @@ impl PublicConfig {
         } else {
             Some(Admission::Everyone)
         };
+        let file_keys = checks::file_keys(settings, auth.as_ref(), admission);
         checks::paths(settings, http.as_ref());
         checks::addresses(settings, http.as_ref());
         checks::https(settings, http.as_ref());
@@ -133,6 +138,7 @@ impl PublicConfig {
             request_timeout: request_timeout?,
             auth: auth?,
             admission: admission?,
+            file_keys: file_keys?,
             access: access?,
             guard: guard?,
             limits: limits?,

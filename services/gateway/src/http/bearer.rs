@@ -1,6 +1,7 @@
 //! The credential in the header `Authorization` (RFC 6750, section 2.1). Tokens in the query string
 //! or the body are not taken.
 
+use auth::ShownKey;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use secrecy::SecretString;
@@ -12,6 +13,14 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// A bearer token, not checked yet.
 pub(super) struct Bearer(HeaderValue);
+
+/// A credential, not checked yet.
+pub(super) enum Shown {
+    /// In the header `x-api-key`, or with the form of a key.
+    Key(SecretString),
+    /// Any other bearer token.
+    Token(Bearer),
+}
 
 /// Why there is no token to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,20 +87,33 @@ impl Bearer {
 
     /// Finds the one API key of a request: in the header `x-api-key`, or sent as a bearer token.
     pub(super) fn find_key(headers: &HeaderMap, uri: &Uri) -> Result<SecretString, NoToken> {
-        let mut keys = headers.get_all(API_KEY).iter();
-        match (
-            keys.next(),
-            keys.next(),
-            headers.contains_key(AUTHORIZATION),
-        ) {
-            (None, _, _) => Self::find(headers, uri).map(|bearer| bearer.token().to_owned()),
-            (Some(key), None, false) => key
-                .to_str()
-                .map(str::to_owned)
-                .map_err(|_| NoToken::Unreadable),
-            _ => Err(NoToken::Several),
+        match Self::find_either(headers, uri)? {
+            Shown::Key(key) => Ok(key),
+            Shown::Token(bearer) => Ok(SecretString::from(bearer.token())),
         }
-        .map(SecretString::from)
+    }
+
+    /// Finds the one credential of a request that may be a token or an API key.
+    pub(super) fn find_either(headers: &HeaderMap, uri: &Uri) -> Result<Shown, NoToken> {
+        let mut keys = headers.get_all(API_KEY).iter();
+        let key = match (
+            keys.next(),
+            keys.next(),
+            headers.contains_key(AUTHORIZATION) || has_token(uri),
+        ) {
+            (None, _, _) => {
+                let bearer = Self::find(headers, uri)?;
+                if !ShownKey::is_one(bearer.token()) {
+                    return Ok(Shown::Token(bearer));
+                }
+                SecretString::from(bearer.token())
+            }
+            (Some(key), None, false) => {
+                SecretString::from(key.to_str().map_err(|_| NoToken::Unreadable)?)
+            }
+            _ => return Err(NoToken::Several),
+        };
+        Ok(Shown::Key(key))
     }
 
     /// The token.

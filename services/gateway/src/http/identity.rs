@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::ApiKey;
 use axum::body::Body;
 use axum::extract::State;
 use axum::middleware::Next;
@@ -12,16 +11,21 @@ use domain::ErrorCode;
 use domain::principal::{Principal, Scope};
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::admit::{self, FailedCredential};
 use super::audited::{Audited, source};
-use super::bearer::{Bearer, NoToken};
+use super::bearer::{Bearer, NoToken, Shown};
 use super::observe::Observed;
 use super::protected_resource::{Asked, TokenAuth};
 use super::{Edge, HttpAuth, refuse};
+use crate::keys::KeyRing;
 use crate::mcp::{Origin, Refusal, Validity};
+
+/// How decisions about API keys are labelled.
+const KEY: &str = "api_key";
 
 const ADMIN_TOKEN: HeaderName = HeaderName::from_static("x-mcp-admin-token");
 
@@ -32,6 +36,8 @@ struct Known {
     by: Option<&'static str>,
     /// How long the credential is still good; `None`: for ever.
     remaining: Option<Duration>,
+    /// Cancelled when the credential is taken back before that.
+    revoked: Option<CancellationToken>,
 }
 
 /// A request that ends here.
@@ -59,17 +65,25 @@ pub(super) async fn layer(
                 principal: Arc::clone(anonymous),
                 by: None,
                 remaining: None,
+                revoked: None,
             })
         }
-        HttpAuth::Key { key, principal } => {
+        HttpAuth::Keys(ring) => {
             let shown = Bearer::find_key(request.headers(), request.uri());
-            edge.check_key(key, principal, shown)
+            edge.check_key(ring, shown)
         }
         HttpAuth::Tokens(tokens) => {
             let bearer = Bearer::find(request.headers(), request.uri());
-            let verified = edge.verify(tokens, bearer).await;
             let asked = Asked::of(request.headers(), request.uri(), &edge.settings.mcp_path);
-            verified.map_err(|failed| Box::new(failed.turn_away(tokens, &asked)))
+            edge.check_token(tokens, bearer, &asked).await
+        }
+        HttpAuth::TokensAndKeys(tokens, ring) => {
+            let asked = Asked::of(request.headers(), request.uri(), &edge.settings.mcp_path);
+            match Bearer::find_either(request.headers(), request.uri()) {
+                Ok(Shown::Key(key)) => edge.check_key(ring, Ok(key)),
+                Ok(Shown::Token(bearer)) => edge.check_token(tokens, Ok(bearer), &asked).await,
+                Err(none) => edge.check_token(tokens, Err(none), &asked).await,
+            }
         }
     };
     let known = known.and_then(|known| edge.elevated(known, request.headers()));
@@ -111,33 +125,54 @@ pub(super) async fn layer(
     }) = request.extensions_mut().remove()
     {
         let deadline = received + edge.settings.request_timeout;
+        let validity = Validity::until(known.remaining.map(|left| Instant::now() + left));
         let origin = Origin {
             principal: known.principal,
             request_id,
             trace,
             deadline,
-            validity: Validity::until(known.remaining.map(|left| Instant::now() + left)),
+            validity: match known.revoked {
+                Some(revoked) => validity.revocable(revoked),
+                None => validity,
+            },
             source,
             quiet: false,
         };
         request.extensions_mut().insert(origin);
     }
-    let HttpAuth::Tokens(tokens) = &edge.settings.auth else {
+    let Some(by) = known.by else {
         return next.run(request).await;
     };
-    let asked = Asked::of(request.headers(), request.uri(), &edge.settings.mcp_path);
+    let tokens = edge.settings.auth.tokens().filter(|_| by != KEY);
+    let asked = tokens.map(|tokens| {
+        let path = &edge.settings.mcp_path;
+        (tokens, Asked::of(request.headers(), request.uri(), path))
+    });
     let mut response = next.run(request).await;
-    if let Some(scope) = response.extensions().get::<Scope>() {
-        edge.decided("jwt", "insufficient_scope");
+    if let Some(scope) = response.extensions().get::<Scope>().copied() {
+        let why = (by, "insufficient_scope");
+        edge.decided(why.0, why.1);
         if let Some(audited) = &audited {
-            let why = ("jwt", "insufficient_scope");
             audited.denied(why, response.status(), Some(&principal));
         }
-        if let Some(challenge) = tokens.insufficient(&asked, Some(*scope)) {
+        let challenge = match asked {
+            Some((tokens, asked)) => tokens.insufficient(&asked, Some(scope)),
+            None => insufficient(scope),
+        };
+        if let Some(challenge) = challenge {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
     }
     response
+}
+
+/// The challenge to a key that lacks a scope (RFC 6750, section 3.1).
+fn insufficient(scope: Scope) -> Option<HeaderValue> {
+    let text = format!(
+        "Bearer scope=\"{scope}\", error=\"insufficient_scope\", error_description=\"the API key \
+         lacks a scope\""
+    );
+    HeaderValue::try_from(text).ok()
 }
 
 /// Why a request has no caller.
@@ -173,41 +208,59 @@ impl Edge {
         self.decided("jwt", "accepted");
         self.metrics.http_auth_success.inc();
         Ok(Known {
+            revoked: None,
             remaining: Some(accepted.remaining()),
             by: Some("jwt"),
             principal: accepted.principal,
         })
     }
 
-    /// Whoever shows the one API key.
+    async fn check_token(
+        &self,
+        tokens: &TokenAuth,
+        bearer: Result<Bearer, NoToken>,
+        asked: &Asked<'_>,
+    ) -> Result<Known, Box<TurnedAway>> {
+        let verified = self.verify(tokens, bearer).await;
+        verified.map_err(|failed| Box::new(failed.turn_away(tokens, asked)))
+    }
+
+    /// Whoever shows an API key.
     fn check_key(
         &self,
-        key: &ApiKey,
-        principal: &Arc<Principal>,
+        ring: &KeyRing,
         shown: Result<SecretString, NoToken>,
     ) -> Result<Known, Box<TurnedAway>> {
-        let (decision, sentence) = match shown {
-            Ok(shown) if key.matches(&shown) => {
-                self.decided("api_key", "accepted");
+        let (decision, sentence) = match shown.map(|key| ring.check(key.expose_secret())) {
+            Ok(Ok(admitted)) => {
+                self.decided(KEY, "accepted");
                 self.metrics.http_auth_success.inc();
                 return Ok(Known {
-                    principal: Arc::clone(principal),
-                    by: Some("api_key"),
-                    remaining: None,
+                    principal: admitted.principal,
+                    by: Some(KEY),
+                    remaining: admitted.remaining,
+                    revoked: Some(admitted.revoked),
                 });
             }
-            Ok(_) => ("wrong", "the API key is not the one that is accepted here"),
+            Ok(Err(denied)) => (denied.as_str(), denied.sentence()),
             Err(NoToken::Missing) => (
                 NoToken::Missing.as_str(),
                 "an API key is needed, as `Authorization: Bearer <key>` or `x-api-key: <key>`",
             ),
             Err(none) => (none.as_str(), none.sentence()),
         };
-        self.decided("api_key", decision);
+        self.decided(KEY, decision);
+        let refusal = match decision == NoToken::Several.as_str() {
+            true => {
+                let (status, code) = (StatusCode::BAD_REQUEST, ErrorCode::InvalidArgument);
+                Refusal::http(status, code, sentence)
+            }
+            false => unauthenticated(sentence),
+        };
         Err(Box::new(TurnedAway {
-            refusal: unauthenticated(sentence),
+            refusal,
             challenge: Some(HeaderValue::from_static("Bearer")),
-            why: ("api_key", decision),
+            why: (KEY, decision),
             principal: None,
         }))
     }

@@ -15,7 +15,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use serde_json::json;
 
-use super::{Edge, HttpAuth, refuse};
+use super::{Edge, refuse};
 use crate::mcp::Refusal;
 
 /// Where the metadata is; clients put the path of the endpoint behind it (RFC 9728, section 3.1).
@@ -29,6 +29,7 @@ pub struct TokenAuth {
     required: Vec<String>,
     /// The endpoint as clients know it; `None`: built from each request.
     resource: Option<Uri>,
+    https: bool,
 }
 
 /// A setting that cannot be used.
@@ -71,7 +72,15 @@ impl TokenAuth {
             issuer,
             required,
             resource,
+            https: false,
         })
+    }
+
+    /// Whether the endpoint is served over TLS here, which its URL then says.
+    #[must_use]
+    pub fn over_https(mut self, https: bool) -> Self {
+        self.https = https;
+        self
     }
 
     /// Required scopes that a token lacks. `mcp:admin` stands for the other scopes of the product.
@@ -153,7 +162,11 @@ impl TokenAuth {
     fn resource(&self, asked: &Asked<'_>) -> Option<String> {
         match &self.resource {
             Some(resource) => Some(resource.to_string().trim_end_matches('/').to_owned()),
-            None => Some(format!("http://{}{}", asked.host.as_ref()?, asked.path)),
+            None => {
+                let scheme = if self.https { "https" } else { "http" };
+                let host = asked.host.as_ref()?;
+                Some(format!("{scheme}://{host}{}", asked.path))
+            }
         }
     }
 
@@ -197,7 +210,7 @@ impl<'a> Asked<'a> {
 impl Edge {
     /// Where the metadata is served; nowhere when no tokens are.
     pub(super) fn metadata_paths(&self) -> Vec<String> {
-        let HttpAuth::Tokens(tokens) = &self.settings.auth else {
+        let Some(tokens) = self.settings.auth.tokens() else {
             return Vec::new();
         };
         let mut paths = vec![PATH.to_owned(), format!("{PATH}{}", self.settings.mcp_path)];
@@ -214,10 +227,8 @@ pub(super) async fn metadata(
     request: Request<Body>,
 ) -> Response<Body> {
     let asked = Asked::of(request.headers(), request.uri(), &edge.settings.mcp_path);
-    let resource = match &edge.settings.auth {
-        HttpAuth::Tokens(tokens) => tokens.resource(&asked).map(|resource| (tokens, resource)),
-        HttpAuth::Anonymous(_) | HttpAuth::Key { .. } => None,
-    };
+    let tokens = edge.settings.auth.tokens();
+    let resource = tokens.and_then(|tokens| Some((tokens, tokens.resource(&asked)?)));
     let Some((tokens, resource)) = resource else {
         let why = "there is nothing at this path";
         let refusal = Refusal::http(StatusCode::NOT_FOUND, ErrorCode::NotFound, why);

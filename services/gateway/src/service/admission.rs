@@ -1,40 +1,69 @@
 //! From the configuration to how callers over HTTP are known.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use auth::ApiKey;
 use auth::token::{KeySource, TokenSettings, TokenVerifier};
 use bootstrap::config::{Admission, PublicConfig};
 use bootstrap::{App, CheckReport, OnFailure, StartError};
-use domain::principal::{Principal, Scope};
+use domain::keys::Keys;
 use serde_json::{Value, json};
 
 use crate::http::{HttpAuth, TokenAuth, anonymous};
+use crate::keys::KeyRing;
+
+/// How long a start waits for the first keys. Without them it goes on, not ready until they come.
+const FIRST_KEYS: Duration = Duration::from_secs(5);
 
 /// How callers over HTTP are known; with tokens also the task that keeps the issuer's keys fresh,
-/// and the check `jwks`.
+/// and the check `jwks`; with API keys the task that follows the registry's, and the check `keys`.
 ///
 /// # Errors
-/// A setting cannot be used, or an API key is needed: that is made by whoever has a store.
-pub(super) fn of(
+/// A setting cannot be used.
+pub(super) async fn of(
     public: &PublicConfig,
-    key: Option<ApiKey>,
+    keys: Arc<dyn Keys>,
     app: &App,
 ) -> Result<HttpAuth, StartError> {
-    match public.admission {
-        Admission::Everyone => {
-            let everybody = anonymous(public.access.token.is_some());
-            Ok(HttpAuth::Anonymous(everybody))
-        }
-        Admission::Tokens => tokens(public, app).map(|tokens| HttpAuth::Tokens(Arc::new(tokens))),
-        Admission::FirstKey => {
-            let key = key.ok_or("an API key is needed here, and none was made")?;
-            let mut principal = Principal::anonymous(Scope::OUTSIDE);
-            principal.subject = format!("api-key:{}", key.prefix());
-            let principal = Arc::new(principal);
-            Ok(HttpAuth::Key { key, principal })
-        }
+    let admission = public.admission;
+    if admission == Admission::Everyone {
+        let everybody = anonymous(public.access.token.is_some());
+        return Ok(HttpAuth::Anonymous(everybody));
     }
+    let tokens = match admission.takes_tokens() {
+        true => Some(Arc::new(tokens(public, app)?)),
+        false => None,
+    };
+    let ring = match admission.takes_keys() {
+        true => Some(ring(public, keys, app).await),
+        false => None,
+    };
+    match (tokens, ring) {
+        (Some(tokens), Some(ring)) => Ok(HttpAuth::TokensAndKeys(tokens, ring)),
+        (Some(tokens), None) => Ok(HttpAuth::Tokens(tokens)),
+        (None, Some(ring)) => Ok(HttpAuth::Keys(ring)),
+        (None, None) => Err("nothing says how callers are known".into()),
+    }
+}
+
+async fn ring(public: &PublicConfig, keys: Arc<dyn Keys>, app: &App) -> Arc<KeyRing> {
+    let metrics = Arc::clone(&app.metrics);
+    let ring = Arc::new(KeyRing::new(public.file_keys.clone(), metrics));
+    let kept = Arc::clone(&ring).keep(keys);
+    app.tasks.spawn("API keys", OnFailure::Essential, kept);
+    let watched = Arc::clone(&ring);
+    app.health.require("keys", move || {
+        let (count, age) = watched.extent();
+        let report = match watched.has_synced() {
+            true => CheckReport::up(),
+            false => CheckReport::down("the registry has not sent its API keys yet".to_owned()),
+        };
+        report.with(json!({"keys": count, "ageSeconds": age.map(|age| age.as_secs())}))
+    });
+    if !ring.synced(FIRST_KEYS).await {
+        tracing::warn!("the registry has not sent its API keys yet: not ready until it does");
+    }
+    ring
 }
 
 fn tokens(public: &PublicConfig, app: &App) -> Result<TokenAuth, StartError> {
@@ -51,6 +80,8 @@ fn tokens(public: &PublicConfig, app: &App) -> Result<TokenAuth, StartError> {
         issuer: issuer.clone(),
         audience: audience.ok_or("MCP_AUTH_AUDIENCE must be set")?,
         tenant_claim: auth.tenant_claim.clone(),
+        role_claim: auth.role_claim.clone(),
+        roles: auth.roles.clone(),
     };
     let verifier = Arc::new(TokenVerifier::new(settings, Arc::clone(&app.metrics))?);
     if let Some(fresh) = verifier.keep_keys_fresh() {
@@ -66,22 +97,19 @@ fn tokens(public: &PublicConfig, app: &App) -> Result<TokenAuth, StartError> {
         }
     });
     let required = auth.required_scopes.clone();
-    Ok(TokenAuth::new(
-        verifier,
-        issuer,
-        required,
-        auth.resource.as_deref(),
-    )?)
+    let auth = TokenAuth::new(verifier, issuer, required, auth.resource.as_deref())?;
+    Ok(auth.over_https(public.http.tls_cert.is_some()))
 }
 
 /// The part `auth` of the configuration, as clients of the Node server know it. `auto` has come to
 /// an end: it says what it means here.
 pub(super) fn as_clients_know_it(public: &PublicConfig, auth: &mut Value) {
-    let tokens = public.admission == Admission::Tokens;
+    let tokens = public.admission.takes_tokens();
     auth["mode"] = json!(match public.admission {
         Admission::Everyone => "none",
         Admission::Tokens => "jwt",
-        Admission::FirstKey => "apikey",
+        Admission::TokensAndKeys => "jwt+apikey",
+        Admission::Keys | Admission::FirstKey => "apikey",
     });
     auth["jwtConfigured"] = json!(tokens);
     auth["requiredScopes"] = match tokens {

@@ -1,12 +1,13 @@
 //! Contradictions between the keys of the database, the Docker daemon, the identity provider and
 //! the audit log.
 
+use domain::keys::KeptKey;
 use serde_json::Value as Json;
 use url::Url;
 
 use crate::address::is_loopback;
 use crate::config::sections::{
-    AuditConfig, AuthConfig, AuthMode, Backend, CatalogConfig, DockerConfig, InstallConfig,
+    Admission, AuditConfig, AuthConfig, Backend, CatalogConfig, DockerConfig, InstallConfig,
     PostgresConfig, SessionConfig,
 };
 use crate::config::settings::Settings;
@@ -136,9 +137,32 @@ pub(crate) fn install(settings: &mut Settings, install: Option<&InstallConfig>) 
     }
 }
 
+/// The keys of the configuration, with the scopes of their roles.
+pub(crate) fn file_keys(
+    settings: &mut Settings,
+    auth: Option<&AuthConfig>,
+    admission: Option<Admission>,
+) -> Option<Vec<KeptKey>> {
+    let auth = auth?;
+    let keys = match auth.file_keys.resolve(&auth.roles) {
+        Ok(keys) => keys,
+        Err((why, fix)) => {
+            settings.refuse("MCP_AUTH_API_KEYS", why, fix);
+            return None;
+        }
+    };
+    if !keys.is_empty() && admission.is_some_and(|admission| !admission.takes_keys()) {
+        settings.warnings.push(format!(
+            "MCP_AUTH_MODE={}: the API keys of the configuration are not used",
+            auth.mode
+        ));
+    }
+    Some(keys)
+}
+
 pub(crate) fn tokens(settings: &mut Settings, auth: Option<&AuthConfig>) {
     let Some(auth) = auth else { return };
-    if auth.decided() != AuthMode::Jwt {
+    if !auth.takes_tokens() {
         if auth.jwks_url.is_some() || auth.public_key.is_some() {
             settings.warnings.push(format!(
                 "MCP_AUTH_MODE={}: the keys of the identity provider are not used, and nobody is \

@@ -3,6 +3,7 @@
 use domain::principal::Roles;
 
 use crate::config::choice::choice;
+use crate::config::file_keys::FileKeys;
 use crate::config::key::{Key, Kind};
 use crate::config::section::section;
 use crate::config::value::Pem;
@@ -17,10 +18,10 @@ choice! {
         None = "none",
         /// Access tokens (JWT) of an identity provider.
         Jwt = "jwt",
-    }
-    later {
-        "apikey" => "API keys come with a later one",
-        "jwt+apikey" => "tokens and API keys come with a later one",
+        /// API keys that the registry keeps.
+        ApiKey = "apikey",
+        /// Either.
+        JwtAndApiKey = "jwt+apikey",
     }
 }
 
@@ -31,9 +32,27 @@ pub enum Admission {
     Everyone,
     /// By a token of the identity provider.
     Tokens,
-    /// By the API key that `dynamic-mcp` makes at its first start on an address that is not
-    /// loopback.
+    /// By an API key.
+    Keys,
+    /// By either.
+    TokensAndKeys,
+    /// By an API key, of which `dynamic-mcp` makes the first when there is none: at a start on an
+    /// address that is not loopback.
     FirstKey,
+}
+
+impl Admission {
+    /// Whether a token of the identity provider lets its holder in.
+    #[must_use]
+    pub const fn takes_tokens(self) -> bool {
+        matches!(self, Self::Tokens | Self::TokensAndKeys)
+    }
+
+    /// Whether an API key lets its holder in.
+    #[must_use]
+    pub const fn takes_keys(self) -> bool {
+        matches!(self, Self::Keys | Self::TokensAndKeys | Self::FirstKey)
+    }
 }
 
 section! {
@@ -71,6 +90,10 @@ section! {
         /// role of its name or adds one; a role that is not known gives nothing.
         pub roles: Roles = Key::added("MCP_AUTH_ROLES", "auth.roles").kind(Kind::List)
             .default_note("`viewer`, `operator`, `developer`, `admin`, see docs/authorization.md");
+        /// API keys that stand in the configuration, beside those that the registry keeps: each with the
+        /// SHA-256 of the key and not the key itself.
+        pub file_keys: FileKeys = Key::added("MCP_AUTH_API_KEYS", "security.apiKeys")
+            .kind(Kind::Keys);
         /// Public URL of the MCP endpoint, as RFC 9728 metadata names it to clients.
         pub resource: Option<String> = Key::added("MCP_AUTH_RESOURCE", "auth.resource")
             .default_note("built from the request's Host");
@@ -86,6 +109,12 @@ impl AuthConfig {
             AuthMode::Auto => AuthMode::None,
             mode => mode,
         }
+    }
+
+    /// Whether tokens of an identity provider are a way in.
+    #[must_use]
+    pub fn takes_tokens(&self) -> bool {
+        matches!(self.decided(), AuthMode::Jwt | AuthMode::JwtAndApiKey)
     }
 }
 
