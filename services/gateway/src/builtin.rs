@@ -301,6 +301,11 @@ impl BuiltIn {
         )
     }
 
+    /// Whether it writes into the catalogue, once for each idempotency key.
+    pub(crate) fn is_write(&self) -> bool {
+        self.action() == Action::WriteTools
+    }
+
     /// Whether the guard counts it.
     pub(crate) fn is_guarded(&self) -> bool {
         self.is_management() || self.action() == Action::RunEphemeral

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domain::principal::{Action, authorize};
-use domain::{Principal, RawValue, RequestId, TenantId, ToolName};
+use domain::{Principal, RawValue, RequestId, Scope, TenantId, ToolName};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -31,8 +31,8 @@ struct Key {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Rights {
-    /// Which kinds of built-ins and tools the caller may use.
-    Kinds([bool; 5]),
+    /// Which of the product's scopes the caller holds: a built-in asks for nothing else.
+    Product([bool; Scope::OUTSIDE.len()]),
     /// The caller's very scopes: some tool requires scopes of its own.
     Scopes(BTreeSet<String>),
 }
@@ -86,15 +86,7 @@ impl Gateway {
         let rights = if tools.scoped {
             Rights::Scopes(principal.scopes.clone())
         } else {
-            let none = BTreeSet::new();
-            let may = |action| authorize(principal, action).is_ok();
-            Rights::Kinds([
-                may(Action::UseBuiltIn),
-                may(Action::ReadTools),
-                may(Action::WriteTools),
-                may(Action::RunEphemeral) && may(Action::Operate),
-                may(Action::UseTool(&none)),
-            ])
+            Rights::Product(std::array::from_fn(|at| principal.has(Scope::OUTSIDE[at])))
         };
         let key = Key {
             tenant: principal.tenant.clone(),

@@ -1,6 +1,7 @@
 //! What the dependencies of tools come to: found out before a tool is stored, kept with its revision,
 //! and handed to the executor with each call.
 
+use domain::principal::{Action, authorize};
 use domain::tool::ToolRecord;
 use domain::{
     CallContext, Error, ErrorCode, Lockfile, Resolve, Result, Revision, TenantId, ToolDraft,
@@ -86,6 +87,11 @@ impl Gateway {
             return Ok(());
         };
         let spec = &entry.record.spec;
+        let action = Action::WriteTool(&spec.required_scopes);
+        // To this caller there is no such tool, which the registry says.
+        if authorize(&context.principal, action).is_err() {
+            return Ok(());
+        }
         let runtime = patch.runtime.unwrap_or(spec.runtime);
         let dependencies = patch.dependencies.as_ref().unwrap_or(&spec.dependencies);
         let is_same = runtime == spec.runtime && *dependencies == spec.dependencies;

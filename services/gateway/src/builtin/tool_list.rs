@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use domain::principal::{Action, authorize};
 use domain::{Error, ErrorCode, Result};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
@@ -73,11 +74,14 @@ pub(super) async fn run(invocation: &Invocation<'_>) -> Result<Answer> {
         .catalogue()
         .tools(&invocation.context.principal.tenant);
     let query = arguments.query.as_ref().map(|query| query.to_lowercase());
+    let principal = &invocation.context.principal;
     let wanted = |entry: &&Arc<Entry>| {
-        arguments
-            .tag
-            .as_ref()
-            .is_none_or(|tag| entry.record.spec.tags.contains(tag))
+        let action = Action::ReadTool(&entry.record.spec.required_scopes);
+        authorize(principal, action).is_ok()
+            && arguments
+                .tag
+                .as_ref()
+                .is_none_or(|tag| entry.record.spec.tags.contains(tag))
             && query.as_ref().is_none_or(|query| mentions(entry, query))
     };
     let limit = arguments.limit.unwrap_or(usize::MAX);

@@ -18,7 +18,7 @@ use super::port::Operations;
 use super::refusal::Refusal;
 use super::request::{Origin, Request};
 use super::version::Version;
-use super::{params, reply, stream, write};
+use super::{params, reply, stream, validity, write};
 use crate::operations::{Notification, ProtocolError, ToolCall, ToolResult};
 
 /// Notifications that wait for the stream; a tool that sends faster waits.
@@ -58,8 +58,10 @@ fn tool_call(request: &Request<'_>, origin: &Origin) -> Result<ToolCall, Refusal
         ));
     }
     let progress_token = request.meta.progress_token()?;
+    let mut context = origin.context();
+    context.idempotency_key = request.meta.idempotency_key()?;
     Ok(ToolCall {
-        context: origin.context(),
+        context,
         name: name.into_owned(),
         arguments: params.arguments.map(RawValue::to_owned),
         log_level: request.log_level()?.filter(|_| !origin.quiet),
@@ -168,6 +170,8 @@ impl Pending {
         first: Option<Notification>,
         mut outcome: Option<Outcome>,
     ) {
+        let validity = self.origin.validity.clone();
+        let mut over = std::pin::pin!(validity.over());
         let mut next = first;
         loop {
             while let Some(note) = next.take().or_else(|| self.notes.try_recv().ok()) {
@@ -187,6 +191,7 @@ impl Pending {
                 biased;
                 Some(note) = self.notes.recv() => next = Some(note),
                 done = &mut self.call => outcome = Some(done),
+                () = &mut over => outcome = Some(Err(validity::ended())),
                 () = sleep_until(self.origin.deadline + DEADLINE_SLACK) => {
                     outcome = Some(Err(expired(&self.origin)));
                 }

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use domain::RawValue;
+use domain::{IdempotencyKey, RawValue};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
 use super::refusal::Refusal;
 
 /// Longest id or progress token, in bytes of JSON: each is echoed.
-const MAX_ECHO_BYTES: usize = 1_024;
+pub(crate) const MAX_ECHO_BYTES: usize = 1_024;
 
 /// One request or notification.
 #[derive(Debug, Clone)]
@@ -71,6 +71,13 @@ pub(crate) struct Meta<'a> {
         deserialize_with = "present"
     )]
     pub(crate) progress_token: Option<&'a RawValue>,
+    #[serde(
+        borrow,
+        default,
+        rename = "dynamic-mcp/idempotencyKey",
+        deserialize_with = "present"
+    )]
+    pub(crate) idempotency_key: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(crate) traceparent: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -216,6 +223,22 @@ impl<'a> Meta<'a> {
             )),
             token => Ok(token),
         }
+    }
+}
+
+impl Meta<'_> {
+    /// The key by which a write that is sent twice happens once.
+    pub(crate) fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Refusal> {
+        let Some(key) = self.idempotency_key else {
+            return Ok(None);
+        };
+        let parsed = text(key).and_then(|key| IdempotencyKey::parse(&key).ok());
+        parsed.map(Some).ok_or_else(|| {
+            Refusal::invalid_params(
+                "params._meta.dynamic-mcp/idempotencyKey is a string of 1-128 printable ASCII \
+                 characters without space",
+            )
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::RawValue;
+use domain::{IdempotencyKey, RawValue};
 use domain::runner::LogLevel;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, LoggingLevel,
@@ -33,8 +33,10 @@ impl Handler {
             .arguments
             .map(|arguments| raw(&arguments, &origin))
             .transpose()?;
+        let mut call_context = origin.context();
+        call_context.idempotency_key = idempotency_key(&context)?;
         let call = ToolCall {
-            context: origin.context(),
+            context: call_context,
             name: request.name.into_owned(),
             arguments,
             log_level: log_level(&context)?.filter(|_| !origin.quiet),
@@ -130,6 +132,21 @@ fn typed(
 
 fn parse<T: serde::de::DeserializeOwned>(json: &RawValue, origin: &Origin) -> Result<T, ErrorData> {
     serde_json::from_str(json.get()).map_err(|error| fault(origin, &error))
+}
+
+/// The key by which a write that is sent twice happens once.
+fn idempotency_key(context: &Context) -> Result<Option<IdempotencyKey>, ErrorData> {
+    let Some(key) = context.meta.get("dynamic-mcp/idempotencyKey") else {
+        return Ok(None);
+    };
+    let parsed = key
+        .as_str()
+        .and_then(|key| IdempotencyKey::parse(key).ok());
+    parsed.map(Some).ok_or_else(|| {
+        let message = "_meta.dynamic-mcp/idempotencyKey is a string of 1-128 printable ASCII \
+                       characters without space";
+        ErrorData::invalid_params(message, None)
+    })
 }
 
 /// The least severe message to send: what `_meta` says in the stateless era, `info` before it.

@@ -97,6 +97,8 @@ fn settings_that_cannot_be_used_are_refused() {
             issuer: ISSUER.to_owned(),
             audience: AUDIENCE.to_owned(),
             tenant_claim: None,
+            role_claim: None,
+            roles: domain::principal::Roles::default(),
         };
         let build = BuildInfo {
             service: "gateway",
