@@ -7,6 +7,7 @@
 )]
 
 mod audit;
+mod between;
 mod clients;
 mod concurrency;
 mod contract;
@@ -14,10 +15,14 @@ mod crash;
 mod deployment;
 mod faults;
 mod golden;
+mod history;
 mod leaks;
 mod lifecycle;
+mod limits;
 mod malformed;
+mod matrix;
 mod packages;
+mod pairs;
 mod piped;
 mod processes;
 mod production;

@@ -7,6 +7,9 @@
 // what SDKs do by themselves: its secret goes into the Authorization header, as they send it, and its
 // tokens are for the audience `dynamic-mcp`, whatever resource is asked for.
 //
+// `acme-ROLE` and `globex-ROLE` (viewer, operator, developer, admin, stranger) have that role in the
+// claim `roles`; the product knows all of them but the last.
+//
 // Besides the provider's own routes:
 //   POST /test/rotate    a new set of keys; the old ones are gone
 //   GET  /test/fetches   how often the keys were asked for
@@ -23,6 +26,10 @@ const FLAWS = {
   nobody: (payload) => { delete payload.sub; },
   textual: (payload) => { payload.exp = String(payload.exp); },
   early: (payload) => { payload.nbf = Math.floor(Date.now() / 1000) + 600; },
+  late: (payload) => { payload.exp = Math.floor(Date.now() / 1000) - 600; },
+  slow: (payload) => { payload.exp = Math.floor(Date.now() / 1000) - 25; },
+  fast: (payload) => { payload.nbf = payload.iat = Math.floor(Date.now() / 1000) + 29; },
+  key: (payload) => { payload.sub = 'key:0a1b2c3d'; },
 };
 const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'];
 
@@ -42,6 +49,7 @@ function makeKeys() {
 
 const names = ['alice', 'bob', 'carol', 'acme-bob', 'globex-carol'];
 const kinds = ['', ...ALGORITHMS, ...Object.keys(FLAWS)];
+const ROLES = ['viewer', 'operator', 'developer', 'admin', 'stranger'];
 const client = (id, method) => ({
   client_id: id,
   client_secret: 'secret',
@@ -52,6 +60,9 @@ const client = (id, method) => ({
 });
 const clients = names.flatMap((name) => kinds.map((kind) => client(kind ? `${name}.${kind}` : name, 'client_secret_post')));
 clients.push(client('sdk', 'client_secret_basic'));
+for (const tenant of ['acme', 'globex']) {
+  for (const role of ROLES) clients.push(client(`${tenant}-${role}`, 'client_secret_post'));
+}
 const kindOf = (clientId) => clientId.split('.')[1];
 
 function provider(issuer, jwks) {
@@ -82,6 +93,8 @@ function provider(issuer, jwks) {
           FLAWS[kindOf(token.clientId)]?.(jwt.payload);
           const tenant = token.clientId.split('-')[0];
           if (['acme', 'globex'].includes(tenant)) jwt.payload.tenant = tenant;
+          const role = token.clientId.split('-')[1];
+          if (ROLES.includes(role)) jwt.payload.roles = ['of-somebody-else', role];
         },
       },
     },

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// The endpoint that the tokens are for.
-pub(super) const RESOURCE: &str = "https://tools.example/mcp";
+pub(crate) const RESOURCE: &str = "https://tools.example/mcp";
 
 /// A running issuer; it ends when this is dropped.
 pub(crate) struct Issuer {
@@ -44,7 +44,7 @@ impl Issuer {
     }
 
     /// A token of this caller for our endpoint.
-    pub(super) async fn token(&self, caller: &str, scope: &str) -> String {
+    pub(crate) async fn token(&self, caller: &str, scope: &str) -> String {
         let endpoint = format!("{}/token", self.url);
         self.ask(&endpoint, caller, scope, RESOURCE).await
     }
