@@ -12,8 +12,7 @@ use domain::principal::{Action, authorize};
 use domain::tool::ToolWithCode;
 use domain::{
     CallContext, Catalog, CatalogVersion, ChangeStream, CodeDigest, Error, ErrorCode, Lockfile,
-    Principal, Result, Revision, TenantId, ToolDraft, ToolName, ToolPatch, ToolRecord,
-    validate,
+    Principal, Result, Revision, TenantId, ToolDraft, ToolName, ToolPatch, ToolRecord, validate,
 };
 use jiff::Timestamp;
 
@@ -73,8 +72,11 @@ impl Catalog for Registry {
         let (principal, name) = (Arc::clone(&context.principal), name.clone());
         let core = Arc::clone(&self.core);
         let work = async move {
-            let made = core.update(&principal, name, patch, expected, once.as_ref()).await;
-            core.unless_answered(once.as_ref(), made, Answer::record).await
+            let made = core
+                .update(&principal, name, patch, expected, once.as_ref())
+                .await;
+            core.unless_answered(once.as_ref(), made, Answer::record)
+                .await
         };
         self.core.write(context, "update", work).await
     }
@@ -95,8 +97,14 @@ impl Catalog for Registry {
         let (principal, name) = (Arc::clone(&context.principal), name.clone());
         let core = Arc::clone(&self.core);
         let work = async move {
-            let made = core.delete(&principal, &name, expected, once.as_ref()).await;
-            let read = |answer: Answer| Ok(Deleted { version: answer.deletion()? });
+            let made = core
+                .delete(&principal, &name, expected, once.as_ref())
+                .await;
+            let read = |answer: Answer| {
+                Ok(Deleted {
+                    version: answer.deletion()?,
+                })
+            };
             core.unless_answered(once.as_ref(), made, read).await
         };
         self.core.write(context, "delete", work).await
@@ -120,7 +128,9 @@ impl Catalog for Registry {
         name: &ToolName,
         revision: Revision,
     ) -> Result<Arc<str>> {
-        let usable = self.core.visible(&context.principal, name, Some(revision), USE);
+        let usable = self
+            .core
+            .visible(&context.principal, name, Some(revision), USE);
         let wanted = self.core.read(context, "code", usable).await?;
         Ok(wanted.code)
     }
@@ -229,11 +239,7 @@ impl Core {
     }
 
     /// What the same write was answered before.
-    async fn answered(
-        &self,
-        context: &CallContext,
-        once: Option<&Once>,
-    ) -> Result<Option<Answer>> {
+    async fn answered(&self, context: &CallContext, once: Option<&Once>) -> Result<Option<Answer>> {
         let Some(once) = once else {
             return Ok(None);
         };

@@ -32,7 +32,9 @@ impl Keys for Registry {
             let digest = key.digest;
             Ok(vec![KeptKey { record, digest }])
         };
-        let mut made = self.change(context, "key_create", prefixes, now, decide).await?;
+        let mut made = self
+            .change(context, "key_create", prefixes, now, decide)
+            .await?;
         made.pop().ok_or_else(nothing)
     }
 
@@ -54,7 +56,9 @@ impl Keys for Registry {
             }
             Ok(vec![key])
         };
-        let mut revoked = self.change(context, "key_revoke", vec![prefix], now, decide).await?;
+        let mut revoked = self
+            .change(context, "key_revoke", vec![prefix], now, decide)
+            .await?;
         revoked.pop().ok_or_else(nothing)
     }
 
@@ -80,9 +84,17 @@ impl Keys for Registry {
                 record: new,
                 digest: rotation.digest,
             };
-            Ok(vec![KeptKey { record: old, digest }, new])
+            Ok(vec![
+                KeptKey {
+                    record: old,
+                    digest,
+                },
+                new,
+            ])
         };
-        let changed = self.change(context, "key_rotate", prefixes, now, decide).await?;
+        let changed = self
+            .change(context, "key_rotate", prefixes, now, decide)
+            .await?;
         match <[ApiKeyRecord; 2]>::try_from(changed) {
             Ok([old, new]) => Ok(Rotated { old, new }),
             Err(_) => Err(nothing()),
@@ -156,7 +168,10 @@ impl Limits {
             return full("the tenant has as many API keys as it may have", self.own);
         }
         if keys.everybodys >= u64::from(self.everybodys) {
-            return full("the registry has as many API keys as it may have", self.everybodys);
+            return full(
+                "the registry has as many API keys as it may have",
+                self.everybodys,
+            );
         }
         Ok(())
     }

@@ -41,7 +41,8 @@ pub async fn start(config: RegistryConfig, mut app: App) -> Result<(), StartErro
         .with_tls(internal::tls(&config.internal, &app)?)
         .catalog(registry.clone())
         .fleet(registry.clone())
-        .archive(registry.clone());
+        .archive(registry.clone())
+        .keys(registry.clone());
     let listener = app.listener(GRPC_LISTENER).ok_or("no gRPC listener")?;
     // `_file` removes a Unix socket's file once the server has ended.
     let (incoming, _file) = match listener.into_socket() {

@@ -7,6 +7,7 @@ use auth::internal::{Audience, Signer, SigningKey, Verifier, VerifyKeys};
 use bootstrap::config::{Admission, Profile, StandaloneConfig, Wiring};
 use bootstrap::{App, StartError, StopReason, Tasks};
 use domain::audit::Archive;
+use domain::keys::Keys;
 use domain::{Catalog, Runner, Sessions};
 use executor::service::SandboxConfig;
 use gateway::Gateway;
@@ -15,7 +16,7 @@ use gateway::stdio::{StdioSettings, serve_stdio};
 use registry::StorePaths;
 use registry::service::RegistryParts;
 use rpc::Endpoint;
-use rpc::client::{ArchiveClient, CatalogClient, Link, RunnerClient, SessionsClient};
+use rpc::client::{ArchiveClient, CatalogClient, KeysClient, Link, RunnerClient, SessionsClient};
 use rpc::server::{Incoming, Server};
 use telemetry::Metrics;
 
@@ -55,6 +56,7 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
         Wiring::Direct => Ports {
             catalog: registry.clone(),
             archive: registry.clone(),
+            keys: registry.clone(),
             runner: local.clone(),
             sessions: local,
         },
@@ -81,11 +83,10 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
     }
     tracing::info!(why, "serving MCP over HTTP");
     let metrics = config.process.telemetry.metrics;
-    let key = match config.public.admission {
-        Admission::FirstKey => Some(first_key::read_or_make(&folder_of_the_store(&config))?),
-        Admission::Everyone | Admission::Tokens => None,
-    };
-    gateway::service::serve_http(&gateway, &config.public, metrics, key, app).await
+    if config.public.admission == Admission::FirstKey {
+        first_key::make_sure(&*ports.keys, &folder_of_the_store(&config)).await?;
+    }
+    gateway::service::serve_http(&gateway, &config.public, metrics, ports.keys, app).await
 }
 
 /// Where the program keeps what is its own, also when the tools are in Postgres.
@@ -112,6 +113,7 @@ pub(crate) fn registry_parts(config: &StandaloneConfig) -> RegistryParts<'_> {
 struct Ports {
     catalog: Arc<dyn Catalog>,
     archive: Arc<dyn Archive>,
+    keys: Arc<dyn Keys>,
     runner: Arc<dyn Runner>,
     sessions: Arc<dyn Sessions>,
 }
@@ -138,14 +140,15 @@ fn over_pipes(
     };
     let offer_catalog = |server: Server| {
         let server = server.catalog(registry.clone()).fleet(registry.clone());
-        server.archive(registry.clone())
+        server.archive(registry.clone()).keys(registry.clone())
     };
     let catalog = link(Audience::Registry, &offer_catalog, "registry over a pipe")?;
     let offer_runner = |server: Server| server.runner(executor.clone()).sessions(executor.clone());
     let runner = link(Audience::Executor, &offer_runner, "executor over a pipe")?;
     Ok(Ports {
         catalog: Arc::new(CatalogClient::new(catalog.clone())),
-        archive: Arc::new(ArchiveClient::new(catalog)),
+        archive: Arc::new(ArchiveClient::new(catalog.clone())),
+        keys: Arc::new(KeysClient::new(catalog)),
         runner: Arc::new(RunnerClient::new(runner.clone())),
         sessions: Arc::new(SessionsClient::new(runner)),
     })

@@ -1,39 +1,66 @@
 //! The API key that guards an address which others reach, where nobody configured anything else:
-//! made at the first start, shown once, kept as its hash beside the store.
+//! made when the store holds none that works, and shown once.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use auth::ApiKey;
-use bootstrap::{StartError, VERSION};
+use auth::MadeKey;
+use bootstrap::StartError;
+use domain::keys::{KeyChange, KeyDigest, KeyPrefix, Keys, NewKey};
+use domain::{
+    CallContext, CatalogVersion, ErrorCode, Principal, RequestId, Scope, TenantId,
+};
+use futures::StreamExt as _;
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// Name of the file in the folder of the store.
+/// The file in the folder of the store in which earlier versions kept the one key that they had.
 const FILE: &str = "api-key.json";
+/// What becomes of it.
+const TAKEN_OVER: &str = "api-key.json.taken-over";
+/// How long the store may take.
+const WITHIN: Duration = Duration::from_secs(30);
+/// What people see it called.
+const NAME: &str = "first key";
 
-/// The key that is kept in `folder`; makes it when there is none, and shows it on standard error.
+/// Makes sure that some key lets its holder in: takes over that of an earlier version, and makes one
+/// and shows it on standard error when none works.
 ///
 /// # Errors
-/// A sentence that names the file and what to do.
-pub(crate) fn read_or_make(folder: &Path) -> Result<ApiKey, StartError> {
-    let path = folder.join(FILE);
-    if let Some(key) = read(&path)? {
-        tracing::info!(prefix = key.prefix(), file = %path.display(), "callers need the API key");
-        return Ok(key);
+/// A sentence that says what to do.
+pub(crate) async fn make_sure(keys: &dyn Keys, folder: &Path) -> Result<(), StartError> {
+    take_over(keys, folder).await?;
+    if works_any(keys).await? {
+        return Ok(());
     }
-    let (secret, key) = ApiKey::generate()?;
-    if keep(folder, &path, &key).map_err(|error| wrong(&path, &error))? {
-        show(&secret, &path)?;
-        return Ok(key);
-    }
-    // Another process was quicker; its key is the one.
-    read(&path)?.ok_or_else(|| wrong(&path, &"it was there a moment ago"))
+    let made = MadeKey::generate()?;
+    let key = first(made.prefix, made.digest);
+    keys.create(&context(), key).await?;
+    show(&made.text)
 }
 
-fn read(path: &Path) -> Result<Option<ApiKey>, StartError> {
+/// The key of an earlier version goes into the store; its file is kept under another name, so that it
+/// cannot come back when it was revoked.
+async fn take_over(keys: &dyn Keys, folder: &Path) -> Result<(), StartError> {
+    let path = folder.join(FILE);
+    let Some((prefix, digest)) = read(&path)? else {
+        return Ok(());
+    };
+    match keys.create(&context(), first(prefix, digest)).await {
+        Ok(_) => {}
+        Err(error) if error.code() == ErrorCode::AlreadyExists => {}
+        Err(error) => return Err(error.into()),
+    }
+    fs::rename(&path, folder.join(TAKEN_OVER)).map_err(|error| wrong(&path, &error))?;
+    tracing::info!(%prefix, file = %path.display(), "the API key of the file is in the store now");
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Option<(KeyPrefix, KeyDigest)>, StartError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -41,42 +68,67 @@ fn read(path: &Path) -> Result<Option<ApiKey>, StartError> {
     };
     let kept: Value = serde_json::from_str(&text).map_err(|error| wrong(path, &error))?;
     let field = |name: &str| kept[name].as_str().unwrap_or_default().to_owned();
-    let key = ApiKey::kept(&field("prefix"), &field("sha256"));
-    key.map(Some).map_err(|error| wrong(path, &error))
+    let prefix = KeyPrefix::parse(&field("prefix")).map_err(|error| wrong(path, &error))?;
+    let digest = KeyDigest::parse(&field("sha256")).map_err(|error| wrong(path, &error))?;
+    Ok(Some((prefix, digest)))
 }
 
-/// Writes the whole file or nothing. False when there is one already.
-fn keep(folder: &Path, path: &Path, key: &ApiKey) -> std::io::Result<bool> {
-    fs::create_dir_all(folder)?;
-    let kept = json!({"prefix": key.prefix(), "sha256": key.digest(), "madeBy": VERSION});
-    let draft = folder.join(format!("{FILE}.{}", key.prefix()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)?;
-    let written = file
-        .write_all(format!("{kept}\n").as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::hard_link(&draft, path));
-    fs::remove_file(&draft)?;
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
+/// Whether a key of any tenant works.
+async fn works_any(keys: &dyn Keys) -> Result<bool, StartError> {
+    let look = async {
+        let context = CallContext::service("dynamic-mcp", WITHIN);
+        let mut feed = keys.watch(&context, CatalogVersion::default()).await?;
+        while let Some(change) = feed.next().await {
+            match change? {
+                KeyChange::Put(key) if key.record.state(Timestamp::now()).works() => {
+                    return Ok(true);
+                }
+                KeyChange::Synced(_) => break,
+                KeyChange::Put(_) | KeyChange::Reset => {}
+            }
+        }
+        Ok(false)
+    };
+    tokio::time::timeout(WITHIN, look)
+        .await
+        .unwrap_or_else(|_| Err("the store did not tell its API keys in time".into()))
+}
+
+fn first(prefix: KeyPrefix, digest: KeyDigest) -> NewKey {
+    let scopes = Scope::OUTSIDE.iter().map(|scope| scope.as_str().to_owned());
+    NewKey {
+        prefix,
+        digest,
+        name: NAME.to_owned(),
+        subject: None,
+        scopes: scopes.collect(),
+        role: None,
+        tier: None,
+        expires_at: None,
     }
 }
 
+/// The program itself, which owns the store.
+fn context() -> CallContext {
+    let principal = Principal {
+        tenant: TenantId::default(),
+        subject: "dynamic-mcp".to_owned(),
+        client_id: None,
+        scopes: [Scope::Admin.as_str().to_owned()].into(),
+        tier: None,
+    };
+    CallContext::new(Arc::new(principal), RequestId::random(), WITHIN)
+}
+
 /// Not through the log, which goes on to places where no secret belongs.
-fn show(secret: &SecretString, path: &Path) -> Result<(), StartError> {
+fn show(secret: &SecretString) -> Result<(), StartError> {
     let mut out = std::io::stderr().lock();
     writeln!(
         out,
         "This address is open to others, so callers need an API key. It is shown this once:\n\n  \
-         {}\n\nSend it as `Authorization: Bearer <key>` or `x-api-key: <key>`. Its hash is kept in {}; \
-         delete that file to get a new key at the next start.\n",
+         {}\n\nSend it as `Authorization: Bearer <key>` or `x-api-key: <key>`. Only its hash is kept; \
+         `dynamic-mcp keys` makes, lists, rotates and revokes keys.\n",
         secret.expose_secret(),
-        path.display()
     )
     .map_err(|error| -> StartError { format!("the API key cannot be shown: {error}").into() })
 }
@@ -84,8 +136,8 @@ fn show(secret: &SecretString, path: &Path) -> Result<(), StartError> {
 fn wrong(path: &Path, why: &dyn std::fmt::Display) -> StartError {
     let path: PathBuf = path.into();
     format!(
-        "the API key in {} cannot be used: {why}; make the file readable and its folder writable, \
-         delete the file for a new key, or configure MCP_AUTH_MODE",
+        "the API key in {} cannot be taken over: {why}; make the file readable and its folder writable, \
+         or delete the file for a new key",
         path.display()
     )
     .into()

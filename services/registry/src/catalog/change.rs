@@ -97,9 +97,7 @@ impl Core {
         for _ in 0..MAX_TRIES {
             let seen = self.may_delete(principal, name).await?;
             let (tenant, based_on) = (&principal.tenant, expected.or(seen));
-            let deleted = self
-                .store
-                .delete(tenant, name, based_on, keep, once);
+            let deleted = self.store.delete(tenant, name, based_on, keep, once);
             match deleted.await? {
                 Ok(version) => {
                     self.announce(version);
@@ -119,11 +117,7 @@ impl Core {
 
     /// Whether this caller may delete a tool, and the revision that says so. Of an administrator
     /// nothing is asked: a record that cannot be read can still be deleted.
-    async fn may_delete(
-        &self,
-        principal: &Principal,
-        name: &ToolName,
-    ) -> Result<Option<Revision>> {
+    async fn may_delete(&self, principal: &Principal, name: &ToolName) -> Result<Option<Revision>> {
         if principal.has(Scope::Admin) {
             return Ok(None);
         }

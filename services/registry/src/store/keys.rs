@@ -118,7 +118,11 @@ impl KeyRow {
                 expires_at: moment(self.expires_at)?,
                 last_used_at: moment(self.last_used_at)?,
                 revoked_at: moment(self.revoked_at)?,
-                replaced_by: self.replaced_by.as_deref().map(KeyPrefix::parse).transpose()?,
+                replaced_by: self
+                    .replaced_by
+                    .as_deref()
+                    .map(KeyPrefix::parse)
+                    .transpose()?,
                 overlap_until: moment(self.overlap_until)?,
                 version: CatalogVersion(self.version.try_into()?),
             },

@@ -32,7 +32,11 @@ impl Write<'_> {
     }
 
     /// Keeps an answer until it is too old, or one of too many.
-    pub(super) async fn keep(&mut self, once: Option<&Once>, answer: &Answer) -> Result<(), Failure> {
+    pub(super) async fn keep(
+        &mut self,
+        once: Option<&Once>,
+        answer: &Answer,
+    ) -> Result<(), Failure> {
         use sqlx::Arguments as _;
         let Some(once) = once else {
             return Ok(());

@@ -17,7 +17,11 @@ use super::{PostgresStore, sql};
 
 #[async_trait]
 impl KeyStore for PostgresStore {
-    async fn change_keys(&self, change: KeyWrite<'_>, decide: &KeyDecision) -> Result<Vec<KeptKey>> {
+    async fn change_keys(
+        &self,
+        change: KeyWrite<'_>,
+        decide: &KeyDecision,
+    ) -> Result<Vec<KeptKey>> {
         let link = &self.link;
         link.attempt(|| async move {
             let mut write = Write::begin(link, sql::LOCK).await?;
@@ -53,7 +57,10 @@ impl KeyStore for PostgresStore {
     }
 
     async fn keys_of(&self, tenant: &TenantId) -> Result<Vec<ApiKeyRecord>> {
-        let rows = self.link.read(sql::KEY_LIST, arguments![tenant.as_str()]).await?;
+        let rows = self
+            .link
+            .read(sql::KEY_LIST, arguments![tenant.as_str()])
+            .await?;
         rows.iter().map(|row| Ok(key(row)?.record)).collect()
     }
 
@@ -89,7 +96,9 @@ impl Write<'_> {
         let counts = one(self.rows(sql::KEY_COUNTS, whose).await?)?;
         let mut found = Vec::new();
         for prefix in change.prefixes {
-            let rows = self.rows(sql::KEY_LOAD, arguments![prefix.to_string()]).await?;
+            let rows = self
+                .rows(sql::KEY_LOAD, arguments![prefix.to_string()])
+                .await?;
             found.extend(rows.first().map(key).transpose()?);
         }
         Ok(KeysNow {

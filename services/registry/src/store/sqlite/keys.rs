@@ -14,7 +14,11 @@ use super::{SqliteStore, sql};
 
 #[async_trait]
 impl KeyStore for SqliteStore {
-    async fn change_keys(&self, change: KeyWrite<'_>, decide: &KeyDecision) -> Result<Vec<KeptKey>> {
+    async fn change_keys(
+        &self,
+        change: KeyWrite<'_>,
+        decide: &KeyDecision,
+    ) -> Result<Vec<KeptKey>> {
         let mut write = Write::begin(self).await?;
         let now = write.keys_now(change).await?;
         let mut keys = decide(now)?;
