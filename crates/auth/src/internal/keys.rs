@@ -160,10 +160,7 @@ MCowBQYDK2VwAyEA6dt5rVde/AydimdBRDIZ3whJ2Clv6LfmLJUOMgdShp0=
     #[test]
     fn reads_what_openssl_writes() {
         let key = SigningKey::from_pem(OPENSSL_PRIVATE).unwrap();
-        assert_eq!(
-            ids(&VerifyKeys::parse(OPENSSL_PUBLIC).unwrap()),
-            [key.id()]
-        );
+        assert_eq!(ids(&VerifyKeys::parse(OPENSSL_PUBLIC).unwrap()), [key.id()]);
         assert_eq!(
             pem::parse(key.public_pem()).unwrap(),
             pem::parse(OPENSSL_PUBLIC).unwrap()
@@ -198,10 +195,7 @@ MCowBQYDK2VwAyEA6dt5rVde/AydimdBRDIZ3whJ2Clv6LfmLJUOMgdShp0=
         ));
         assert_eq!(VerifyKeys::parse("").unwrap_err(), KeyError::Empty);
         let rsa = pem::encode(&pem::Pem::new("PUBLIC KEY", vec![0x30, 0x82, 0x01]));
-        assert_eq!(
-            VerifyKeys::parse(&rsa).unwrap_err(),
-            KeyError::NotEd25519
-        );
+        assert_eq!(VerifyKeys::parse(&rsa).unwrap_err(), KeyError::NotEd25519);
         let not_a_key = pem::encode(&pem::Pem::new("PRIVATE KEY", vec![0x30, 0x00]));
         assert_eq!(
             SigningKey::from_pem(&not_a_key).unwrap_err(),

@@ -294,7 +294,9 @@ fn keys_are_replaced_while_requests_come() {
     let new = next.sign(&of_next(next.id())).unwrap();
     assert!(setup.present(&new).is_err());
     let both = setup.key.public_pem() + &next.public_pem();
-    setup.verifier.replace_keys(VerifyKeys::parse(&both).unwrap());
+    setup
+        .verifier
+        .replace_keys(VerifyKeys::parse(&both).unwrap());
     assert!(setup.present(&old).is_ok() && setup.present(&new).is_ok());
     setup.verifier.replace_keys(VerifyKeys::of(&next));
     assert!(setup.present(&old).is_err() && setup.present(&new).is_ok());
@@ -305,7 +307,13 @@ fn keys_are_replaced_while_requests_come() {
         let token = signer.sign(&setup.context, METHOD, MESSAGE).unwrap();
         setup.present(token.to_str().unwrap())
     };
-    assert!(signed(&signer).is_err(), "the old key is not known any more");
+    assert!(
+        signed(&signer).is_err(),
+        "the old key is not known any more"
+    );
     shared.replace(next);
-    assert!(signed(&signer).is_ok(), "a signer made before has the new key");
+    assert!(
+        signed(&signer).is_ok(),
+        "a signer made before has the new key"
+    );
 }

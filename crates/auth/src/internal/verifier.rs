@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::replay::{Use, UsedIds};
 use super::{
-    Audience, Caller, Claims, HEADER, LEEWAY_SECONDS, LIFETIME_SECONDS, MAX_TOKEN_BYTES,
-    Grant, VerifyKeys, encode_digest,
+    Audience, Caller, Claims, Grant, HEADER, LEEWAY_SECONDS, LIFETIME_SECONDS, MAX_TOKEN_BYTES,
+    VerifyKeys, encode_digest,
 };
 
 /// Most ids remembered within a token's life: 4,000 requests with effects a second.

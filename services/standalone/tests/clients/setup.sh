@@ -56,5 +56,6 @@ npm_ready() {
 
 python_ready mcp1
 python_ready mcp2
+python_ready grpc
 npm_ready typescript
 npm_ready issuer

@@ -60,10 +60,7 @@ fn what_cannot_be_meant_is_refused() {
             table(&key, &BOUNDS.replace("[\"mcp:tools:read\"]", "[]")),
             "scopes of billing is empty",
         ),
-        (
-            table(&key, &BOUNDS.replace("acme", "")),
-            "is no tenant",
-        ),
+        (table(&key, &BOUNDS.replace("acme", "")), "is no tenant"),
         (
             table(&key, BOUNDS).replace("\"billing\"", "\"Billing Ltd\""),
             "lower-case letters",

@@ -1,0 +1,191 @@
+//! Row 103: certificates, authority and keys are replaced while calls go on.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::internal::{Audience, SigningKey, VerifyKeys};
+use domain::{Catalog as _, ErrorCode, Scope};
+use rpc::client::CatalogClient;
+use serde_json::json;
+use testkit::certificates::write;
+use testkit::context;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::rig::{Rig, certs};
+
+/// Calls through all three without a pause, until told to stop.
+struct Load {
+    stop: watch::Sender<bool>,
+    callers: JoinSet<u32>,
+}
+
+impl Load {
+    async fn start(rig: &Rig, callers: usize) -> Self {
+        rig.works("under.load").await;
+        let (stop, stopped) = watch::channel(false);
+        let mut running = JoinSet::new();
+        for _ in 0..callers {
+            let (client, stopped) = (rig.client(), stopped.clone());
+            running.spawn(async move {
+                let mut calls = 0;
+                while !*stopped.borrow() {
+                    let answer = client.ok("under.load", json!({"args": {}})).await;
+                    assert_eq!(answer["result"], 42, "{answer}");
+                    // What the snapshot does not answer.
+                    let got = client
+                        .ok("dynamic.tool.get", json!({"name": "under.load"}))
+                        .await;
+                    assert_eq!(got["tool"]["name"], "under.load", "{got}");
+                    calls += 2;
+                }
+                calls
+            });
+        }
+        Self {
+            stop,
+            callers: running,
+        }
+    }
+
+    /// How many calls there were; each succeeded.
+    async fn finish(mut self) -> u32 {
+        self.stop.send_replace(true);
+        let mut calls = 0;
+        while let Some(done) = self.callers.join_next().await {
+            calls += done.unwrap();
+        }
+        calls
+    }
+}
+
+/// The ports of those who are connected to `address` now.
+fn connected(address: &str) -> BTreeSet<u16> {
+    let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
+    let text = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port_of = |field: &str| u16::from_str_radix(field.rsplit(':').next()?, 16).ok();
+    text.lines()
+        .skip(1)
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            // 01 is established.
+            let is_open = fields[3] == "01" && port_of(fields[2])? == port;
+            is_open.then(|| port_of(fields[1]))?
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_and_their_authority_change_and_no_call_fails() {
+    let rig = Rig::start(&[]).await;
+    let old = rig.link(Audience::Registry, "gateway", "gateway");
+    let load = Load::start(&rig, 4).await;
+    let before = [connected(&rig.registry_at), connected(&rig.executor_at)];
+    assert!(before.iter().all(|ports| !ports.is_empty()), "{before:?}");
+
+    // A second authority: first everybody trusts both, then everybody shows the new one's
+    // certificate, then nobody trusts the old one.
+    let folder = rig.folder.path();
+    certs(folder, &["ca", "--out", "next"]).await;
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let (first, second) = (read("certs/ca.pem"), read("next/ca.pem"));
+    write(&rig.file("ca.pem"), &format!("{first}{second}"));
+    rig.reload().await;
+    rig.reread("internal", 1).await;
+    for name in ["registry", "executor", "gateway"] {
+        certs(folder, &["leaf", name, "--out", "next"]).await;
+        // The key first: between the two the files do not fit, and what is in use stays.
+        for kind in ["key", "pem"] {
+            write(
+                &rig.file(&format!("{name}.{kind}")),
+                &read(&format!("next/{name}.{kind}")),
+            );
+        }
+        // Without a signal: the files are looked at anyway.
+    }
+    rig.reread("internal", 2).await;
+    sleep(Duration::from_millis(500)).await;
+    write(&rig.file("ca.pem"), &second);
+    rig.reload().await;
+    rig.reread("internal", 3).await;
+
+    // The connections of before are gone, without anybody having been cut off.
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let now = [connected(&rig.registry_at), connected(&rig.executor_at)];
+        if now
+            .iter()
+            .zip(&before)
+            .all(|(now, before)| now.is_disjoint(before))
+        {
+            break;
+        }
+        assert!(Instant::now() < end, "{before:?} {now:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    let calls = load.finish().await;
+    assert!(calls > 50, "only {calls} calls");
+    // Who holds the old certificate is let in no more.
+    let catalog = CatalogClient::new(old);
+    let name = testkit::draft("under.load").name;
+    let refused = catalog
+        .get(&context(&[Scope::ToolsRead]), &name, None)
+        .await;
+    assert_eq!(refused.unwrap_err().code(), ErrorCode::Unavailable);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signing_keys_change_and_no_call_fails() {
+    let rig = Rig::start(&[]).await;
+    let pem = std::fs::read_to_string(rig.file("gateway-signing.pem")).unwrap();
+    let old = Arc::new(SigningKey::from_pem(&pem).unwrap());
+    let load = Load::start(&rig, 4).await;
+    let (next, private) = SigningKey::generate_pem().unwrap();
+    let keys = std::fs::read_to_string(rig.file("verify.toml")).unwrap();
+    let both = format!("{}{keys}", next.public_pem());
+    assert!(VerifyKeys::parse(&both).is_ok());
+    write(&rig.file("verify.toml"), &both);
+    rig.reload().await;
+    rig.reread("verify_keys", 1).await;
+    write(&rig.file("gateway-signing.pem"), &private);
+    rig.reload().await;
+    rig.reread("signing_key", 1).await;
+    sleep(Duration::from_millis(300)).await;
+    let without = both.replace(
+        &std::fs::read_to_string(rig.file("gateway-signing.pub")).unwrap(),
+        "",
+    );
+    assert_ne!(without, both);
+    write(&rig.file("verify.toml"), &without);
+    rig.reload().await;
+    rig.reread("verify_keys", 2).await;
+    sleep(Duration::from_millis(300)).await;
+    let calls = load.finish().await;
+    assert!(calls > 50, "only {calls} calls");
+
+    let catalog = CatalogClient::new(rig.link_signed(Audience::Registry, "gateway", old));
+    let name = testkit::draft("under.load").name;
+    let refused = catalog
+        .get(&context(&[Scope::ToolsRead]), &name, None)
+        .await;
+    assert_eq!(refused.unwrap_err().code(), ErrorCode::Unauthenticated);
+
+    // What cannot be read changes nothing.
+    write(&rig.file("verify.toml"), "not a key");
+    rig.reload().await;
+    let end = Instant::now() + Duration::from_secs(10);
+    while !rig
+        .registry
+        .log()
+        .iter()
+        .any(|line| line.contains("cannot be used"))
+    {
+        assert!(Instant::now() < end, "{:#?}", rig.registry.log());
+        sleep(Duration::from_millis(20)).await;
+    }
+    rig.works("after.all").await;
+    rig.stop().await;
+}
