@@ -129,7 +129,12 @@ fn since(now: Timestamp, age: std::time::Duration) -> Timestamp {
 
 /// The lines with their place in the chain; which segments they make.
 fn checked(batch: Batch) -> Result<Append> {
-    let Batch { log, after, lines } = batch;
+    let Batch {
+        log,
+        after,
+        lines,
+        lost,
+    } = batch;
     let count = lines.len();
     if !(1..=MAX_BATCH_LINES).contains(&count) {
         return Err(Error::invalid("lines", "are none, or too many")
@@ -146,7 +151,8 @@ fn checked(batch: Batch) -> Result<Append> {
             return Err(not_one());
         }
         let (link, head) = place_of(bytes).zip(Head::of(bytes)).ok_or_else(not_one)?;
-        let begins = SegmentStart::of(before.as_ref(), &link);
+        let lost = lost && rows.is_empty();
+        let begins = SegmentStart::of(before.as_ref(), &link, lost);
         match (parts.last_mut(), begins) {
             (Some(part), None) => part.head = head,
             (_, begins) => parts.push(Part {

@@ -27,8 +27,29 @@ pub(super) use parts::{audit, database, docker, file_keys, install, sessions, to
 const REQUEST_MARGIN: Duration = Duration::from_secs(10);
 /// Shorter admin tokens can be guessed.
 const SHORT_TOKEN: usize = 32;
-/// Passwords that stand in examples.
-const EXAMPLE_TOKENS: &[&str] = &["change-me", "changeme"];
+/// Passwords that stand in examples, or that are tried first: letters and digits of them.
+const EXAMPLE_TOKENS: &[&str] = &[
+    "admin",
+    "adminpassword",
+    "adminsecret",
+    "admintoken",
+    "changeme",
+    "changemeplease",
+    "changethis",
+    "default",
+    "example",
+    "letmein",
+    "mcpadmintoken",
+    "password",
+    "replaceme",
+    "secret",
+    "test",
+    "token",
+    "youradmintoken",
+    "yoursecret",
+    "yoursecrettoken",
+    "yourtoken",
+];
 /// Paths of the public port that are taken.
 const FIXED_PATHS: &[&str] = &["/", "/livez", "/readyz", "/metrics"];
 
@@ -120,11 +141,7 @@ pub(super) fn admin_token(
             },
             "set MCP_ADMIN_TOKEN or MCP_ADMIN_TOKEN_FILE, or MCP_REQUIRE_ADMIN_TOKEN=false",
         ),
-        Some(token)
-            if EXAMPLE_TOKENS
-                .iter()
-                .any(|example| token.expose().eq_ignore_ascii_case(example)) =>
-        {
+        Some(token) if is_an_example(token.expose()) => {
             settings.refuse(
                 "MCP_ADMIN_TOKEN",
                 "is the one of the examples, which everybody knows",
@@ -140,6 +157,14 @@ pub(super) fn admin_token(
         }
         _ => {}
     }
+}
+
+/// Whether everybody would try it: whatever stands between its words, in any case, with digits behind.
+fn is_an_example(token: &str) -> bool {
+    let plain = token.chars().filter(char::is_ascii_alphanumeric);
+    let plain: String = plain.map(|c| c.to_ascii_lowercase()).collect();
+    let word = plain.trim_end_matches(|c: char| c.is_ascii_digit());
+    word.is_empty() || EXAMPLE_TOKENS.contains(&word)
 }
 
 pub(super) fn request_timeout(

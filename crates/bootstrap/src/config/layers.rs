@@ -59,6 +59,7 @@ pub(crate) fn gather(
             layers.refuse_foreign(service, key, &value);
         }
     }
+    layers.check_readers(&found);
     for later in LATER {
         layers.check_later(service, later);
     }
@@ -205,6 +206,26 @@ impl Layers<'_> {
         let why = match read {
             Ok(text) if text.trim().is_empty() => String::from("the file is empty"),
             Ok(text) => {
+                // Keys that are read again when their files change are checked where that is done.
+                if key.secret
+                    && key.kind != Kind::Pem
+                    && let Some(mode) = others_may(&full)
+                {
+                    self.problems.push(
+                        Problem::new(
+                            format!("{}_FILE", key.name),
+                            format!("is a secret that everybody may use: mode {mode:04o}"),
+                            format!(
+                                "chmod 600 {} (in Kubernetes: defaultMode: 0400, or 0440 with \
+                                 fsGroup), or set {} without a file",
+                                full.display(),
+                                key.name
+                            ),
+                        )
+                        .from(&source)
+                        .value(path),
+                    );
+                }
                 let raw = Raw::OfFile {
                     text: text.trim_end_matches(['\r', '\n']).to_owned(),
                     path: full,
@@ -265,6 +286,31 @@ impl Layers<'_> {
                 None
             }
         }
+    }
+
+    /// Warns of secrets in files that are there for other things too, and that everybody may read.
+    fn check_readers(&mut self, found: &HashMap<&'static str, Found>) {
+        let secret = |name: &str| keys().any(|key| key.name == name && key.secret);
+        let secrets = || found.iter().filter(|(name, _)| secret(name));
+        let dotenv = secrets().any(|(_, found)| matches!(found.source, Source::DotEnv(_)));
+        let file = secrets().any(|(_, found)| matches!(found.source, Source::File(_)));
+        let config = self.find_config();
+        let dotenv = dotenv.then(|| self.directory.join(".env"));
+        for path in dotenv.into_iter().chain(config.filter(|_| file)) {
+            if let Some(mode) = others_may(&path) {
+                self.warnings.push(format!(
+                    "{} holds a secret, and everybody may use it: mode {mode:04o}; chmod 600 it, or \
+                     keep the secret in a file of its own",
+                    path.display()
+                ));
+            }
+        }
+    }
+
+    fn find_config(&mut self) -> Option<PathBuf> {
+        let key = FileConfig::KEYS.first()?;
+        let found = self.find(key)?;
+        Some(self.directory.join(found.raw.shown()))
     }
 
     fn refuse_foreign(&mut self, service: Service, key: &Key, found: &Found) {
@@ -396,6 +442,13 @@ fn is_of(key: &Key, given: &str) -> bool {
         let holds_tables = matches!(key.kind, Kind::Rate | Kind::Rates);
         rest.is_empty() || (holds_tables && rest.starts_with('.'))
     })
+}
+
+/// The mode of a file that users other than its owner and group may use.
+fn others_may(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    (mode & 0o007 != 0).then_some(mode)
 }
 
 fn foreign(service: Service, name: &str, services: Services) -> Problem {

@@ -41,7 +41,10 @@ pub(super) fn start(arguments: &str, variables: &[(&str, &str)]) -> Start {
 
 impl Start {
     pub(super) fn file(self, name: &str, content: &str) -> Self {
-        std::fs::write(self.directory.path().join(name), content).unwrap();
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
         self
     }
 

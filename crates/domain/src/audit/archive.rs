@@ -145,8 +145,8 @@ pub enum SegmentStart {
     Restart,
     /// Lines were rotated away before they were shipped; the segment says how many.
     Gap,
-    /// The line does not carry the hash of the last one that was acknowledged: what the registry was
-    /// shown before is no longer in the file.
+    /// The line does not carry the hash of the last one that was acknowledged, or that one is gone from
+    /// the files: what the registry was shown before was changed or taken away.
     Mismatch,
 }
 
@@ -166,16 +166,17 @@ impl SegmentStart {
     }
 
     /// How a segment begins whose first line carries `link`, behind what was acknowledged, and how
-    /// many lines were never shown. `None`: it goes on with the segment that is there.
+    /// many lines were never shown. `lost`: the acknowledged line is nowhere in the files. `None`: it
+    /// goes on with the segment that is there.
     #[must_use]
-    pub fn of(acknowledged: Option<&Head>, link: &Link) -> Option<(Self, u64)> {
+    pub fn of(acknowledged: Option<&Head>, link: &Link, lost: bool) -> Option<(Self, u64)> {
         let Some(head) = acknowledged else {
             return Some((Self::First, link.seq - 1));
         };
         let next = head.next();
         match link.seq {
             _ if *link == next => None,
-            1 => Some((Self::Restart, 0)),
+            1 if !lost => Some((Self::Restart, 0)),
             seq if seq > next.seq => Some((Self::Gap, seq - next.seq)),
             _ => Some((Self::Mismatch, 0)),
         }
@@ -212,6 +213,8 @@ pub struct Batch {
     pub after: Option<Head>,
     /// Whole lines without line breaks, oldest first; each is part of a chain.
     pub lines: Vec<String>,
+    /// The line of `after` is nowhere in the sender's files.
+    pub lost: bool,
 }
 
 /// Which records.
@@ -319,13 +322,17 @@ mod tests {
             hash: [1; 32],
         };
         let link = |seq, prev| Link { seq, prev };
-        let of = |link: Link| SegmentStart::of(Some(&head), &link);
+        let of = |link: Link| SegmentStart::of(Some(&head), &link, false);
         assert_eq!(of(head.next()), None);
         assert_eq!(of(link(1, [9; 32])), Some((SegmentStart::Restart, 0)));
         assert_eq!(of(link(12, [9; 32])), Some((SegmentStart::Gap, 4)));
         assert_eq!(of(link(8, [9; 32])), Some((SegmentStart::Mismatch, 0)));
         assert_eq!(of(link(5, [9; 32])), Some((SegmentStart::Mismatch, 0)));
-        let first = SegmentStart::of(None, &link(3, [9; 32]));
+        let lost = |link: Link| SegmentStart::of(Some(&head), &link, true);
+        assert_eq!(lost(head.next()), None);
+        assert_eq!(lost(link(1, [0; 32])), Some((SegmentStart::Mismatch, 0)));
+        assert_eq!(lost(link(12, [9; 32])), Some((SegmentStart::Gap, 4)));
+        let first = SegmentStart::of(None, &link(3, [9; 32]), false);
         assert_eq!(first, Some((SegmentStart::First, 2)));
     }
 

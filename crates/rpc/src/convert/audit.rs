@@ -30,6 +30,7 @@ pub(crate) fn batch_to(batch: Batch) -> pb::AppendRequest {
         log: batch.log.into(),
         after: batch.after.map(head_to),
         lines: batch.lines,
+        lost: batch.lost,
     }
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn batch_from(request: pb::AppendRequest) -> Result<Batch> {
         log: LogName::parse(&request.log)?,
         after: request.after.map(head_from).transpose()?,
         lines: request.lines,
+        lost: request.lost,
     })
 }
 
@@ -140,11 +142,7 @@ pub(crate) fn page_from(page: pb::SearchResponse) -> Result<Page> {
         })
     };
     Ok(Page {
-        records: page
-            .records
-            .into_iter()
-            .map(found)
-            .collect::<Result<_>>()?,
+        records: page.records.into_iter().map(found).collect::<Result<_>>()?,
         next: page.next,
     })
 }

@@ -79,7 +79,11 @@ fn host() -> String {
         .skip_while(|c| !c.is_ascii_alphanumeric())
         .take(HOST_CHARS)
         .collect();
-    if plain.is_empty() { "gateway".to_owned() } else { plain }
+    if plain.is_empty() {
+        "gateway".to_owned()
+    } else {
+        plain
+    }
 }
 
 #[cfg(test)]

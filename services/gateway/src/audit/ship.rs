@@ -205,13 +205,15 @@ impl ShipTask {
 
     async fn ship(&mut self, after: Option<Head>, lines: Vec<String>) -> Result<Step, String> {
         let count = lines.len() as u64;
+        let lost = self.reader.is_lost();
         let begins = lines.first().and_then(|line| place_of(line.as_bytes()));
-        let begins = begins.and_then(|link| SegmentStart::of(after.as_ref(), &link));
+        let begins = begins.and_then(|link| SegmentStart::of(after.as_ref(), &link, lost));
         let last = lines.last().and_then(|line| Head::of(line.as_bytes()));
         let batch = Batch {
             log: self.log.clone(),
             after,
             lines,
+            lost,
         };
         let context = CallContext::service("gateway", ANSWER_WITHIN);
         let head = self.archive.append(&context, batch).await;
@@ -275,7 +277,10 @@ impl Shared {
     fn note_segment(&self, begins: Option<(SegmentStart, u64)>) {
         match begins {
             Some((SegmentStart::Gap, missed)) => {
-                tracing::warn!(missed, "audit records were rotated away before they were shipped");
+                tracing::warn!(
+                    missed,
+                    "audit records were rotated away before they were shipped"
+                );
                 self.metrics.audit_ship_missed.inc_by(missed);
                 self.progress.lock().missed += missed;
             }
@@ -313,7 +318,10 @@ impl Shared {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let mut detail = Map::new();
         let mut say = |key: &str, value: Value| detail.insert(key.to_owned(), value);
-        say("acknowledged", json!(progress.acknowledged.map(|head| head.seq)));
+        say(
+            "acknowledged",
+            json!(progress.acknowledged.map(|head| head.seq)),
+        );
         say("lagRecords", json!(unacknowledged));
         say("lagMs", json!(millis(lag)));
         say("missed", json!(progress.missed));
@@ -334,4 +342,3 @@ impl Shared {
         }
     }
 }
-

@@ -163,7 +163,9 @@ impl AuditTask {
         shared.metrics.audit_write_duration.observe(took);
         shared.metrics.audit_written.inc_by(file.written() - before);
         let head = file.head();
-        shared.written.send_if_modified(|known| std::mem::replace(known, head) != head);
+        shared
+            .written
+            .send_if_modified(|known| std::mem::replace(known, head) != head);
         match done {
             Ok(()) => shared.works(),
             Err(error) => {

@@ -66,6 +66,7 @@ fn batch(after: Option<Head>, lines: &[String]) -> Batch {
         log: log("gw-1"),
         after,
         lines: lines.to_vec(),
+        lost: false,
     }
 }
 

@@ -44,12 +44,11 @@ pub(crate) fn database(
              postgres://user:password@host:5432/database",
         ),
         (Some(url), Backend::Postgres) => {
-            if Url::parse(url.expose()).is_ok_and(|url| encrypts_only(&url)) {
-                settings.warnings.push(
-                    "MCP_DYNAMIC_PG_URL: with this sslmode the server's certificate is not checked; \
-                     sslmode=verify-full checks it"
-                        .to_owned(),
-                );
+            if let Some(warning) = Url::parse(url.expose())
+                .ok()
+                .and_then(|url| on_the_way(&url))
+            {
+                settings.warnings.push(warning.to_owned());
             }
             let known = |url: &Url| {
                 matches!(url.scheme(), "postgres" | "postgresql") && url.path().len() > 1
@@ -74,10 +73,28 @@ pub(crate) fn database(
     }
 }
 
-/// Whether it asks for TLS of a kind that anybody in between can take part in.
-fn encrypts_only(url: &Url) -> bool {
+/// What somebody between here and the database could do. Over a Unix socket or a loopback address there
+/// is nobody in between.
+fn on_the_way(url: &Url) -> Option<&'static str> {
     let mode = url.query_pairs().find(|(name, _)| name == "sslmode");
-    mode.is_some_and(|(_, mode)| matches!(&*mode, "require" | "prefer" | "allow"))
+    let mode = mode.map(|(_, mode)| mode.into_owned());
+    let socket = url
+        .query_pairs()
+        .any(|(name, host)| name == "host" && host.starts_with('/'));
+    let host = url.host_str().unwrap_or_default();
+    let near = socket || host.is_empty() || is_loopback(host.trim_matches(['[', ']']));
+    match mode.as_deref() {
+        Some("verify-full" | "verify-ca") => None,
+        Some("require") => Some(
+            "MCP_DYNAMIC_PG_URL: with this sslmode the server's certificate is not checked; \
+             sslmode=verify-full checks it",
+        ),
+        _ if near => None,
+        _ => Some(
+            "MCP_DYNAMIC_PG_URL: with this sslmode password and tools may cross the network in the \
+             clear; sslmode=verify-full encrypts them and checks the server's certificate",
+        ),
+    }
 }
 
 pub(crate) fn docker(settings: &mut Settings, docker: Option<&DockerConfig>) {

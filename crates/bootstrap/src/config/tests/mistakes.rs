@@ -352,16 +352,6 @@ fn parts_that_contradict_each_other_do_not_start() {
     .refused::<StandaloneConfig>();
     assert!(!text.contains("canary"), "{text}");
     insta::assert_snapshot!(text);
-    let url = "postgres://user:canary@db/x?sslmode=require";
-    let postgres = [
-        ("MCP_DYNAMIC_BACKEND", "postgres"),
-        ("MCP_DYNAMIC_PG_URL", url),
-    ];
-    let warned = start("", &postgres).standalone().warnings;
-    assert!(
-        warned.iter().any(|line| line.contains("verify-full")),
-        "{warned:?}"
-    );
     for (name, value) in [
         ("MCP_DYNAMIC_BACKEND", "postgres"),
         ("MCP_DYNAMIC_PG_URL", "postgres://user:canary@db/x"),
@@ -388,4 +378,122 @@ fn tokens_are_asked_for_where_their_keys_are_named() {
     variables.push(("MCP_AUTH_MODE", "none"));
     let text = start("", &variables).refused::<StandaloneConfig>();
     assert!(text.contains("MCP_HOST"), "{text}");
+}
+
+#[test]
+fn a_database_whose_channel_others_can_read_is_warned_of() {
+    for (place, warned) in [
+        ("db/x", true),
+        ("db/x?sslmode=disable", true),
+        ("db/x?sslmode=prefer", true),
+        ("db/x?sslmode=require", true),
+        ("db/x?sslmode=verify-full", false),
+        ("db/x?sslmode=verify-ca", false),
+        ("127.0.0.1:5432/x", false),
+        ("[::1]/x?sslmode=disable", false),
+        ("/x?host=/run/postgresql", false),
+    ] {
+        let url = format!("postgres://user:canary@{place}");
+        let url = url.replace("canary@/", "canary@localhost/");
+        let postgres = [
+            ("MCP_DYNAMIC_BACKEND", "postgres"),
+            ("MCP_DYNAMIC_PG_URL", &*url),
+        ];
+        let warnings = start("", &postgres).standalone().warnings.join("\n");
+        assert_eq!(
+            warnings.contains("verify-full"),
+            warned,
+            "{place}: {warnings}"
+        );
+        assert!(!warnings.contains("canary"), "{warnings}");
+    }
+}
+
+#[test]
+fn a_secret_that_everybody_may_read_does_not_start() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let secret = "canary of more than thirty-two characters";
+    let start = start("", &[("MCP_ADMIN_TOKEN_FILE", "token")]).file("token", secret);
+    let mode = |mode| {
+        let rights = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(start.path().join("token"), rights).unwrap();
+    };
+    for allowed in [0o400, 0o440, 0o600, 0o660] {
+        mode(allowed);
+        start.standalone();
+    }
+    for refused in [0o404, 0o644, 0o602, 0o666] {
+        mode(refused);
+        let text = start.refused::<StandaloneConfig>();
+        let named = format!("mode {refused:04o}");
+        for part in [
+            "MCP_ADMIN_TOKEN_FILE",
+            &*named,
+            "chmod 600",
+            "without a file",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(
+            text.contains("1 problem in") && !text.contains("canary"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn secrets_in_files_of_other_things_are_warned_of_when_everybody_may_read_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let secret = "canary of more than thirty-two characters";
+    let toml = format!("[dynamic]\nadminToken = \"{secret}\"\n");
+    let dotenv = format!("MCP_ADMIN_TOKEN={secret}\n");
+    for (arguments, name, content) in [
+        ("--config c.toml", "c.toml", toml),
+        ("", ".env", dotenv),
+        ("--config c.toml", "c.toml", "[http]\nport = 7\n".to_owned()),
+    ] {
+        let start = start(arguments, &[]).file(name, &content);
+        let warned = |mode| {
+            let rights = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(start.path().join(name), rights).unwrap();
+            let warnings = start.standalone().warnings.join("\n");
+            assert!(!warnings.contains("canary"), "{warnings}");
+            warnings.contains("chmod 600") && warnings.contains(name)
+        };
+        assert!(!warned(0o600), "{name}");
+        assert_eq!(warned(0o644), content.contains("canary"), "{name}");
+    }
+}
+
+#[test]
+fn an_admin_token_that_everybody_tries_is_refused_and_a_short_one_warned_of() {
+    for known in [
+        "change-me",
+        "CHANGE_ME",
+        "changeme123",
+        "admin",
+        "Admin-Token",
+        "secret",
+        "password1",
+        "your-token",
+        "12345678",
+        "---",
+        "replace me",
+    ] {
+        let text = start("", &[("MCP_ADMIN_TOKEN", known)]).refused::<StandaloneConfig>();
+        for part in ["MCP_ADMIN_TOKEN", "everybody knows", "openssl rand -hex 32"] {
+            assert!(text.contains(part), "{known}: {text}");
+        }
+    }
+    let warnings = |token: &str| {
+        start("", &[("MCP_ADMIN_TOKEN", token)])
+            .standalone()
+            .warnings
+    };
+    let short = warnings("kJ3-x9q-7Zw").join("\n");
+    assert!(
+        short.contains("shorter than 32") && !short.contains("kJ3"),
+        "{short}"
+    );
+    assert!(warnings(&"kJ3x9q7Z".repeat(4)).is_empty());
 }

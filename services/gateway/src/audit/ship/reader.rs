@@ -27,19 +27,46 @@ pub(super) struct Reader {
     at: Option<Place>,
     /// Where those end that were read last.
     until: Option<Place>,
+    /// The line that was looked for is nowhere.
+    lost: bool,
 }
 
 struct Place {
     file: File,
+    /// Where the next line begins.
     offset: u64,
+    /// Where the last line of the chain before it begins, as far as it was read in this file.
+    last: Option<u64>,
 }
 
 impl Place {
+    fn beginning(file: File) -> Self {
+        Self {
+            file,
+            offset: 0,
+            last: None,
+        }
+    }
+
     fn again(&self) -> io::Result<Self> {
         Ok(Self {
             file: self.file.try_clone()?,
             offset: self.offset,
+            last: self.last,
         })
+    }
+
+    /// Whether the line of this head is still where it was: the file may have been emptied under us,
+    /// as `copytruncate` does it, and written again.
+    fn is_behind(&self, known: Option<&Head>) -> io::Result<bool> {
+        let (Some(last), Some(known)) = (self.last, known) else {
+            return Ok(self.file.metadata()?.len() >= self.offset);
+        };
+        let mut place = self.again()?;
+        place.offset = last;
+        let mut line = Vec::new();
+        let there = next_line(&mut from(&place)?, &mut line)?.is_some();
+        Ok(there && Head::of(&line).as_ref() == Some(known))
     }
 }
 
@@ -49,7 +76,13 @@ impl Reader {
             path,
             at: None,
             until: None,
+            lost: false,
         }
+    }
+
+    /// Whether the lines that were read last begin anew because the known one is nowhere.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// The place is looked for anew.
@@ -60,6 +93,7 @@ impl Reader {
     /// What was read last is acknowledged.
     pub(super) fn taken(&mut self) {
         self.at = self.until.take();
+        self.lost = false;
     }
 
     /// The lines of the chain after `known`, on the disk for good, up to one batch; none when there
@@ -69,8 +103,7 @@ impl Reader {
     /// Those of the disk.
     pub(super) fn lines(&mut self, known: Option<&Head>) -> io::Result<Vec<String>> {
         let mut place = match &self.at {
-            Some(place) if place.file.metadata()?.len() >= place.offset => place.again()?,
-            // Emptied under us, as `copytruncate` does it, or not looked for yet.
+            Some(place) if place.is_behind(known)? => place.again()?,
             _ => match self.locate(known)? {
                 Some(place) => place,
                 None => return Ok(Vec::new()),
@@ -129,18 +162,19 @@ impl Reader {
     }
 
     /// The place after the line of this head; of the first line of all when it is nowhere.
-    fn locate(&self, known: Option<&Head>) -> io::Result<Option<Place>> {
+    fn locate(&mut self, known: Option<&Head>) -> io::Result<Option<Place>> {
         let files = self.files()?;
+        self.lost = false;
         if let Some(head) = known {
             for file in files.iter().rev() {
-                if let Some(offset) = find(file, head)? {
-                    let file = file.try_clone()?;
-                    return Ok(Some(Place { file, offset }));
+                if let Some(place) = find(file, head)? {
+                    return Ok(Some(place));
                 }
             }
+            self.lost = true;
         }
         let first = files.into_iter().next();
-        Ok(first.map(|file| Place { file, offset: 0 }))
+        Ok(first.map(Place::beginning))
     }
 
     /// The beginning of the file after that one, once nothing more comes into it. `place` itself when
@@ -162,10 +196,7 @@ impl Reader {
         }
         // Gone altogether: on with the oldest that is there.
         let next = at.map_or(0, |at| at + 1);
-        Ok((next < files.len()).then(|| Place {
-            file: files.swap_remove(next),
-            offset: 0,
-        }))
+        Ok((next < files.len()).then(|| Place::beginning(files.swap_remove(next))))
     }
 }
 
@@ -198,7 +229,9 @@ fn next_line(reader: &mut BufReader<File>, line: &mut Vec<u8>) -> io::Result<Opt
         return Ok(Some(read as u64));
     }
     if read >= LONGEST {
-        return Err(io::Error::other("a line is too long to be one of an audit log"));
+        return Err(io::Error::other(
+            "a line is too long to be one of an audit log",
+        ));
     }
     Ok(None)
 }
@@ -220,6 +253,7 @@ fn read(place: &mut Place) -> io::Result<Vec<String>> {
                 break;
             }
             bytes += line.len();
+            place.last = Some(place.offset);
             // A line that reads as JSON is UTF-8.
             lines.push(String::from_utf8(std::mem::take(&mut line)).map_err(io::Error::other)?);
         }
@@ -228,22 +262,19 @@ fn read(place: &mut Place) -> io::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// The offset behind the line of this head.
-fn find(file: &File, head: &Head) -> io::Result<Option<u64>> {
-    let mut place = Place {
-        file: file.try_clone()?,
-        offset: 0,
-    };
+/// The place behind the line of this head.
+fn find(file: &File, head: &Head) -> io::Result<Option<Place>> {
+    let mut place = Place::beginning(file.try_clone()?);
     let mut reader = from(&place)?;
     let mut line = Vec::new();
     let number = format!("\"seq\":{},", head.seq);
     while let Some(length) = next_line(&mut reader, &mut line)? {
+        place.last = Some(place.offset);
         place.offset += length;
         let named = line.windows(number.len()).any(|at| at == number.as_bytes());
         if named && Head::of(&line).as_ref() == Some(head) {
-            return Ok(Some(place.offset));
+            return Ok(Some(place));
         }
     }
     Ok(None)
 }
-

@@ -174,7 +174,10 @@ async fn lines_arrive_once_and_in_order_through_rotations() {
         rig.write(1_500, round * 3..round * 3 + 3);
         task = all(task).await.0;
     }
-    assert!(crate::audit::file::aside(&rig.path(), 3).exists(), "it was rotated");
+    assert!(
+        crate::audit::file::aside(&rig.path(), 3).exists(),
+        "it was rotated"
+    );
     assert_eq!(rig.memory.targets(), names(0..30));
     // What arrived is one chain.
     let mut next = Link::FIRST;
@@ -199,7 +202,10 @@ async fn an_outage_a_lost_answer_and_a_restart_cost_nothing() {
     shared.ship_failed("away");
     assert!(shared.lag() > Duration::ZERO);
     let check = shared.shipping_health();
-    assert!(check.healthy && check.detail["failingMs"].is_u64(), "{check:?}");
+    assert!(
+        check.healthy && check.detail["failingMs"].is_u64(),
+        "{check:?}"
+    );
     rig.memory.away.store(false, Ordering::SeqCst);
     rig.memory.loses_an_answer.store(true, Ordering::SeqCst);
     let (task, failed) = all(task).await;
@@ -258,7 +264,12 @@ async fn a_file_that_is_emptied_or_moved_away_loses_nothing() {
     rig.write(1_000_000, 3..5);
     // As logrotate's copytruncate does it.
     std::fs::copy(rig.path(), crate::audit::file::aside(&rig.path(), 1)).unwrap();
-    std::fs::File::options().write(true).open(rig.path()).unwrap().set_len(0).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(rig.path())
+        .unwrap()
+        .set_len(0)
+        .unwrap();
     rig.write(1_000_000, 5..7);
     let (_, done) = all(task).await;
     assert_eq!(done, Ok(()));
@@ -289,8 +300,21 @@ async fn the_end_of_a_process_is_shipped_too() {
     let (written, shipped, ()) = tokio::join!(writer, shipper, work);
     written.unwrap();
     shipped.unwrap();
-    assert!(rig.memory.lines.lock().last().unwrap().contains("service.stop"));
+    assert!(
+        rig.memory
+            .lines
+            .lock()
+            .last()
+            .unwrap()
+            .contains("service.stop")
+    );
     assert_eq!(rig.memory.targets(), names(0..3_000));
-    assert!(rig.memory.batches.lock().iter().all(|lines| *lines <= MAX_BATCH_LINES));
+    assert!(
+        rig.memory
+            .batches
+            .lock()
+            .iter()
+            .all(|lines| *lines <= MAX_BATCH_LINES)
+    );
     assert!(rig.memory.batches.lock().len() < 1_000, "they are batched");
 }

@@ -35,6 +35,7 @@ async fn segments_stay_whoever_is_asked() {
         log: log.clone(),
         after: None,
         lines: vec![line.clone()],
+        lost: false,
     };
     registry.append(&service(), batch).await.unwrap();
     for statement in [
