@@ -1,10 +1,14 @@
 //! `health`: asks the running program for its readiness, for containers without a shell.
 
+mod pinned;
+
+use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
@@ -16,9 +20,13 @@ const DEADLINE: Duration = Duration::from_secs(3);
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// The text of `/readyz`, and whether it was 200. The error says why there was no answer.
-pub(crate) async fn ask(address: &ListenAddress) -> Result<(bool, String), String> {
-    match timeout(DEADLINE, get_readyz(address)).await {
+/// The text of `/readyz`, and whether it was 200. `certificate`: the one that it is served with, where
+/// that is over TLS. The error says why there was no answer.
+pub(crate) async fn ask(
+    address: &ListenAddress,
+    certificate: Option<&Path>,
+) -> Result<(bool, String), String> {
+    match timeout(DEADLINE, get_readyz(address, certificate)).await {
         Ok(answer) => answer.map_err(|why| format!("no answer from {address}: {why}")),
         Err(_) => Err(format!(
             "no answer from {address} within {} s",
@@ -29,6 +37,7 @@ pub(crate) async fn ask(address: &ListenAddress) -> Result<(bool, String), Strin
 
 async fn get_readyz(
     address: &ListenAddress,
+    certificate: Option<&Path>,
 ) -> Result<(bool, String), Box<dyn std::error::Error + Send + Sync>> {
     let (stream, host) = match address {
         ListenAddress::Unix(path) => (
@@ -46,6 +55,19 @@ async fn get_readyz(
             (Connection::Tcp(TcpStream::connect(&target).await?), target)
         }
     };
+    match certificate {
+        Some(certificate) => exchange(pinned::connect(stream, certificate).await?, host).await,
+        None => exchange(stream, host).await,
+    }
+}
+
+async fn exchange<S>(
+    stream: S,
+    host: String,
+) -> Result<(bool, String), Box<dyn std::error::Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get("/readyz")

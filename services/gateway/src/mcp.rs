@@ -16,6 +16,7 @@ mod request;
 mod scan;
 mod stream;
 mod through_rmcp;
+mod validity;
 mod version;
 mod write;
 
@@ -29,3 +30,12 @@ pub(crate) use refusal::Refusal;
 pub(crate) use reply::{is_event_stream, json as json_response};
 pub(crate) use request::Origin;
 pub(crate) use scan::readable;
+pub(crate) use validity::Validity;
+#[cfg(test)]
+pub(crate) use {
+    endpoint::MAX_BATCH,
+    listeners::Listeners,
+    message::MAX_ECHO_BYTES,
+    refusal::MAX_ECHO_CHARS,
+    scan::{MAX_DEPTH, MAX_NUMBER_BYTES},
+};

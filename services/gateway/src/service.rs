@@ -27,9 +27,7 @@ use self::internal::Internal;
 use crate::Gateway;
 use crate::audit;
 use crate::fleet;
-use crate::http::{
-    AddressRules, HostRules, HttpSettings, Lifecycle, ServeSettings, router, serve,
-};
+use crate::http::{AddressRules, HostRules, HttpSettings, Lifecycle, ServeSettings, router, serve};
 use crate::limits::{CallLimits, LimitSettings, Limits};
 use crate::mcp::McpSettings;
 use crate::placement::{Client, Placement};
@@ -179,7 +177,9 @@ pub async fn serve_http(
     };
     let http = &public.http;
     let tls = http.tls_files();
-    let tls = tls.map(|files| ServerTls::public(files, &app)).transpose()?;
+    let tls = tls
+        .map(|files| ServerTls::public(files, &app))
+        .transpose()?;
     let addresses = AddressRules::new(&http.trusted_proxies, &http.allowed_ips);
     let serving = ServeSettings {
         max_connections: http.max_connections,
@@ -189,7 +189,8 @@ pub async fn serve_http(
         ..ServeSettings::default()
     };
     let limits = Arc::new(Limits::new(LimitSettings::from(&public.limits)));
-    app.tasks.spawn("load", OnFailure::Essential, Arc::clone(&limits).watch());
+    app.tasks
+        .spawn("load", OnFailure::Essential, Arc::clone(&limits).watch());
     let settings = HttpSettings {
         audit: gateway.audit().clone(),
         mcp_path: http.path.as_str().to_owned(),

@@ -239,7 +239,9 @@ fn network(text: &str) -> Result<IpNet, String> {
     };
     if net.trunc() != net {
         let meant = net.trunc();
-        return Err(format!("`{text}` names an address within a network; did you mean {meant}?"));
+        return Err(format!(
+            "`{text}` names an address within a network; did you mean {meant}?"
+        ));
     }
     Ok(match net.addr().to_canonical() {
         IpAddr::V4(address) if net.prefix_len() >= 96 => {

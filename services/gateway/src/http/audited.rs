@@ -1,22 +1,22 @@
 //! Decisions about credentials, in the audit log.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use domain::audit::{Action, Actor, Outcome, Record};
 use domain::principal::Principal;
 use domain::{ErrorCode, RequestId};
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
+use super::addresses::ClientAddress;
 use super::observe;
 use crate::audit::AuditLog;
 
 /// The address that a request came from.
 pub(super) fn source(request: &Request<Body>) -> Option<IpAddr> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    peer.map(|ConnectInfo(peer)| peer.ip().to_canonical())
+    let client = request.extensions().get::<ClientAddress>();
+    client.map(|ClientAddress(address)| *address)
 }
 
 /// Records what is decided about one request. Made only where the log is on.

@@ -4,23 +4,39 @@
 use axum::body::Body;
 use axum::middleware::Next;
 use domain::ErrorCode;
-use http::{Request, Response, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
 
+use super::framing::Ambiguous;
 use super::refuse;
 use crate::mcp::Refusal;
 
-const MAX_URI_BYTES: usize = 8 * 1024;
-const MAX_HEADERS: usize = 64;
-const MAX_HEADER_BYTES: usize = 16 * 1024;
+pub(super) const MAX_URI_BYTES: usize = 8 * 1024;
+pub(super) const MAX_HEADERS: usize = 64;
+pub(super) const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 pub(super) async fn layer(request: Request<Body>, next: Next) -> Response<Body> {
     match check(&request) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refuse(&refusal, &request),
+        Err(refusal) => {
+            let mut response = refuse(&refusal, &request);
+            if request.extensions().get::<Ambiguous>().is_some() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            response
+        }
     }
 }
 
 fn check(request: &Request<Body>) -> Result<(), Refusal> {
+    if request.extensions().get::<Ambiguous>().is_some() {
+        return Err(Refusal::http(
+            StatusCode::BAD_REQUEST,
+            ErrorCode::InvalidArgument,
+            "the length of the body is named twice",
+        ));
+    }
     let uri = request
         .uri()
         .path_and_query()

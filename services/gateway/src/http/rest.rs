@@ -18,9 +18,9 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 /// More than this is not read for the sake of the connection.
-const MOST_BYTES: usize = 64 * 1024;
+pub(super) const MOST_BYTES: usize = 64 * 1024;
 /// Nor is it waited for longer.
-const WITHIN: Duration = Duration::from_secs(1);
+pub(super) const WITHIN: Duration = Duration::from_secs(1);
 
 /// Reads what the layers inside have left of the body; the answer to a client whose connection
 /// cannot be kept says so.

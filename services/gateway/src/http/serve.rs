@@ -1,33 +1,38 @@
 //! The accept loop: hyper's own server, with the bounds that its defaults leave out.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use bootstrap::tls::ServerTls;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use telemetry::Metrics;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service as _;
 
-use super::stalls::{Phase, Stalls};
+use super::addresses::AddressRules;
+use super::connection::{Connection, Shared};
+use super::files;
+use super::places::Places;
 use super::unread::{Answers, Unread};
-use crate::mcp::is_event_stream;
 
 /// Bounds on connections.
 #[derive(Debug, Clone)]
 pub struct ServeSettings {
     /// Most connections at once; one more is closed at once.
     pub max_connections: usize,
-    /// How long the head of a request may take from its first byte.
+    /// Most connections at once from one address, of IPv6 from one /64.
+    pub max_connections_per_address: usize,
+    /// Whose connections are those of others: they may have all places.
+    pub addresses: AddressRules,
+    /// TLS on every connection.
+    pub tls: Option<ServerTls>,
+    /// How long a handshake may take, a connection until its first head is there, and the head of
+    /// each request from its first byte.
     pub header_timeout: Duration,
     /// How long a connection may be idle between two requests.
     pub idle_timeout: Duration,
@@ -44,25 +49,48 @@ impl Default for ServeSettings {
     fn default() -> Self {
         Self {
             max_connections: 4_096,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(65),
-            write_timeout: Duration::from_secs(30),
-            stream_timeout: Duration::from_secs(60),
-            max_unread_bytes: 256 << 20,
+            max_connections_per_address: 1_024,
+            addresses: AddressRules::default(),
+            tls: None,
+            header_timeout: HEADER_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
+            stream_timeout: STREAM_TIMEOUT,
+            max_unread_bytes: MAX_UNREAD_BYTES,
         }
     }
 }
+
+pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(65);
+/// With the looks at what waits, which are a second apart, a client is gone within 30 seconds.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(28);
+pub(super) const STREAM_TIMEOUT: Duration = Duration::from_secs(28);
+pub(super) const MAX_UNREAD_BYTES: u64 = 256 << 20;
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// Largest head that hyper buffers; the limits layer is stricter and answers.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+pub(super) const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// hyper answers 431 above this; the limits layer already above 64.
 const MAX_HEADERS: usize = 100;
-const MAX_H2_STREAMS: u32 = 128;
-const MAX_H2_HEADER_LIST: u32 = 32 * 1024;
-const H2_PING: Duration = Duration::from_secs(30);
+/// Requests at once on one HTTP/2 connection.
+pub(super) const MAX_H2_STREAMS: u32 = 64;
+/// As HTTP/2 counts a list of headers: 32 bytes more for each.
+pub(super) const MAX_H2_HEADER_LIST: u32 = (16 + 2) * 1024;
+/// Requests that a client may take back before they are looked at (rapid reset).
+pub(super) const MAX_H2_PENDING_RESETS: usize = 20;
+/// Streams that we may have to reset for a client's mistakes before its connection ends.
+pub(super) const MAX_H2_ERROR_RESETS: usize = 64;
+/// Bytes that a client may send ahead, on one stream and on a connection: what nobody has read yet
+/// is in memory.
+pub(super) const H2_STREAM_WINDOW: u32 = 128 * 1024;
+pub(super) const H2_CONNECTION_WINDOW: u32 = 256 * 1024;
+/// A silent connection is asked whether it lives after this time.
+pub(super) const H2_PING: Duration = Duration::from_secs(30);
+/// The kernel gives a connection up whose bytes nobody acknowledges for so long.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// Serves until `shutdown`, then lets the requests in flight end and returns. How long that may
 /// take is the caller's to bound: dropping this future ends every connection.
@@ -70,15 +98,26 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     settings: ServeSettings,
+    metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) {
-    let builder = Arc::new(builder(&settings));
-    let permits = Arc::new(Semaphore::new(settings.max_connections));
+    let limits = (
+        files::room_for(settings.max_connections),
+        settings.max_connections_per_address,
+    );
+    let places = Places::new(limits, settings.addresses.clone(), Arc::clone(&metrics));
     let unread = Unread::new(
         settings.max_unread_bytes,
         settings.write_timeout,
         settings.stream_timeout,
     );
+    let shared = Arc::new(Shared {
+        builder: builder(&settings),
+        router,
+        settings,
+        metrics,
+        shutdown: shutdown.clone(),
+    });
     let connections = TaskTracker::new();
     let aborted = CancellationToken::new();
     let _abort = aborted.clone().drop_guard();
@@ -95,23 +134,17 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            tracing::warn!(%peer, limit = settings.max_connections, "a connection too many");
+        let Some(place) = places.take(peer.ip()) else {
             continue;
         };
-        // An event stream goes out in small pieces: without this each waits for an
-        // acknowledgement, 40 ms with most clients.
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = prepare(&stream) {
             tracing::debug!(%peer, %error, "the connection is gone already");
             continue;
         }
         let connection = Connection {
-            builder: Arc::clone(&builder),
-            router: router.clone(),
-            shutdown: shutdown.clone(),
-            stalls: (settings.header_timeout, settings.write_timeout),
+            shared: Arc::clone(&shared),
             answers: Answers::new(Arc::clone(&unread)),
-            _permit: permit,
+            place,
         };
         let aborted = aborted.clone();
         connections.spawn(async move {
@@ -124,6 +157,16 @@ pub async fn serve(
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// An event stream goes out in small pieces: without `TCP_NODELAY` each waits for an
+/// acknowledgement, 40 ms with most clients. And whoever has gone without a word must not keep a
+/// place until the kernel's own limit, a quarter of an hour.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let millis = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
+    rustix::net::sockopt::set_tcp_user_timeout(stream, millis)?;
+    Ok(())
 }
 
 async fn pause_after(error: &io::Error) {
@@ -154,68 +197,11 @@ fn builder(settings: &ServeSettings) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_H2_STREAMS)
         .max_header_list_size(MAX_H2_HEADER_LIST)
+        .max_pending_accept_reset_streams(MAX_H2_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_H2_ERROR_RESETS)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .keep_alive_interval(H2_PING)
         .keep_alive_timeout(settings.header_timeout);
     builder
-}
-
-struct Connection {
-    builder: Arc<Builder<TokioExecutor>>,
-    router: Router,
-    shutdown: CancellationToken,
-    stalls: (Duration, Duration),
-    answers: Answers,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    async fn run(self, stream: TcpStream, peer: SocketAddr) {
-        let phase = Phase::default();
-        let io = TokioIo::new(Stalls::new(
-            stream,
-            phase.clone(),
-            self.stalls.0,
-            self.stalls.1,
-        ));
-        let router = self.router;
-        let answers = self.answers.clone();
-        let service = service_fn(move |mut request: http::Request<Incoming>| {
-            phase.head_is_complete(request.version());
-            request.extensions_mut().insert(ConnectInfo(peer));
-            request.extensions_mut().insert(answers.clone());
-            let mut router = router.clone();
-            let phase = phase.clone();
-            async move {
-                let response = router.call(request).await;
-                // A stream goes on after its head: the connection stays busy.
-                if let Ok(response) = &response
-                    && !is_event_stream(response)
-                {
-                    phase.answered();
-                }
-                response
-            }
-        });
-        let connection = self.builder.serve_connection(io, service);
-        tokio::pin!(connection);
-        let until_the_end = async {
-            tokio::select! {
-                ended = &mut connection => ended,
-                () = self.shutdown.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        };
-        let ended = tokio::select! {
-            ended = until_the_end => ended,
-            () = self.answers.not_taken() => {
-                tracing::debug!(%peer, "a client does not take its answers");
-                return;
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%peer, %error, "a connection ended early");
-        }
-    }
 }

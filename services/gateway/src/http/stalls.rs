@@ -12,6 +12,9 @@ use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::frames::{Frames, Seen};
+use super::framing::{Framing, Lines};
+
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
@@ -19,8 +22,15 @@ const BUSY: u8 = 2;
 const MULTIPLEXED: u8 = 3;
 
 /// Where a connection is in its request, shared between the socket and the service.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Phase(Arc<AtomicU8>);
+
+impl Default for Phase {
+    /// A new connection: it is there to ask something, so its first head is awaited from the start.
+    fn default() -> Self {
+        Self(Arc::new(AtomicU8::new(HEAD)))
+    }
+}
 
 impl Phase {
     /// A request is handed to the service.
@@ -38,8 +48,9 @@ impl Phase {
         self.change(BUSY, IDLE);
     }
 
-    fn bytes_came(&self) {
-        self.change(IDLE, HEAD);
+    /// True when they are the first of a request.
+    fn bytes_came(&self) -> bool {
+        self.change(IDLE, HEAD)
     }
 
     fn in_head(&self) -> bool {
@@ -61,15 +72,23 @@ pub(super) struct Stalls<S> {
     phase: Phase,
     head: Clock,
     write: Clock,
+    frames: Frames,
+    lines: Lines,
 }
 
 impl<S> Stalls<S> {
-    pub(super) fn new(inner: S, phase: Phase, head: Duration, write: Duration) -> Self {
+    pub(super) fn new(
+        inner: S,
+        (phase, framing): (Phase, Framing),
+        (head, write): (Duration, Duration),
+    ) -> Self {
         Self {
             inner,
             phase,
             head: Clock::new(head),
             write: Clock::new(write),
+            frames: Frames::new(),
+            lines: Lines::new(framing),
         }
     }
 }
@@ -120,8 +139,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stalls<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
-        if read.is_ready() && buffer.filled().len() > before {
-            self.phase.bytes_came();
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        if !came.is_empty() {
+            if self.phase.bytes_came() {
+                self.lines.begin();
+            }
+            let seen = self.frames.pass(came);
+            if seen == Seen::NotFrames {
+                self.lines.pass(came);
+            }
+            if seen == Seen::Flood {
+                tracing::debug!("an HTTP/2 client sends frames that ask for nothing, without end");
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
         }
         // The clock runs from the first byte of a head, however many more trickle in.
         if self.phase.in_head() {

@@ -88,6 +88,11 @@ impl Answers {
         self.0.all.is_full()
     }
 
+    /// Whether every answer has left.
+    pub(super) fn all_taken(&self) -> bool {
+        self.0.waiting.lock().answers.is_empty()
+    }
+
     /// Counts an answer until it has left.
     pub(super) fn count(&self, response: Response<Body>) -> Response<Body> {
         let streams = is_event_stream(&response);

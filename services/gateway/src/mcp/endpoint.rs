@@ -22,7 +22,7 @@ use super::write::{self, Stamp};
 use super::{body, call, handler, reply};
 
 /// Most messages in a batch of version 2025-03-26.
-const MAX_BATCH: usize = 32;
+pub(crate) const MAX_BATCH: usize = 32;
 
 /// Settings of the endpoint.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ impl Default for McpSettings {
     fn default() -> Self {
         Self {
             max_request_bytes: 1_048_576,
-            body_timeout: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(14),
             silence: Duration::from_secs(1),
             keep_alive: Duration::from_secs(15),
             fast_path: true,

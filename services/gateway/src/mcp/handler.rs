@@ -24,13 +24,14 @@ use rmcp::service::{NotificationContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::port::{CompletionReference, CompletionRequest, Operations, Page};
 use super::refusal::with_request_id;
 use super::request::Origin;
+use super::validity::Validity;
 use super::version::Version;
 use super::write::LIST_TTL_MS;
 
@@ -104,7 +105,7 @@ impl Handler {
                 request_id: RequestId::random(),
                 trace: trace(context),
                 deadline: Instant::now() + *timeout,
-                expires: None,
+                validity: Validity::default(),
                 source: None,
                 quiet: false,
             }),
@@ -159,14 +160,6 @@ impl Handler {
 
     fn has_prompts(&self, method: &'static str) -> Result<(), ErrorData> {
         declared(self.operations.features().prompts, method)
-    }
-}
-
-/// Waits for the end of the caller's token, for ever if it has none.
-async fn until(expires: Option<Instant>) {
-    match expires {
-        Some(expires) => sleep_until(expires).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -387,7 +380,7 @@ impl ServerHandler for Handler {
         let wanted = context.accepted().tools_list_changed == Some(true);
         let origin = self.origin(context.request_context())?;
         let mut changes = self.operations.changes(&origin.principal.tenant);
-        let mut expired = std::pin::pin!(until(origin.expires));
+        let mut expired = std::pin::pin!(origin.validity.over());
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),

@@ -23,7 +23,7 @@ pub(crate) mod code {
 }
 
 /// Most characters of a client's text that an error repeats.
-const MAX_ECHO_CHARS: usize = 128;
+pub(crate) const MAX_ECHO_CHARS: usize = 128;
 
 /// A refused request.
 #[derive(Debug, Clone)]

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::headers;
 use super::message::{Message, Meta, is_object, text};
 use super::refusal::Refusal;
+use super::validity::Validity;
 use super::version::Version;
 
 /// Who sent a request and when: made by the layers in front of the endpoint, or once by stdio.
@@ -24,8 +25,8 @@ pub(crate) struct Origin {
     pub(crate) request_id: RequestId,
     pub(crate) trace: TraceContext,
     pub(crate) deadline: Instant,
-    /// When the caller's token ends, and with it what is endless.
-    pub(crate) expires: Option<Instant>,
+    /// How long the caller's credential is good, and with it what is endless.
+    pub(crate) validity: Validity,
     /// The address that it came from; `None` for a pipe.
     pub(crate) source: Option<IpAddr>,
     /// An element of a batch: its answer is one message, so nothing is sent before it.
@@ -45,6 +46,7 @@ impl Origin {
                 .max(MIN_BUDGET),
             trace: self.trace.clone(),
             source: self.source,
+            idempotency_key: None,
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use super::validity::Validity;
 use super::{reply, write};
 
 /// Events that wait for the client.
@@ -61,12 +62,26 @@ where
     body(pieces, keep_alive, true, held)
 }
 
+/// What ends a late response that nobody may have any more.
+#[derive(Debug)]
+pub(crate) struct Credential {
+    pub(crate) validity: Validity,
+    /// The error that says so, as JSON.
+    pub(crate) last_word: Vec<u8>,
+}
+
 /// Feeds a stream from a response that comes late: what it holds becomes the stream's events.
-pub(crate) async fn late<F>(response: F, events: Events)
+pub(crate) async fn late<F>(response: F, events: Events, credential: Credential)
 where
     F: Future<Output = Response<Body>>,
 {
-    let response = response.await;
+    let response = tokio::select! {
+        response = response => response,
+        () = credential.validity.over() => {
+            events.send(write::event(credential.last_word)).await;
+            return;
+        }
+    };
     if !reply::is_event_stream(&response) {
         if let Some(body) = reply::collect(response).await
             && !body.is_empty()

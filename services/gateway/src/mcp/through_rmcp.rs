@@ -21,7 +21,7 @@ use super::listeners::{Listeners, Listening};
 use super::port::Operations;
 use super::refusal::Refusal;
 use super::request::{Origin, Request};
-use super::{reply, stream};
+use super::{reply, stream, validity};
 
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
@@ -89,7 +89,14 @@ impl Inner {
             biased;
             response = &mut answer => Ok(response),
             () = sleep(endpoint.settings.silence) => {
-                Ok(stream::respond(&endpoint.tasks, keep_alive, |events| stream::late(answer, events)))
+                let last_word = Refusal::from(validity::ended()).body(request.id(), &origin.request_id);
+                let credential = stream::Credential {
+                    validity: origin.validity.clone(),
+                    last_word,
+                };
+                Ok(stream::respond(&endpoint.tasks, keep_alive, |events| {
+                    stream::late(answer, events, credential)
+                }))
             }
         }
     }

@@ -23,7 +23,10 @@ pub(crate) struct Internal {
 
 impl Internal {
     /// Reads what the configuration names and follows it.
-    pub(crate) fn start(config: &GatewayConfig, app: &App) -> std::result::Result<Self, StartError> {
+    pub(crate) fn start(
+        config: &GatewayConfig,
+        app: &App,
+    ) -> std::result::Result<Self, StartError> {
         let signing = config.signing.key.as_ref();
         let signing = signing.ok_or("MCP_INTERNAL_SIGNING_KEY must be set")?;
         let key = SharedKey::new(SigningKey::from_pem(signing.value.expose())?);
@@ -67,7 +70,9 @@ impl Internal {
                 format!("{endpoint} is not on this machine and not https"),
             )
             .with_field(field)
-            .with_fix("let it speak TLS, or set MCP_INTERNAL_INSECURE=true on a network you trust"));
+            .with_fix(
+                "let it speak TLS, or set MCP_INTERNAL_INSECURE=true on a network you trust",
+            ));
         }
         let signer = Signer::new(self.key.clone(), audience);
         let link = Link::over_tls(&endpoint, signer, self.tls.clone())?;

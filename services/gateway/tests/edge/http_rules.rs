@@ -100,7 +100,7 @@ async fn a_body_that_does_not_come_ends_the_wait() {
         >()))
         .await;
     assert_eq!(answer.error(), (408, 408));
-    assert_eq!(started.elapsed().as_secs(), 15);
+    assert_eq!(started.elapsed().as_secs(), 14);
 }
 
 #[tokio::test]

@@ -48,10 +48,7 @@ impl Limited {
         Self::with(change, |_| {})
     }
 
-    fn with(
-        change: impl FnOnce(&mut LimitSettings),
-        more: impl FnOnce(&mut HttpSettings),
-    ) -> Self {
+    fn with(change: impl FnOnce(&mut LimitSettings), more: impl FnOnce(&mut HttpSettings)) -> Self {
         let issuer = Issuer::default();
         let keys = TokenSettings {
             keys: KeySource::PublicKeys(issuer.public_pem()),
@@ -124,7 +121,9 @@ async fn after_twenty_wrong_tokens_an_address_is_refused_with_a_good_one_too() {
     let limited = Limited::new(|_| {});
     let good = limited.bearer("alice");
     for n in 0..20 {
-        let answer = limited.ping("192.0.2.1", &format!("Bearer not.a.token{n}")).await;
+        let answer = limited
+            .ping("192.0.2.1", &format!("Bearer not.a.token{n}"))
+            .await;
         assert_eq!(answer.status, 401);
     }
     let refused = limited.ping("192.0.2.1", &good).await;
@@ -144,7 +143,9 @@ async fn after_twenty_wrong_tokens_an_address_is_refused_with_a_good_one_too() {
 #[tokio::test(start_paused = true)]
 async fn who_shows_no_credential_or_an_old_one_does_not_guess() {
     let limited = Limited::new(|_| {});
-    let old = limited.issuer.token("alice", "mcp:invoke", &json!({"exp": 1_000_000}));
+    let old = limited
+        .issuer
+        .token("alice", "mcp:invoke", &json!({"exp": 1_000_000}));
     let poor = limited.issuer.token("alice", "", &json!({}));
     for _ in 0..30 {
         assert_eq!(limited.ping("192.0.2.1", "").await.status, 401);
@@ -178,7 +179,11 @@ async fn one_callers_burst_is_refused_to_the_millisecond_and_leaves_the_other_al
     for _ in 0..5 {
         assert_eq!(limited.ping("192.0.2.1", &bob).await.status, 200);
     }
-    let told = wait(&limited.ping("192.0.2.1", &alice).await, 429, "rate_limited");
+    let told = wait(
+        &limited.ping("192.0.2.1", &alice).await,
+        429,
+        "rate_limited",
+    );
     advance(told - MS).await;
     assert_eq!(limited.ping("192.0.2.9", &alice).await.status, 429);
     advance(MS).await;
@@ -200,11 +205,19 @@ async fn the_total_counts_only_who_is_let_in_and_pages_have_no_limit() {
         assert_eq!(limited.ping("192.0.2.2", &bearer).await.status, 200);
     }
     let carol = limited.bearer("carol");
-    wait(&limited.ping("192.0.2.2", &carol).await, 429, "rate_limited");
+    wait(
+        &limited.ping("192.0.2.2", &carol).await,
+        429,
+        "rate_limited",
+    );
     for _ in 0..10 {
         assert_eq!(limited.ping("192.0.2.1", "Bearer x").await.status, 401);
     }
-    wait(&limited.ping("192.0.2.1", "Bearer x").await, 429, "rate_limited");
+    wait(
+        &limited.ping("192.0.2.1", "Bearer x").await,
+        429,
+        "rate_limited",
+    );
     for path in ["/livez", "/readyz", "/health", "/metrics"] {
         for _ in 0..50 {
             let page = Request::get(path).body(Body::empty()).unwrap();
@@ -250,7 +263,10 @@ async fn beyond_the_requests_in_progress_is_a_refusal_within_fifty_milliseconds(
     let checks = limited.rig.answer(health).await.json()["checks"]["limits"].clone();
     assert_eq!(checks["scope"], "gateway");
     assert_eq!(checks["sharedStore"], false);
-    assert_eq!((&checks["inFlight"], &checks["maxInFlight"]), (&json!(2), &json!(2)));
+    assert_eq!(
+        (&checks["inFlight"], &checks["maxInFlight"]),
+        (&json!(2), &json!(2))
+    );
     drop(held);
     assert_eq!(limited.ping("192.0.2.1", &alice).await.status, 200);
     let denied = "mcp_limit_rejections_total{limit=\"in_flight\"}";
@@ -262,7 +278,11 @@ async fn one_callers_requests_in_progress_leave_places_to_others() {
     let limited = Limited::new(|limits| limits.max_in_flight_per_caller = 2);
     let (alice, bob) = (limited.bearer("alice"), limited.bearer("bob"));
     let held = [begin(&limited, &alice).await, begin(&limited, &alice).await];
-    wait(&limited.ping("192.0.2.1", &alice).await, 429, "rate_limited");
+    wait(
+        &limited.ping("192.0.2.1", &alice).await,
+        429,
+        "rate_limited",
+    );
     assert_eq!(limited.ping("192.0.2.1", &bob).await.status, 200);
     drop(held);
     assert_eq!(limited.ping("192.0.2.1", &alice).await.status, 200);
@@ -299,19 +319,24 @@ async fn a_flood_leaves_a_record_of_each_and_metrics_without_names() {
         limited.ping(&format!("198.51.100.{}", n % 250), "").await;
         limited.ping("203.0.113.1", "Bearer wrong").await;
         if n == 25 {
-            // By now everything has happened once.
+            // By now everything has happened once, the look at the metrics too.
+            limited.metric_lines().await;
             series = limited.metric_lines().await;
         }
     }
-    assert_eq!(limited.metric_lines().await, series, "a series for each name");
+    assert_eq!(
+        limited.metric_lines().await,
+        series,
+        "a series for each name"
+    );
     drop(limited);
     closing.cancel();
     written.await.unwrap().unwrap();
     let records = testkit::audit::records(&file);
     let of = |action: &str, key: &str, value: &str| {
-        let matching = records.iter().filter(|record| {
-            record["action"] == action && record["details"][key] == value
-        });
+        let matching = records
+            .iter()
+            .filter(|record| record["action"] == action && record["details"][key] == value);
         matching.count()
     };
     assert_eq!(of("limit.denied", "limit", "caller"), 1);
@@ -319,10 +344,15 @@ async fn a_flood_leaves_a_record_of_each_and_metrics_without_names() {
     assert_eq!(of("http.auth", "reason", "malformed"), 20, "every guess");
     let without = of("http.auth", "reason", "missing");
     assert!((400..=600).contains(&without), "{without}");
-    let denied = records.iter().find(|record| record["details"]["limit"] == "caller");
+    let denied = records
+        .iter()
+        .find(|record| record["details"]["limit"] == "caller");
     let denied = denied.unwrap();
     assert_eq!(denied["actor"]["subject"], "alice");
-    assert_eq!((&denied["result"], &denied["code"]), (&json!("denied"), &json!("rate_limited")));
+    assert_eq!(
+        (&denied["result"], &denied["code"]),
+        (&json!("denied"), &json!("rate_limited"))
+    );
     assert_eq!(denied["source"], "192.0.2.1");
 }
 

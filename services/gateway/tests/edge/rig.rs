@@ -9,7 +9,9 @@ use bootstrap::Health;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use gateway::audit::AuditLog;
-use gateway::http::{AddressRules, HostRules, HttpAuth, HttpSettings, Lifecycle, anonymous, router};
+use gateway::http::{
+    AddressRules, HostRules, HttpAuth, HttpSettings, Lifecycle, anonymous, router,
+};
 use gateway::mcp::McpSettings;
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Value, json};

@@ -2,6 +2,9 @@
 //! the same afterwards.
 
 mod expect;
+mod floods;
+mod mutate;
+mod mutated;
 mod request;
 
 use std::collections::BTreeSet;

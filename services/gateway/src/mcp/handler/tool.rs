@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use domain::{IdempotencyKey, RawValue};
 use domain::runner::LogLevel;
+use domain::{IdempotencyKey, RawValue};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, LoggingLevel,
     LoggingMessageNotificationParam, MetaObject, ProgressNotificationParam, ProgressToken,
@@ -139,9 +139,7 @@ fn idempotency_key(context: &Context) -> Result<Option<IdempotencyKey>, ErrorDat
     let Some(key) = context.meta.get("dynamic-mcp/idempotencyKey") else {
         return Ok(None);
     };
-    let parsed = key
-        .as_str()
-        .and_then(|key| IdempotencyKey::parse(key).ok());
+    let parsed = key.as_str().and_then(|key| IdempotencyKey::parse(key).ok());
     parsed.map(Some).ok_or_else(|| {
         let message = "_meta.dynamic-mcp/idempotencyKey is a string of 1-128 printable ASCII \
                        characters without space";
