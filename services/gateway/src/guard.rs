@@ -175,7 +175,9 @@ impl Guard {
         {
             return Err(Full {
                 kind: "tenant_concurrency",
-                message: format!("Too many concurrent tool executions of this tenant ({held}/{most})."),
+                message: format!(
+                    "Too many concurrent tool executions of this tenant ({held}/{most})."
+                ),
             });
         }
         let caller = match self.more.caller_concurrency {

@@ -172,7 +172,10 @@ impl Limits {
     /// # Errors
     /// [`Limit::AddressFailures`], [`Limit::Address`].
     pub(crate) fn address(&self, address: IpAddr) -> Result<(), Denied> {
-        let failed = self.failures.as_ref().map_or(Ok(()), |of| of.check(address));
+        let failed = self
+            .failures
+            .as_ref()
+            .map_or(Ok(()), |of| of.check(address));
         let asked = self.addresses.as_ref();
         match (failed, asked) {
             (Ok(()), None) => Ok(()),
@@ -293,7 +296,10 @@ impl Caller {
             return Ok(());
         };
         // A window of another length starts anew: the caller has come into another tier.
-        let kept = self.window.take().filter(|kept| kept.length() == rate.window);
+        let kept = self
+            .window
+            .take()
+            .filter(|kept| kept.length() == rate.window);
         self.window
             .insert(kept.unwrap_or_else(|| Window::new(rate.window, now)))
             .check(rate.max_requests, now)

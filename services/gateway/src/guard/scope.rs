@@ -100,7 +100,9 @@ impl Exceeded {
         } = self.rate;
         let window = window.as_millis();
         let message = match self.whose {
-            None => format!("Rate limit exceeded for {scope}: max {max_requests} calls per {window}ms."),
+            None => {
+                format!("Rate limit exceeded for {scope}: max {max_requests} calls per {window}ms.")
+            }
             Some(whose) => {
                 format!("Rate limit exceeded for {whose}: max {max_requests} calls per {window}ms.")
             }
@@ -159,7 +161,9 @@ impl Scope {
             .insert(kept.unwrap_or_else(|| Window::new(own.window, now)))
             .check(own.max_requests, now);
         match (checked, of_tool) {
-            (Err(exceeded), Err(wait)) if exceeded.wait < wait => Err(Exceeded::of_scope(own, wait)),
+            (Err(exceeded), Err(wait)) if exceeded.wait < wait => {
+                Err(Exceeded::of_scope(own, wait))
+            }
             (Ok(()), Err(wait)) => Err(Exceeded::of_scope(own, wait)),
             (checked, _) => checked,
         }
@@ -199,7 +203,10 @@ impl Tenant {
 
     pub(super) fn check(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
         // The one that tenants share when there are too many has none yet, or another's.
-        let kept = self.window.take().filter(|kept| kept.length() == rate.window);
+        let kept = self
+            .window
+            .take()
+            .filter(|kept| kept.length() == rate.window);
         self.window
             .insert(kept.unwrap_or_else(|| Window::new(rate.window, now)))
             .check(rate.max_requests, now)

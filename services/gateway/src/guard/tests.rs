@@ -265,7 +265,11 @@ async fn who_guesses_the_admin_token_is_refused_before_the_next_guess() {
     let guesses = AdminGuesses::new(&CallLimits::default());
     let context = |subject: &str| {
         let request = domain::RequestId::random();
-        domain::CallContext::new(Arc::new(caller("a", subject)), request, Duration::from_secs(1))
+        domain::CallContext::new(
+            Arc::new(caller("a", subject)),
+            request,
+            Duration::from_secs(1),
+        )
     };
     for _ in 0..20 {
         guesses.check(&context("mallory")).unwrap();

@@ -117,7 +117,11 @@ impl Flow {
             (share + GROWS).min(ALL)
         };
         if next < ALL && share == ALL {
-            tracing::warn!(late_ms = late.as_millis(), arrived, "overloaded: refusing a part");
+            tracing::warn!(
+                late_ms = late.as_millis(),
+                arrived,
+                "overloaded: refusing a part"
+            );
         } else if next == ALL && share < ALL {
             tracing::info!("no longer overloaded");
         }

@@ -153,7 +153,10 @@ mod tests {
         let held = map.all().remove(0);
         let now = Instant::now();
         let early = map.entry(map.key("early"), now, busy);
-        assert!(Arc::ptr_eq(&early, &map.shared), "it was looked at just now");
+        assert!(
+            Arc::ptr_eq(&early, &map.shared),
+            "it was looked at just now"
+        );
         tokio::time::advance(SWEEP_EVERY).await;
         for name in 0..1_000 {
             map.entry(map.key(("late", name)), Instant::now(), busy);

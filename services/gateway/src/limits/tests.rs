@@ -39,7 +39,8 @@ async fn exact<T>(denied: Denied, mut ask: impl FnMut() -> Result<T, Denied>) ->
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_twenty_wrong_credentials_an_address_is_refused_and_let_in_again_to_the_millisecond() {
+async fn after_twenty_wrong_credentials_an_address_is_refused_and_let_in_again_to_the_millisecond()
+{
     let limits = Limits::default();
     let (attacker, other) = (address("192.0.2.1"), address("192.0.2.2"));
     for _ in 0..20 {
@@ -112,7 +113,11 @@ async fn the_wait_is_that_of_the_limit_that_takes_longest() {
     ask(&b).unwrap();
     assert_eq!(ask(&c).unwrap_err().limit, Limit::Global);
     let denied = ask(&a).unwrap_err();
-    assert_eq!(denied.limit, Limit::Global, "waiting for its own would not do");
+    assert_eq!(
+        denied.limit,
+        Limit::Global,
+        "waiting for its own would not do"
+    );
     exact(denied, || ask(&a)).await;
 }
 
@@ -123,7 +128,10 @@ async fn requests_in_progress_are_bounded_by_caller_but_not_of_one_who_stands_fo
         ..LimitSettings::default()
     });
     let one = caller("t", "one", None);
-    let held = [limits.caller(&one, true).unwrap(), limits.caller(&one, true).unwrap()];
+    let held = [
+        limits.caller(&one, true).unwrap(),
+        limits.caller(&one, true).unwrap(),
+    ];
     assert_eq!(
         limits.caller(&one, true).unwrap_err().limit,
         Limit::CallerInFlight

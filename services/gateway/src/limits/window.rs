@@ -52,7 +52,10 @@ impl Window {
         let oldest = (first..=self.newest).find(|part| self.counts[slot(*part)] > 0);
         let leaves = oldest.map_or(self.newest, |part| part + PARTS as u64);
         let at = self.start + Duration::from_nanos(self.part_nanos().saturating_mul(leaves));
-        let millis = at.saturating_duration_since(now).as_nanos().div_ceil(1_000_000);
+        let millis = at
+            .saturating_duration_since(now)
+            .as_nanos()
+            .div_ceil(1_000_000);
         Err(Duration::from_millis(
             u64::try_from(millis.max(1)).unwrap_or(u64::MAX),
         ))

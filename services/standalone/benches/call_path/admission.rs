@@ -51,7 +51,11 @@ pub(crate) async fn measure(scale: usize) {
     let mut best = [Best::NONE; 6];
     for round in 1..=3 {
         let plain = [
-            ("neither credential nor limits nor audit", &open, noop.clone()),
+            (
+                "neither credential nor limits nor audit",
+                &open,
+                noop.clone(),
+            ),
             ("limits and audit", &limits, noop.clone()),
             ("a token seen before", &tokens, seen(&tokens)),
             ("an API key", &keys, seen(&keys)),
@@ -65,7 +69,10 @@ pub(crate) async fn measure(scale: usize) {
             best[at] = best[at].of(&one, Some(&many));
         }
         let new = every_token_new(&tokens, &noop, 2_000 / scale, round).await;
-        row(&format!("a new ES256 token each, 1 connection, round {round}"), &new);
+        row(
+            &format!("a new ES256 token each, 1 connection, round {round}"),
+            &new,
+        );
         best[5] = best[5].of(&new, None);
     }
     let [open, limits, tokens, keys, full, new] = best;
@@ -87,10 +94,10 @@ pub(crate) async fn measure(scale: usize) {
 
 /// One request after the other, no two with the same token.
 async fn every_token_new(server: &Noop, request: &[u8], count: usize, round: usize) -> Figures {
-    let issuer = server.issuer.as_ref().expect("it takes tokens");
     let requests: Vec<Vec<u8>> = (0..count)
         .map(|n| {
-            let token = issuer.token("bench", "mcp:invoke", &format!("{round}-{n}"));
+            let id = format!("{round}-{n}");
+            let token = server.issuer.token("bench", "mcp:invoke", &id);
             with_header(request, &format!("authorization: Bearer {token}"))
         })
         .collect();

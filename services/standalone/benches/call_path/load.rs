@@ -97,7 +97,9 @@ impl Connection {
 
 /// Of `HTTP/1.1 200 OK`.
 fn status(answer: &[u8]) -> u16 {
-    let digits = answer.get(9..12).and_then(|of| std::str::from_utf8(of).ok());
+    let digits = answer
+        .get(9..12)
+        .and_then(|of| std::str::from_utf8(of).ok());
     digits.and_then(|of| of.parse().ok()).expect("a status")
 }
 

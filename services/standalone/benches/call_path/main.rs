@@ -39,8 +39,11 @@ fn main() {
     let runtime = runtime.expect("a runtime");
     if let Some(at) = arguments.iter().position(|argument| argument == "--peer") {
         match &arguments[at + 1..] {
-            [noop, variant, key] if noop == "noop" => {
-                runtime.block_on(Box::pin(noop::serve_variant(variant, key)));
+            [noop, variant, pem, prefix, digest] if noop == "noop" => {
+                runtime.block_on(Box::pin(noop::serve_variant(
+                    variant,
+                    [pem, prefix, digest],
+                )));
             }
             [peer, ..] => runtime.block_on(peers::serve(peer)),
             [] => {}

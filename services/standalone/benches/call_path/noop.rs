@@ -4,14 +4,16 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::MadeKey;
 use auth::token::{KeySource, TokenSettings, TokenVerifier};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bootstrap::Health;
 use bootstrap::config::{Rate, Rates};
+use domain::keys::{ApiKeyRecord, KeptKey, KeyDigest, KeyPrefix, NewKey};
 use domain::principal::Roles;
 use domain::{
-    Call, CallContext, Catalog as _, Lockfile, Resolve, Result, RunStream, Runner, Scope,
+    Call, CallContext, Catalog as _, Lockfile, Resolve, Result, RunStream, Runner, Scope, TenantId,
 };
 use gateway::Gateway;
 use gateway::audit::{AuditLog, AuditSettings, OnFailure};
@@ -19,9 +21,11 @@ use gateway::http::{
     HostRules, HttpAuth, HttpSettings, Lifecycle, ServeSettings, TokenAuth, anonymous, router,
     serve,
 };
+use gateway::keys::KeyRing;
 use gateway::limits::{CallLimits, LimitSettings, Limits};
 use gateway::mcp::McpSettings;
 use gateway::settings::{GuardLimits, Parts, Settings};
+use secrecy::ExposeSecret as _;
 use telemetry::{BuildInfo, Metrics};
 use testkit::es256::Es256;
 use testkit::issuer::{AUDIENCE, ISSUER};
@@ -40,21 +44,23 @@ pub(crate) const BUSY: (Duration, u32) = (Duration::from_millis(5), 8);
 /// A running server.
 pub(crate) struct Noop {
     pub(crate) address: String,
-    /// The header with a credential, where one is needed.
+    /// The header with the credential that it takes.
     pub(crate) header: String,
-    /// Who makes more of them.
-    pub(crate) issuer: Option<Es256>,
+    /// Who makes more of them, where they are tokens.
+    pub(crate) issuer: Es256,
     _child: Child,
 }
 
 impl Noop {
-    /// `open`, `limits` (with audit), `tokens`, `full` (all of these), `busy`, `shed`.
+    /// `open`, `limits` (with audit), `tokens`, `keys`, `full` (tokens, limits and audit), `busy`.
     #[allow(clippy::disallowed_methods, reason = "a bench has no bootstrap")]
     pub(crate) async fn start(variant: &str) -> Self {
         let issuer = Es256::default();
-        let key = STANDARD.encode(issuer.public_pem());
+        let pem = STANDARD.encode(issuer.public_pem());
+        let key = MadeKey::generate().expect("random bytes");
+        let (prefix, digest) = (key.prefix.to_string(), key.digest.to_hex());
         let mut child = Command::new(std::env::current_exe().expect("a path"))
-            .args(["--peer", "noop", variant, &key])
+            .args(["--peer", "noop", variant, &pem, &prefix, &digest])
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -62,10 +68,14 @@ impl Noop {
         let stdout = child.stdout.take().expect("piped");
         let line = BufReader::new(stdout).lines().next_line().await;
         let token = issuer.token("bench", "mcp:invoke", "seen");
+        let credential = match variant {
+            "keys" => key.text.expose_secret(),
+            _ => &token,
+        };
         Self {
             address: line.expect("a line").expect("an address"),
-            header: format!("authorization: Bearer {token}"),
-            issuer: Some(issuer),
+            header: format!("authorization: Bearer {credential}"),
+            issuer,
             _child: child,
         }
     }
@@ -94,8 +104,10 @@ impl Runner for Nothing {
     }
 }
 
-/// Serves until it is killed; its address is the first line of standard output.
-pub(crate) async fn serve_variant(variant: &str, key: &str) {
+/// Serves until it is killed; its address is the first line of standard output. `credentials`: the
+/// public key of the issuer, and prefix and digest of an API key.
+pub(crate) async fn serve_variant(variant: &str, credentials: [&str; 3]) {
+    let [pem, prefix, digest] = credentials;
     let metrics = Arc::new(
         Metrics::new(BuildInfo {
             service: "gateway",
@@ -117,7 +129,11 @@ pub(crate) async fn serve_variant(variant: &str, key: &str) {
             max_calls_per_window: 1_000_000_000,
             window: Duration::from_secs(60),
         },
-        calls: if limited { calls() } else { CallLimits::default() },
+        calls: if limited {
+            calls()
+        } else {
+            CallLimits::default()
+        },
         ..Settings::default()
     };
     let gateway = Gateway::new(Parts {
@@ -152,7 +168,8 @@ pub(crate) async fn serve_variant(variant: &str, key: &str) {
         https: false,
         limits: Arc::clone(&limits),
         auth: match variant {
-            "tokens" | "full" => tokens(key, &metrics),
+            "tokens" | "full" => tokens(pem, &metrics),
+            "keys" => keys(prefix, digest, &metrics),
             _ => HttpAuth::Anonymous(anonymous(false)),
         },
         audit,
@@ -161,7 +178,13 @@ pub(crate) async fn serve_variant(variant: &str, key: &str) {
     let health = Health::new();
     health.set_started();
     let lifecycle = Lifecycle::default();
-    let router = router(http, Arc::new(gateway), health, Arc::clone(&metrics), lifecycle);
+    let router = router(
+        http,
+        Arc::new(gateway),
+        health,
+        Arc::clone(&metrics),
+        lifecycle,
+    );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
     let listener = listener.expect("a port");
     say(&listener.local_addr().expect("an address").to_string());
@@ -199,8 +222,26 @@ fn calls() -> CallLimits {
     }
 }
 
-fn tokens(key: &str, metrics: &Arc<Metrics>) -> HttpAuth {
-    let pem = STANDARD.decode(key).expect("base64");
+fn keys(prefix: &str, digest: &str, metrics: &Arc<Metrics>) -> HttpAuth {
+    let digest = KeyDigest::parse(digest).expect("a digest");
+    let key = NewKey {
+        prefix: KeyPrefix::parse(prefix).expect("a prefix"),
+        digest,
+        name: "bench".to_owned(),
+        subject: None,
+        scopes: [Scope::Invoke.as_str().to_owned()].into(),
+        role: None,
+        tier: None,
+        expires_at: None,
+    };
+    let now = jiff::Timestamp::now();
+    let record = ApiKeyRecord::made(key, TenantId::default(), "bench", now);
+    let ring = KeyRing::new(vec![KeptKey { record, digest }], Arc::clone(metrics));
+    HttpAuth::Keys(Arc::new(ring))
+}
+
+fn tokens(pem: &str, metrics: &Arc<Metrics>) -> HttpAuth {
+    let pem = STANDARD.decode(pem).expect("base64");
     let settings = TokenSettings {
         keys: KeySource::PublicKeys(String::from_utf8(pem).expect("PEM")),
         issuer: ISSUER.to_owned(),

@@ -32,7 +32,10 @@ pub(crate) async fn measure(scale: usize) {
     say("overload, over HTTP on loopback; one thread serves, another asks");
     let noop = call(TOOL, &json!({"args": {}}));
     for (variant, what) in [
-        ("busy", "calls of 5 ms, 8 at once (the guard refuses the rest)"),
+        (
+            "busy",
+            "calls of 5 ms, 8 at once (the guard refuses the rest)",
+        ),
         ("open", "calls that do nothing (the process itself is busy)"),
     ] {
         say(what);
@@ -119,10 +122,16 @@ fn show(what: &str, seen: Seen) -> f64 {
     let admitted = figures(seen.admitted).expect("some are let in");
     row(&format!("{what}: admitted"), &admitted);
     if let Some(refused) = figures(seen.refused) {
-        row(&format!("{what}: refused (goal: p99 at most 50 ms)"), &refused);
+        row(
+            &format!("{what}: refused (goal: p99 at most 50 ms)"),
+            &refused,
+        );
     }
     if let Some(probes) = figures(seen.probes) {
-        row(&format!("{what}: /livez (goal: p99 at most 100 ms)"), &probes);
+        row(
+            &format!("{what}: /livez (goal: p99 at most 100 ms)"),
+            &probes,
+        );
     }
     admitted.quantile(0.99)
 }

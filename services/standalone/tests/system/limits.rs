@@ -76,7 +76,10 @@ async fn one_callers_burst_leaves_the_other_alone(kind: Kind) {
         let data = &body["error"]["data"];
         assert_eq!(data["code"], "rate_limited", "{body}");
         let millis = data["retryAfterMs"].as_u64().unwrap();
-        assert!(seconds == millis.div_ceil(1_000) && millis <= 3_720_000, "{body}");
+        assert!(
+            seconds == millis.div_ceil(1_000) && millis <= 3_720_000,
+            "{body}"
+        );
     }
     assert_eq!(health_call(&bob).await.status, 429, "it has had its ten");
     limited.deployment.stop().await;
@@ -128,7 +131,10 @@ async fn wrong_admin_tokens_as_arguments_come_to_an_end_too() {
     let result = mallory.call("dynamic.tool.list", list(admin)).await;
     let refused = &result["structuredContent"];
     assert_eq!(refused["code"], "rate_limited", "{result}");
-    assert!(refused["retryAfterMs"].as_u64().unwrap() <= 62_000, "{result}");
+    assert!(
+        refused["retryAfterMs"].as_u64().unwrap() <= 62_000,
+        "{result}"
+    );
     alice.ok("dynamic.tool.list", list(admin)).await;
     limited.deployment.stop().await;
 }
@@ -152,17 +158,33 @@ async fn a_tenants_calls_are_limited_as_results_and_other_tenants_go_on() {
         let refused = &result["structuredContent"];
         assert_eq!(result["isError"], true, "{result}");
         assert_eq!(refused["code"], "rate_limited", "{result}");
-        assert!(refused["retryAfterMs"].as_u64().unwrap() > 3_500_000, "{result}");
+        assert!(
+            refused["retryAfterMs"].as_u64().unwrap() > 3_500_000,
+            "{result}"
+        );
         refused["error"].as_str().unwrap().to_owned()
     };
     let of_tool = told(&other.call("two.an.hour", json!({})).await);
-    assert!(of_tool.contains("dynamic.exec.two.an.hour: max 2 calls"), "{of_tool}");
+    assert!(
+        of_tool.contains("dynamic.exec.two.an.hour: max 2 calls"),
+        "{of_tool}"
+    );
     // One call to make it, two of it: one is left.
-    acme.ok("run_js_ephemeral", json!({"code": "return 1"})).await;
-    let of_tenant = told(&acme.call("run_js_ephemeral", json!({"code": "return 1"})).await);
-    assert!(of_tenant.contains("this tenant: max 4 calls"), "{of_tenant}");
+    acme.ok("run_js_ephemeral", json!({"code": "return 1"}))
+        .await;
+    let of_tenant = told(
+        &acme
+            .call("run_js_ephemeral", json!({"code": "return 1"}))
+            .await,
+    );
+    assert!(
+        of_tenant.contains("this tenant: max 4 calls"),
+        "{of_tenant}"
+    );
     for _ in 0..5 {
-        other.ok("run_js_ephemeral", json!({"code": "return 1"})).await;
+        other
+            .ok("run_js_ephemeral", json!({"code": "return 1"}))
+            .await;
     }
     let (_, health) = limited.deployment.get("/health").await;
     let health: Value = serde_json::from_str(&health).unwrap();

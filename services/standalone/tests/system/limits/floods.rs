@@ -28,7 +28,8 @@ impl Limited {
         for first in (from..to).step_by(AT_ONCE) {
             let numbers = first..(first + AT_ONCE).min(to);
             join_all(numbers.map(|number| async move {
-                let client = self.client(&format!("t{}", number % 100), &format!("caller-{number}"));
+                let client =
+                    self.client(&format!("t{}", number % 100), &format!("caller-{number}"));
                 let called = health_call(&client).await;
                 assert_eq!(called.status, 200, "{}", called.text());
                 let call = json!({"name": format!("no.such.{number}"), "arguments": {}});
@@ -55,19 +56,29 @@ async fn names_without_end_leave_neither_series_nor_memory() {
     let count = if soak() { 100_000 } else { 2_000 };
     let warm = count / 10;
     limited.strangers(0, warm).await;
-    let (series, memory) = (limited.series().await, limited.deployment.front.resident_kib());
+    let (series, memory) = (
+        limited.series().await,
+        limited.deployment.front.resident_kib(),
+    );
     limited.strangers(warm, count).await;
     let after = limited.series().await;
     let new: Vec<&String> = after.iter().filter(|one| !series.contains(one)).collect();
     // Buckets of rare latencies may show up late; none may hold a name.
     assert!(
-        new.iter().all(|one| !one.contains("no.such") && !one.contains("caller-")),
+        new.iter()
+            .all(|one| !one.contains("no.such") && !one.contains("caller-")),
         "{new:?}"
     );
     assert!(new.len() < 50, "{new:?}");
-    let grown = limited.deployment.front.resident_kib().saturating_sub(memory);
+    let grown = limited
+        .deployment
+        .front
+        .resident_kib()
+        .saturating_sub(memory);
     assert!(grown < SPARE_KIB, "{grown} KiB for {count} names");
-    let known = after.iter().filter(|one| one.starts_with("mcp_limit_tracked"));
+    let known = after
+        .iter()
+        .filter(|one| one.starts_with("mcp_limit_tracked"));
     assert_eq!(known.count(), 6);
     limited.deployment.stop().await;
 }
