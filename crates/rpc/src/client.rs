@@ -6,9 +6,9 @@
 mod audit;
 mod catalog;
 mod codec;
-mod lane;
 mod fleet;
 mod keys;
+mod lane;
 mod link;
 mod runner;
 mod sessions;

@@ -33,7 +33,8 @@ impl Endpoint {
     /// `invalid_argument` naming `field` and the forms.
     pub fn parse(field: &str, text: &str) -> Result<Self> {
         let wrong = |message: &str| {
-            Error::invalid(field, message).with_limit("https://host:port, http://host:port or unix:/path")
+            Error::invalid(field, message)
+                .with_limit("https://host:port, http://host:port or unix:/path")
         };
         if let Some(path) = text.strip_prefix("unix:") {
             let path = PathBuf::from(path);

@@ -1,9 +1,7 @@
 //! The port `Keys` as a client.
 
 use async_trait::async_trait;
-use domain::keys::{
-    ApiKeyRecord, KeyPrefix, KeyStream, KeyUse, Keys, NewKey, Rotated, Rotation,
-};
+use domain::keys::{ApiKeyRecord, KeyPrefix, KeyStream, KeyUse, Keys, NewKey, Rotated, Rotation};
 use domain::{CallContext, CatalogVersion, Result};
 
 use super::link::Link;
@@ -40,8 +38,13 @@ impl Keys for KeysClient {
         let request = pb::ListKeysRequest {
             tenant: tenant(context),
         };
-        let answer: pb::ListKeysResponse = self.0.unary(context, &method::LIST_KEYS, request).await?;
-        answer.keys.into_iter().map(|key| key_from(Some(key))).collect()
+        let answer: pb::ListKeysResponse =
+            self.0.unary(context, &method::LIST_KEYS, request).await?;
+        answer
+            .keys
+            .into_iter()
+            .map(|key| key_from(Some(key)))
+            .collect()
     }
 
     async fn revoke(&self, context: &CallContext, prefix: &KeyPrefix) -> Result<ApiKeyRecord> {

@@ -71,10 +71,11 @@ impl Link {
         age: Option<Duration>,
     ) -> Result<Self> {
         if endpoint.is_tls() && tls.is_none() {
-            return Err(
-                Error::invalid("endpoint", "asks for TLS, and there is no certificate to show")
-                    .with_fix("set MCP_INTERNAL_TLS_CA, MCP_INTERNAL_TLS_CERT and MCP_INTERNAL_TLS_KEY"),
-            );
+            return Err(Error::invalid(
+                "endpoint",
+                "asks for TLS, and there is no certificate to show",
+            )
+            .with_fix("set MCP_INTERNAL_TLS_CA, MCP_INTERNAL_TLS_CERT and MCP_INTERNAL_TLS_KEY"));
         }
         let target = Target {
             endpoint: endpoint.clone(),
@@ -234,7 +235,8 @@ impl Link {
     }
 
     fn grpc(&self, method: &Method) -> Grpc<Channel> {
-        Grpc::new(self.lane.open().channel.clone()).max_decoding_message_size(method.max_response_bytes)
+        Grpc::new(self.lane.open().channel.clone())
+            .max_decoding_message_size(method.max_response_bytes)
     }
 
     fn unreachable(&self, reason: tonic::transport::Error) -> Error {

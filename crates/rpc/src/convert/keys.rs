@@ -45,7 +45,11 @@ pub(crate) fn key_from(key: Option<pb::ApiKey>) -> Result<ApiKeyRecord> {
         expires_at: moment_from("key.expires_at", key.expires_at)?,
         last_used_at: moment_from("key.last_used_at", key.last_used_at)?,
         revoked_at: moment_from("key.revoked_at", key.revoked_at)?,
-        replaced_by: key.replaced_by.as_deref().map(KeyPrefix::parse).transpose()?,
+        replaced_by: key
+            .replaced_by
+            .as_deref()
+            .map(KeyPrefix::parse)
+            .transpose()?,
         overlap_until: moment_from("key.overlap_until", key.overlap_until)?,
         version: CatalogVersion(key.version),
     })
@@ -145,5 +149,7 @@ pub(crate) fn use_from(used: pb::KeyUse) -> Result<KeyUse> {
 }
 
 fn moment_from(field: &str, moment: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>> {
-    moment.map(|moment| timestamp_from(field, Some(moment))).transpose()
+    moment
+        .map(|moment| timestamp_from(field, Some(moment)))
+        .transpose()
 }

@@ -72,10 +72,7 @@ impl Service for AuditService {
                             return Err(Error::invalid("after_number", why));
                         }
                     };
-                    let segments = self
-                        .archive
-                        .segments(&context, log.as_ref(), after)
-                        .await?;
+                    let segments = self.archive.segments(&context, log.as_ref(), after).await?;
                     Ok(SegmentsResponse {
                         segments: segments.into_iter().map(segment_to).collect(),
                     })

@@ -119,13 +119,20 @@ mod tests {
     fn every_method_has_a_row() {
         for method in method::ALL {
             assert!(of(method.path).is_some(), "{} has no row", method.path);
-            assert!(!may(method.path, Some("registry"), None), "registries call nobody");
+            assert!(
+                !may(method.path, Some("registry"), None),
+                "registries call nobody"
+            );
             assert!(!may(method.path, Some("registry"), Some("registry")));
             let executor = may(method.path, Some("executor"), None);
             assert_eq!(executor, matches!(method.name, "Heartbeat" | "Leave"));
             assert_eq!(executor, !may(method.path, Some("gateway"), None));
         }
-        assert!(!may("/dynamic_mcp.v1.Catalog/Unheard", Some("gateway"), None));
+        assert!(!may(
+            "/dynamic_mcp.v1.Catalog/Unheard",
+            Some("gateway"),
+            None
+        ));
     }
 
     #[test]
@@ -139,7 +146,11 @@ mod tests {
             (&method::WATCH_FLEET, false),
         ] {
             for peer in [Some("billing"), None] {
-                assert_eq!(may(method.path, peer, Some("billing")), may_call, "{method:?}");
+                assert_eq!(
+                    may(method.path, peer, Some("billing")),
+                    may_call,
+                    "{method:?}"
+                );
             }
         }
     }
@@ -156,6 +167,9 @@ mod tests {
         ] {
             assert!(!may(run, Some(peer), issuer), "{peer} {issuer:?}");
         }
-        assert!(may(run, None, None), "a plain key where no certificates are shown");
+        assert!(
+            may(run, None, None),
+            "a plain key where no certificates are shown"
+        );
     }
 }

@@ -28,13 +28,17 @@ type Answer<T> = Result<Response<T>, Status>;
 impl Service for KeysService {
     async fn create(&self, request: Request<CreateKeyRequest>) -> Answer<CreateKeyResponse> {
         self.shared
-            .answer(&method::CREATE_KEY, request, |context, request| async move {
-                check_tenant(&context, &request.tenant)?;
-                let key = self.keys.create(&context, new_key_from(request)?).await?;
-                Ok(CreateKeyResponse {
-                    key: Some(key_to(key)),
-                })
-            })
+            .answer(
+                &method::CREATE_KEY,
+                request,
+                |context, request| async move {
+                    check_tenant(&context, &request.tenant)?;
+                    let key = self.keys.create(&context, new_key_from(request)?).await?;
+                    Ok(CreateKeyResponse {
+                        key: Some(key_to(key)),
+                    })
+                },
+            )
             .await
     }
 
@@ -52,28 +56,36 @@ impl Service for KeysService {
 
     async fn revoke(&self, request: Request<RevokeKeyRequest>) -> Answer<RevokeKeyResponse> {
         self.shared
-            .answer(&method::REVOKE_KEY, request, |context, request| async move {
-                check_tenant(&context, &request.tenant)?;
-                let prefix = KeyPrefix::parse(&request.prefix)?;
-                let key = self.keys.revoke(&context, &prefix).await?;
-                Ok(RevokeKeyResponse {
-                    key: Some(key_to(key)),
-                })
-            })
+            .answer(
+                &method::REVOKE_KEY,
+                request,
+                |context, request| async move {
+                    check_tenant(&context, &request.tenant)?;
+                    let prefix = KeyPrefix::parse(&request.prefix)?;
+                    let key = self.keys.revoke(&context, &prefix).await?;
+                    Ok(RevokeKeyResponse {
+                        key: Some(key_to(key)),
+                    })
+                },
+            )
             .await
     }
 
     async fn rotate(&self, request: Request<RotateKeyRequest>) -> Answer<RotateKeyResponse> {
         self.shared
-            .answer(&method::ROTATE_KEY, request, |context, request| async move {
-                check_tenant(&context, &request.tenant)?;
-                let (prefix, rotation) = rotation_from(request)?;
-                let rotated = self.keys.rotate(&context, &prefix, rotation).await?;
-                Ok(RotateKeyResponse {
-                    old: Some(key_to(rotated.old)),
-                    new: Some(key_to(rotated.new)),
-                })
-            })
+            .answer(
+                &method::ROTATE_KEY,
+                request,
+                |context, request| async move {
+                    check_tenant(&context, &request.tenant)?;
+                    let (prefix, rotation) = rotation_from(request)?;
+                    let rotated = self.keys.rotate(&context, &prefix, rotation).await?;
+                    Ok(RotateKeyResponse {
+                        old: Some(key_to(rotated.old)),
+                        new: Some(key_to(rotated.new)),
+                    })
+                },
+            )
             .await
     }
 
@@ -81,21 +93,33 @@ impl Service for KeysService {
 
     async fn watch(&self, request: Request<KeysWatchRequest>) -> Answer<Self::WatchStream> {
         self.shared
-            .answer(&method::WATCH_KEYS, request, |context, request| async move {
-                let since = CatalogVersion(request.since);
-                let changes = self.keys.watch(&context, since).await?;
-                Ok(feed(changes, key_change_to, self.shared.stopping.clone()))
-            })
+            .answer(
+                &method::WATCH_KEYS,
+                request,
+                |context, request| async move {
+                    let since = CatalogVersion(request.since);
+                    let changes = self.keys.watch(&context, since).await?;
+                    Ok(feed(changes, key_change_to, self.shared.stopping.clone()))
+                },
+            )
             .await
     }
 
     async fn touch(&self, request: Request<TouchKeysRequest>) -> Answer<TouchKeysResponse> {
         self.shared
-            .answer(&method::TOUCH_KEYS, request, |context, request| async move {
-                let uses = request.uses.into_iter().map(use_from).collect::<Result<_, _>>()?;
-                self.keys.touch(&context, uses).await?;
-                Ok(TouchKeysResponse {})
-            })
+            .answer(
+                &method::TOUCH_KEYS,
+                request,
+                |context, request| async move {
+                    let uses = request
+                        .uses
+                        .into_iter()
+                        .map(use_from)
+                        .collect::<Result<_, _>>()?;
+                    self.keys.touch(&context, uses).await?;
+                    Ok(TouchKeysResponse {})
+                },
+            )
             .await
     }
 }

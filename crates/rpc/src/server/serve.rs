@@ -21,20 +21,20 @@ use super::answer::Shared;
 use super::audit::AuditService;
 use super::catalog::CatalogService;
 use super::fleet::FleetService;
-use super::keys::KeysService;
 use super::incoming::{Connections, Incoming, MAX_CONNECTIONS};
+use super::keys::KeysService;
 use super::policy::Rules;
 use super::runner::RunnerService;
 use super::sessions::SessionsService;
 use crate::connect::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::method;
-use crate::tls::Tls;
 use crate::pb::audit_server::AuditServer;
 use crate::pb::catalog_server::CatalogServer;
 use crate::pb::fleet_server::FleetServer;
 use crate::pb::keys_server::KeysServer;
 use crate::pb::runner_server::RunnerServer;
 use crate::pb::sessions_server::SessionsServer;
+use crate::tls::Tls;
 
 /// Requests at once on one connection: a gateway's calls share one.
 const MAX_STREAMS: u32 = 1024;

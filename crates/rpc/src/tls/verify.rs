@@ -37,9 +37,7 @@ impl ClientCertVerifier for ServiceClients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self
-            .0
-            .verify_client_cert(certificate, intermediates, now)?;
+        let verified = self.0.verify_client_cert(certificate, intermediates, now)?;
         match service_of(certificate) {
             Some(_) => Ok(verified),
             None => Err(names_another()),

@@ -159,7 +159,10 @@ async fn row_99_only_certificates_of_our_authority_that_name_a_service_are_let_i
     assert!(!world.is_let_in(None).await, "no certificate");
     let stranger = Authority::new("services").service("gateway");
     assert!(!world.is_let_in(Some(&stranger)).await, "another authority");
-    assert!(!world.is_let_in(Some(&ours.leaf(&[gateway], 2020))).await, "expired");
+    assert!(
+        !world.is_let_in(Some(&ours.leaf(&[gateway], 2020))).await,
+        "expired"
+    );
     for uris in [
         &[][..],
         &["spiffe://other/service/gateway"],
@@ -213,7 +216,9 @@ async fn rows_99_and_102_a_certificate_opens_its_own_methods_and_only_with_its_o
     let leave = async |link: &Link| {
         let left = FleetClient::new(link.clone());
         let service = domain::CallContext::service("x", Duration::from_secs(5));
-        left.leave(&service, "x").await.map_err(|error| error.code())
+        left.leave(&service, "x")
+            .await
+            .map_err(|error| error.code())
     };
     let run = async |link: &Link| {
         let run = RunnerClient::new(link.clone()).run(&invoke, call("")).await;
@@ -232,12 +237,19 @@ async fn rows_99_and_102_a_certificate_opens_its_own_methods_and_only_with_its_o
     assert_eq!(run(&gateway).await, Ok(()));
 
     let registry = world.of("registry", plain);
-    assert_eq!((create(&registry).await, run(&registry).await), (denied, denied));
+    assert_eq!(
+        (create(&registry).await, run(&registry).await),
+        (denied, denied)
+    );
 
     let billing = world.of("billing", listed);
     assert_eq!(run(&billing).await, Ok(()));
     assert_eq!(leave(&billing).await, denied);
-    assert_eq!(create(&billing).await, denied, "its key gives no such scope");
+    assert_eq!(
+        create(&billing).await,
+        denied,
+        "its key gives no such scope"
+    );
 
     // A stolen certificate with another's key, and the other way round.
     for (certificate, key) in [("billing", plain), ("gateway", listed)] {
@@ -283,11 +295,15 @@ async fn row_103_certificates_change_under_load_and_no_call_fails() {
     for authorities in [&both[..], &both[1..]] {
         if authorities.len() == 2 {
             // First everybody trusts both, then everybody shows the new one.
-            world.shown.send_replace(certificates(&old.service("executor"), &both));
+            world
+                .shown
+                .send_replace(certificates(&old.service("executor"), &both));
             change.send_replace(certificates(&old.service("gateway"), &both));
             pause().await;
         }
-        world.shown.send_replace(certificates(&new.service("executor"), authorities));
+        world
+            .shown
+            .send_replace(certificates(&new.service("executor"), authorities));
         pause().await;
         change.send_replace(certificates(&new.service("gateway"), authorities));
         pause().await;
@@ -298,6 +314,9 @@ async fn row_103_certificates_change_under_load_and_no_call_fails() {
         calls += done.unwrap();
     }
     assert!(calls > 100, "only {calls} calls");
-    assert!(!world.is_let_in(Some(&old.service("gateway"))).await, "the old one is gone");
+    assert!(
+        !world.is_let_in(Some(&old.service("gateway"))).await,
+        "the old one is gone"
+    );
     drop(world.server);
 }

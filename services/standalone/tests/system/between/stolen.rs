@@ -171,7 +171,7 @@ async fn an_internal_service_has_the_rights_of_its_entry_and_no_others() {
     let watched = catalog
         .watch(
             &CallContext::service("billing", Duration::from_secs(5)),
-            None,
+            domain::CatalogVersion(0),
         )
         .await;
     assert_eq!(watched.err().unwrap().code(), ErrorCode::PermissionDenied);
@@ -257,7 +257,7 @@ async fn a_stolen_gateway_cannot_choose_what_a_sandbox_is_docker() {
         &admin,
         SessionSpec {
             image: Some(IMAGE.to_owned()),
-            runtime: None,
+            runtime: domain::CatalogVersion::default(),
             idle: None,
             network: Some(Network::Bridge),
             env: std::collections::BTreeMap::new(),
