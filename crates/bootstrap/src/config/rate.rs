@@ -122,7 +122,10 @@ impl Value for Rates {
 
     fn json(&self, _: &Key) -> Json {
         let any = self.any.iter().map(ToString::to_string);
-        let named = self.named.iter().map(|(name, rate)| format!("{name}={rate}"));
+        let named = self
+            .named
+            .iter()
+            .map(|(name, rate)| format!("{name}={rate}"));
         any.chain(named).collect()
     }
 }
@@ -176,9 +179,7 @@ pub(crate) fn of_file(prefix: &str, named: bool, file: &[Entry]) -> Option<Resul
     for (name, fields) in tables {
         let [Some(max), Some(window)] = fields else {
             let which = if name.is_empty() { prefix } else { &name };
-            return Some(Err(format!(
-                "`{which}` needs both maxRequests and window"
-            )));
+            return Some(Err(format!("`{which}` needs both maxRequests and window")));
         };
         items.push(match name.as_str() {
             "" => format!("{max}/{window}"),
@@ -215,8 +216,18 @@ mod tests {
             .collect();
         assert_eq!(rates(&items.join(",")), Ok(read));
         for wrong in [
-            "300", "0/1m", "300/0", "300/2d", "/1m", "a=1", "=1/1m", "a b=1/1m", "1/1m,2/1m",
-            "a=1/1m,a=2/1m", "2000000000/1m", "1/25h",
+            "300",
+            "0/1m",
+            "300/0",
+            "300/2d",
+            "/1m",
+            "a=1",
+            "=1/1m",
+            "a b=1/1m",
+            "1/1m,2/1m",
+            "a=1/1m,a=2/1m",
+            "2000000000/1m",
+            "1/25h",
         ] {
             rates(wrong).expect_err(wrong);
         }

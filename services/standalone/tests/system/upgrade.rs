@@ -7,6 +7,7 @@ mod code;
 mod document;
 mod flags;
 mod http;
+mod limits;
 mod many;
 mod operation;
 mod postgres;
@@ -43,6 +44,7 @@ use checks;
 const CHECKED: &[&[&str]] = &[
     settings::LINES,
     http::LINES,
+    limits::LINES,
     sessions::LINES,
     tools::LINES,
     calls::LINES,

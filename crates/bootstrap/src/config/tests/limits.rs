@@ -63,7 +63,9 @@ fn rates_are_read_from_tables_and_from_variables() {
 #[test]
 fn what_is_printed_can_be_loaded_again_and_the_view_has_the_files_shape() {
     let (name, content) = FILES[0];
-    let loaded = start("--config c.toml", &[]).file(name, content).standalone();
+    let loaded = start("--config c.toml", &[])
+        .file(name, content)
+        .standalone();
     assert_eq!(loaded.view["security"]["rateLimit"]["global"], "1000/60000");
     let again = start("--config again.toml", &[]).file("again.toml", &loaded.printed);
     let read = limits(&again);
@@ -76,13 +78,31 @@ fn what_is_printed_can_be_loaded_again_and_the_view_has_the_files_shape() {
 fn a_wrong_rate_is_named() {
     for (content, wanted) in [
         ("global = 1", "is not a rate"),
-        ("global = { window = 1 }", "needs both maxRequests and window"),
-        ("global = { window = 1, maxRequests = 0 }", "a rate allows 1 to"),
-        ("global = { window = \"2d\", maxRequests = 1 }", "is not a duration"),
-        ("global = { windows = 1, maxRequests = 1 }", "neither maxRequests nor window"),
-        ("global = { pro = { window = 1, maxRequests = 1 } }", "has no names"),
+        (
+            "global = { window = 1 }",
+            "needs both maxRequests and window",
+        ),
+        (
+            "global = { window = 1, maxRequests = 0 }",
+            "a rate allows 1 to",
+        ),
+        (
+            "global = { window = \"2d\", maxRequests = 1 }",
+            "is not a duration",
+        ),
+        (
+            "global = { windows = 1, maxRequests = 1 }",
+            "neither maxRequests nor window",
+        ),
+        (
+            "global = { pro = { window = 1, maxRequests = 1 } }",
+            "has no names",
+        ),
         ("perApiKey = { pro = { window = 1 } }", "`pro` needs both"),
-        ("perApiKey = { \"a b\" = { window = 1, maxRequests = 1 } }", "is not a name"),
+        (
+            "perApiKey = { \"a b\" = { window = 1, maxRequests = 1 } }",
+            "is not a name",
+        ),
         ("perKey = { window = 1, maxRequests = 1 }", "is not a key"),
     ] {
         let content = format!("[security.rateLimit]\n{content}\n");
