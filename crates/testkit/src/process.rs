@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Most log lines that are kept for error messages and [`Program::log`].
-const KEPT_LINES: usize = 2_000;
+const KEPT_LINES: usize = 50_000;
 /// How long a program may take until it says where it listens.
 const START_LIMIT: Duration = Duration::from_secs(20);
 

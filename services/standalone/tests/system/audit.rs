@@ -1,7 +1,10 @@
 //! The audit log of real processes: what is in it, where it goes on, and what happens without it.
 
+mod copy;
 mod credentials;
 mod disk;
+mod kills;
+mod verified;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@
 
 mod audit;
 mod between;
+mod canaries;
 mod clients;
 mod concurrency;
 mod contract;

@@ -58,6 +58,11 @@ pub(super) async fn run(
         outcome = Err(Finding { place, fault });
     }
     Ok(match outcome {
+        Ok(summary) if summary.chained == 0 => {
+            return Err(String::from(
+                "no line is part of a chain: there is nothing to verify",
+            ));
+        }
         Ok(summary) => said(whole(&files, &summary, compared)),
         Err(finding) => Diagnosis {
             text: describe(&files, &finding),
