@@ -2,3 +2,4 @@
 //! through gRPC, and on fakes.
 
 pub mod catalog;
+pub mod keys;

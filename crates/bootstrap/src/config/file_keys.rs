@@ -49,7 +49,10 @@ impl FileKeys {
                 let fix = error.limit().or(error.fix()).unwrap_or("correct it");
                 wrong(error.to_string(), fix)
             })?;
-            if kept.iter().any(|other| other.record.prefix == key.record.prefix) {
+            if kept
+                .iter()
+                .any(|other| other.record.prefix == key.record.prefix)
+            {
                 let why = format!("another key has the prefix {}", key.record.prefix);
                 return Err(wrong(why, "keep one of them"));
             }
@@ -92,8 +95,24 @@ impl FileKey {
 
 impl Value for FileKeys {
     fn parse(raw: &Raw, _: &Key) -> Result<Self, String> {
-        let keys: Vec<FileKey> = serde_json::from_str(&raw.shown())
-            .map_err(|why| format!("cannot be read: {why}"))?;
+        // What is written here may be a whole key, by mistake: it is never repeated.
+        let items: Vec<Json> = match raw {
+            Raw::List(items) if items.is_empty() => return Ok(Self::default()),
+            Raw::List(_) => return Err(String::from("is no list of tables")),
+            Raw::Text(text) | Raw::OfFile { text, .. } => {
+                serde_json::from_str(text).map_err(|_| "is no list of tables")?
+            }
+        };
+        let read = |item: Json| {
+            FileKey::deserialize(item).map_err(|why| {
+                let why = why.to_string();
+                let names_a_field = why.contains(" field `");
+                let other = "a value is of another type";
+                let why = if names_a_field { &why } else { other };
+                format!("a key cannot be read: {why}")
+            })
+        };
+        let keys: Vec<FileKey> = items.into_iter().map(read).collect::<Result<_, _>>()?;
         if keys.len() > MOST {
             return Err(format!("has more than {MOST} keys"));
         }
@@ -105,7 +124,10 @@ impl Value for FileKeys {
     }
 
     fn json(&self, _: &Key) -> Json {
-        let shown = self.0.iter().map(|key| format!("{} ({})", key.name, key.prefix));
+        let shown = self
+            .0
+            .iter()
+            .map(|key| format!("{} ({})", key.name, key.prefix));
         shown.collect()
     }
 }

@@ -8,6 +8,11 @@ use crate::version::version_line;
 /// Width of the text.
 const WIDTH: usize = 100;
 const INDENT: &str = "      ";
+const WORDS: &str = "  dynamic-mcp keys|certs|audit WORDS... [--KEY VALUE]...\n";
+/// The commands of `dynamic-mcp` that have words of their own; each has a `--help`.
+const COMMANDS: &str = "\x20 keys              make, list, revoke and rotate API keys (`keys --help`)\n\
+\x20 certs             make certificates and keys for the channels between services (`certs --help`)\n\
+\x20 audit             verify audit logs, and search what the registry keeps (`audit --help`)\n";
 
 pub(super) fn help(service: Service) -> String {
     let name = service.name();
@@ -34,11 +39,15 @@ pub(super) fn help(service: Service) -> String {
         ),
         false => (String::new(), ""),
     };
+    let (words, commands) = match service {
+        Service::Standalone => (WORDS, COMMANDS),
+        _ => ("", ""),
+    };
     text.push_str(&format!(
-        "\nUsage:\n  {name} [--KEY VALUE | --KEY=VALUE]...\n  {name} health [--KEY VALUE]...\n{usage}\n\
+        "\nUsage:\n  {name} [--KEY VALUE | --KEY=VALUE]...\n  {name} health [--KEY VALUE]...\n{usage}{words}\n\
          Commands:\n\
          \x20 health            ask the running {name} for its readiness; exit code 0 when it is ready\n\
-         {command}\
+         {command}{commands}\
          \x20 --check-config    validate the configuration and exit: 0, or 78 with every problem named\n\
          \x20 --print-config    print the effective configuration and exit; secrets show as ***\n\
          \x20 --version, -V     print the version\n\

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value as Json;
 
-use super::key::Key;
+use super::key::{Key, Kind};
 use super::problem::Problem;
 use super::value::{Raw, Value};
 
@@ -92,7 +92,7 @@ impl Settings {
                     Problem::new(key.name, why, set_to(key))
                 }
                 .from(source);
-                if !key.secret {
+                if !key.secret && key.kind != Kind::Keys {
                     problem = problem.value(&raw.shown());
                 }
                 self.problems.push(problem);

@@ -2,6 +2,7 @@
 
 mod front;
 mod internal;
+mod keys;
 mod limits;
 mod mistakes;
 mod precedence;

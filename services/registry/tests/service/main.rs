@@ -7,6 +7,7 @@ mod conformance;
 mod faults;
 mod fleet;
 mod import;
+mod keys;
 mod model;
 mod postgres;
 mod store;

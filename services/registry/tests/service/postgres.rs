@@ -7,6 +7,7 @@ mod conformance;
 mod crowd;
 mod fleet;
 mod import;
+mod keys;
 mod model;
 mod store;
 mod tls;

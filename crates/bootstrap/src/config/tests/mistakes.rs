@@ -78,7 +78,6 @@ fn keys_of_later_versions_are_never_silently_ignored() {
     let text = start(
         "",
         &[
-            ("MCP_AUTH_MODE", "apikey"),
             ("REDIS_URL", "redis://:canary@r"),
             ("LOG_FILE", "x.log"),
             ("SENTRY_DSN", "https://canary@s/1"),
