@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::AdminToken;
 use domain::{
     CallContext, Catalog, Error, ErrorCode, Principal, Result, Runner, Scope, Sessions, TenantId,
     ToolRecord,
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, AdminToken};
+use crate::admin;
 use crate::audit::AuditLog;
 use crate::builtin::BuiltIn;
 use crate::catalog::Catalogue;
@@ -177,7 +178,7 @@ impl Gateway {
     /// Whether this is the admin token.
     pub(crate) fn is_admin_token(&self, token: &str) -> bool {
         let admin_token = self.inner.admin_token.as_ref();
-        admin_token.is_some_and(|admin_token| admin_token.is(token))
+        admin_token.is_some_and(|admin_token| admin_token.matches(token))
     }
 
     /// Lets only administrators pass, when there is an admin token.
