@@ -94,6 +94,14 @@ pub enum HttpAuth {
 }
 
 impl HttpAuth {
+    /// The API keys that are taken, if any are.
+    pub(crate) fn ring(&self) -> Option<&Arc<KeyRing>> {
+        match self {
+            Self::Keys(ring) | Self::TokensAndKeys(_, ring) => Some(ring),
+            Self::Anonymous(_) | Self::Tokens(_) => None,
+        }
+    }
+
     /// The issuer whose tokens are taken, if any are.
     pub(crate) fn tokens(&self) -> Option<&Arc<TokenAuth>> {
         match self {

@@ -158,7 +158,8 @@ impl KeyRing {
         let ends = held.key.record.ends_at();
         Ok(Admitted {
             principal: Arc::clone(&held.principal),
-            remaining: ends.map(|end| Duration::try_from(end.duration_since(now)).unwrap_or_default()),
+            remaining: ends
+                .map(|end| Duration::try_from(end.duration_since(now)).unwrap_or_default()),
             revoked: held.life.over.clone(),
         })
     }

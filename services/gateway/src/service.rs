@@ -191,6 +191,7 @@ pub async fn serve_http(
     let limits = Arc::new(Limits::new(LimitSettings::from(&public.limits)));
     app.tasks
         .spawn("load", OnFailure::Essential, Arc::clone(&limits).watch());
+    let auth = admission::of(public, keys, &app)?;
     let settings = HttpSettings {
         audit: gateway.audit().clone(),
         mcp_path: http.path.as_str().to_owned(),
@@ -205,7 +206,7 @@ pub async fn serve_http(
             &http.allowed_origins,
         )?,
         limits: Arc::clone(&limits),
-        auth: admission::of(public, keys, &app).await?,
+        auth: auth.clone(),
         mcp: McpSettings {
             max_request_bytes: usize::try_from(http.max_request.0)?,
             ..McpSettings::default()
@@ -222,7 +223,7 @@ pub async fn serve_http(
         Arc::clone(&app.metrics),
         lifecycle,
     );
-    first_look(gateway).await;
+    tokio::join!(first_look(gateway), admission::first_keys(&auth));
     let metrics = Arc::clone(&app.metrics);
     app.tasks.serve("MCP over HTTP", |stop| async move {
         serve(socket, router, serving, metrics, stop).await;

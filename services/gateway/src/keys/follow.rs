@@ -108,9 +108,14 @@ impl KeyRing {
         loop {
             sleep(SWEEP_EVERY).await;
             let now = Timestamp::now();
-            self.current.load_full().values().for_each(|held| held.end(now));
+            self.current
+                .load_full()
+                .values()
+                .for_each(|held| held.end(now));
             let (keys, age) = self.extent();
-            self.metrics.api_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
+            self.metrics
+                .api_keys
+                .set(i64::try_from(keys).unwrap_or(i64::MAX));
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             self.metrics.api_keys_age.set(age);
         }
@@ -154,7 +159,9 @@ impl KeyRing {
         let snapshot = self.current.load();
         for used in uses {
             if let Some(held) = snapshot.get(&used.prefix) {
-                held.life.told.store(used.at.as_millisecond(), Ordering::Relaxed);
+                held.life
+                    .told
+                    .store(used.at.as_millisecond(), Ordering::Relaxed);
             }
         }
     }

@@ -20,7 +20,7 @@ const FIRST_KEYS: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// A setting cannot be used.
-pub(super) async fn of(
+pub(super) fn of(
     public: &PublicConfig,
     keys: Arc<dyn Keys>,
     app: &App,
@@ -35,7 +35,7 @@ pub(super) async fn of(
         false => None,
     };
     let ring = match admission.takes_keys() {
-        true => Some(ring(public, keys, app).await),
+        true => Some(ring(public, keys, app)),
         false => None,
     };
     match (tokens, ring) {
@@ -46,7 +46,16 @@ pub(super) async fn of(
     }
 }
 
-async fn ring(public: &PublicConfig, keys: Arc<dyn Keys>, app: &App) -> Arc<KeyRing> {
+/// Waits until the registry's API keys are known, but not for ever.
+pub(super) async fn first_keys(auth: &HttpAuth) {
+    if let Some(ring) = auth.ring()
+        && !ring.synced(FIRST_KEYS).await
+    {
+        tracing::warn!("the registry has not sent its API keys yet: not ready until it does");
+    }
+}
+
+fn ring(public: &PublicConfig, keys: Arc<dyn Keys>, app: &App) -> Arc<KeyRing> {
     let metrics = Arc::clone(&app.metrics);
     let ring = Arc::new(KeyRing::new(public.file_keys.clone(), metrics));
     let kept = Arc::clone(&ring).keep(keys);
@@ -60,9 +69,6 @@ async fn ring(public: &PublicConfig, keys: Arc<dyn Keys>, app: &App) -> Arc<KeyR
         };
         report.with(json!({"keys": count, "ageSeconds": age.map(|age| age.as_secs())}))
     });
-    if !ring.synced(FIRST_KEYS).await {
-        tracing::warn!("the registry has not sent its API keys yet: not ready until it does");
-    }
     ring
 }
 

@@ -181,6 +181,12 @@ impl Deployment {
 
     /// Kills the gateway and starts it again, at another address (three processes only).
     pub(crate) async fn restart_gateway(&mut self) {
+        self.restart_gateway_alone().await;
+        self.wait_ready().await;
+    }
+
+    /// The same without waiting until it is ready.
+    pub(crate) async fn restart_gateway_alone(&mut self) {
         self.front.signal("KILL").await;
         self.front.ended(Duration::from_secs(5)).await;
         let inner = self.inner.as_ref().unwrap();
@@ -189,7 +195,6 @@ impl Deployment {
             .front
             .field_of_line("\"listener\":\"http\"", "address")
             .await;
-        self.wait_ready().await;
     }
 
     /// The same with more variables for this life of it.

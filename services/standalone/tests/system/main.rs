@@ -17,6 +17,7 @@ mod deployment;
 mod faults;
 mod golden;
 mod history;
+mod keys;
 mod leaks;
 mod lifecycle;
 mod limits;
