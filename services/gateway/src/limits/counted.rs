@@ -43,6 +43,9 @@ impl Counted {
     /// # Errors
     /// How long until it has.
     pub(crate) fn check(&self, name: impl Hash) -> Result<(), Duration> {
+        if self.names.is_unused() {
+            return Ok(());
+        }
         let known = self.names.find(self.names.key(name));
         known.map_or(Ok(()), |window| {
             window.lock().check(self.rate.max_requests, Instant::now())

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -32,6 +33,8 @@ pub(crate) struct Shards<V> {
     shards: Box<[Mutex<Shard<V>>]>,
     most: usize,
     shared: Arc<V>,
+    /// Whether there ever was a name.
+    used: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -52,7 +55,13 @@ impl<V: Idle> Shards<V> {
             shards: (0..SHARDS).map(|_| Mutex::new(empty())).collect(),
             most: most.div_ceil(SHARDS),
             shared: Arc::new(shared),
+            used: AtomicBool::new(false),
         }
+    }
+
+    /// Whether there was never a name: of most limits on misuse there is none.
+    pub(crate) fn is_unused(&self) -> bool {
+        !self.used.load(Ordering::Acquire)
     }
 
     pub(crate) fn key(&self, name: impl Hash) -> Key {
@@ -89,6 +98,7 @@ impl<V: Idle> Shards<V> {
         if shard.known.len() >= self.most {
             return None;
         }
+        self.used.store(true, Ordering::Release);
         let made = Arc::new(make());
         shard.known.insert(key.0, Arc::clone(&made));
         Some(made)
