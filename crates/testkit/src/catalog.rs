@@ -118,7 +118,12 @@ impl State {
     }
 
     /// A tool with which this caller may do that.
-    fn visible(&self, context: &CallContext, name: &ToolName, right: Right) -> Result<ToolWithCode> {
+    fn visible(
+        &self,
+        context: &CallContext,
+        name: &ToolName,
+        right: Right,
+    ) -> Result<ToolWithCode> {
         let tool = self.find(context, name)?;
         let allowed = authorize(&context.principal, right(&tool.record.spec.required_scopes));
         allowed.map_err(|_| not_there(name))?;

@@ -18,6 +18,8 @@ enum State {
     Cut,
     /// Connections stay open and nothing passes.
     Stalled,
+    /// What is sent arrives, and every answer is lost.
+    Mute,
 }
 
 /// A link to one address. Dropping it closes every connection.
@@ -61,6 +63,11 @@ impl Link {
         self.state.send_replace(State::Stalled);
     }
 
+    /// Lets what is sent arrive and loses every answer, until [`Link::heal`] or [`Link::cut`].
+    pub fn mute(&self) {
+        self.state.send_replace(State::Mute);
+    }
+
     /// Lets everything through again.
     pub fn heal(&self) {
         self.state.send_replace(State::Whole);
@@ -87,14 +94,19 @@ async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Sender<
         connections.spawn(async move {
             // Either direction's end closes both: the halves are dropped together.
             tokio::select! {
-                () = pump(near_read, far_write, there) => {}
-                () = pump(far_read, near_write, back) => {}
+                () = pump(near_read, far_write, there, false) => {}
+                () = pump(far_read, near_write, back, true) => {}
             }
         });
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<State>) {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut state: watch::Receiver<State>,
+    answers: bool,
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = tokio::select! {
@@ -109,8 +121,10 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch:
             },
         };
         let passes = state.wait_for(|state| *state != State::Stalled).await;
-        if !passes.is_ok_and(|state| *state == State::Whole) {
-            return;
+        match passes.map(|state| *state) {
+            Ok(State::Mute) if answers => continue,
+            Ok(State::Whole | State::Mute) => {}
+            _ => return,
         }
         if to.write_all(&buffer[..count]).await.is_err() {
             return;

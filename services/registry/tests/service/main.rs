@@ -10,6 +10,7 @@ mod import;
 mod keys;
 mod model;
 mod postgres;
+mod retries;
 mod store;
 
 use std::path::Path;

@@ -30,7 +30,7 @@ fn database(cluster: &Cluster) -> PostgresSettings {
     }
 }
 
-async fn open(cluster: &Cluster, settings: Settings) -> Registry {
+pub(super) async fn open(cluster: &Cluster, settings: Settings) -> Registry {
     open_with(cluster, settings, metrics()).await
 }
 

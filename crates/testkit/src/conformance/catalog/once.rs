@@ -96,14 +96,23 @@ pub async fn a_refused_write_keeps_no_answer(catalogs: &dyn Catalogs) {
     let tool = name("soon");
     let me = with(admin(), "early");
     let change = || patch(&json!({ "description": "changed" }));
-    let early = catalog.update(&me, &tool, change(), Some(Revision(2))).await;
+    let early = catalog
+        .update(&me, &tool, change(), Some(Revision(2)))
+        .await;
     refused(early, ErrorCode::NotFound);
     catalog.create(&admin(), small("soon")).await.unwrap();
-    let early = catalog.update(&me, &tool, change(), Some(Revision(2))).await;
+    let early = catalog
+        .update(&me, &tool, change(), Some(Revision(2)))
+        .await;
     refused(early, ErrorCode::RevisionConflict);
     let enabled = patch(&json!({ "enabled": true }));
-    catalog.update(&admin(), &tool, enabled, None).await.unwrap();
-    let made = catalog.update(&me, &tool, change(), Some(Revision(2))).await;
+    catalog
+        .update(&admin(), &tool, enabled, None)
+        .await
+        .unwrap();
+    let made = catalog
+        .update(&me, &tool, change(), Some(Revision(2)))
+        .await;
     assert_eq!(made.unwrap().revision, Revision(3));
 }
 
@@ -111,7 +120,11 @@ pub async fn a_refused_write_keeps_no_answer(catalogs: &dyn Catalogs) {
 /// gets its answer.
 pub async fn of_64_senders_of_one_write_all_get_its_answer(catalogs: &dyn Catalogs) {
     let subject = catalogs.make(Rules::default()).await;
-    subject.catalog.create(&admin(), small("same")).await.unwrap();
+    subject
+        .catalog
+        .create(&admin(), small("same"))
+        .await
+        .unwrap();
     for round in 1..=5_u64 {
         let mut senders = JoinSet::new();
         for at in 0..64 {
@@ -175,7 +188,10 @@ pub async fn what_a_caller_may_not_use_it_may_not_read_or_change(catalogs: &dyn 
             let error = error.expect("refused");
             assert_eq!(error.code(), ErrorCode::NotFound, "{error}");
             let text = error.to_string().replace(tool.as_str(), "NAME");
-            let place = (error.field().map(str::to_owned), error.limit().map(str::to_owned));
+            let place = (
+                error.field().map(str::to_owned),
+                error.limit().map(str::to_owned),
+            );
             (text, place, error.fix().map(str::to_owned))
         }));
     }
@@ -186,6 +202,9 @@ pub async fn what_a_caller_may_not_use_it_may_not_read_or_change(catalogs: &dyn 
     let member = caller("default", &[&all[..], &["team:a"]].concat());
     catalog.get(&member, &made.name, None).await.unwrap();
     let change = patch(&json!({ "description": "ours" }));
-    catalog.update(&member, &made.name, change, None).await.unwrap();
+    catalog
+        .update(&member, &made.name, change, None)
+        .await
+        .unwrap();
     catalog.delete(&member, &made.name, None).await.unwrap();
 }

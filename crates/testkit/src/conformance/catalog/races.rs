@@ -11,6 +11,15 @@ use super::{Catalogs, Rules, Subject, admin, draft, name, patch, small};
 
 const WRITERS: usize = 64;
 
+/// Whether the full counts were asked for.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test has no configuration of its own"
+)]
+fn soak() -> bool {
+    std::env::var("MCP_TEST_SOAK").is_ok_and(|value| value == "1")
+}
+
 /// Each writer in a task of its own, half of them through the other side.
 async fn all<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
     subject: &Subject,
@@ -65,14 +74,14 @@ pub async fn of_64_creators_one_wins(catalogs: &dyn Catalogs) {
 /// 64 writers update the same revision, round after round: one succeeds each time, and the
 /// revisions are 1 to n without gap or duplicate.
 pub async fn of_64_updaters_one_wins_each_round(catalogs: &dyn Catalogs) {
-    const ROUNDS: u64 = 20;
+    let rounds: u64 = if soak() { 1_000 } else { 20 };
     let subject = catalogs.make(Rules::default()).await;
     subject
         .catalog
         .create(&admin(), small("cas"))
         .await
         .unwrap();
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         let results = all(&subject, WRITERS, |at, catalog| async move {
             let change = patch(&json!({ "description": format!("{round} by {at}") }));
             catalog
