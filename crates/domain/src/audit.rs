@@ -96,6 +96,12 @@ actions! {
     HttpAuth = "http.auth",
     /// A request is refused by a limit on its address or caller. Recorded once a minute for each.
     LimitDenied = "limit.denied",
+    /// An API key is made.
+    KeyCreate = "key.create",
+    /// An API key is revoked.
+    KeyRevoke = "key.revoke",
+    /// An API key is made that takes the place of another.
+    KeyRotate = "key.rotate",
     /// The process begins to write this log; the details hold how it is configured.
     ServiceStart = "service.start",
     /// The process ends.
@@ -118,6 +124,9 @@ impl Action {
                 | Action::ToolDelete
                 | Action::ToolEnable
                 | Action::ToolDisable
+                | Action::KeyCreate
+                | Action::KeyRevoke
+                | Action::KeyRotate
         )
     }
 }

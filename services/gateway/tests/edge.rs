@@ -9,6 +9,7 @@ mod edge {
     mod front;
     mod header_rules;
     mod http_rules;
+    mod keys;
     mod limits;
     mod listen;
     mod malformed;

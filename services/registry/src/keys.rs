@@ -1,17 +1,21 @@
 //! The rules of API keys.
 
+mod audit;
 mod feed;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use domain::audit::Action as Recorded;
 use domain::keys::{
     ApiKeyRecord, KeptKey, KeyPrefix, KeyStream, KeyUse, Keys, MAX_USES, NewKey, Rotated, Rotation,
 };
 use domain::principal::{Action, authorize};
 use domain::{CallContext, CatalogVersion, Error, ErrorCode, Result, TenantId};
 use jiff::Timestamp;
+use serde_json::json;
 
+use self::audit::Change;
 use crate::registry::{Core, Registry};
 use crate::store::keys::{KeyWrite, KeysNow};
 
@@ -23,7 +27,13 @@ impl Keys for Registry {
         key.check(now)?;
         let tenant = context.principal.tenant.clone();
         let by = context.principal.subject.clone();
-        let prefixes = vec![key.prefix];
+        let (prefix, prefixes) = (key.prefix, vec![key.prefix]);
+        let details = vec![
+            ("name", json!(key.name)),
+            ("scopes", json!(key.scopes)),
+            ("subject", json!(key.subject)),
+            ("expiresAt", json!(key.expires_at)),
+        ];
         let limits = self.core.key_limits();
         let decide = move |keys: KeysNow| {
             is_free(&keys, key.prefix)?;
@@ -32,9 +42,14 @@ impl Keys for Registry {
             let digest = key.digest;
             Ok(vec![KeptKey { record, digest }])
         };
-        let mut made = self
-            .change(context, "key_create", prefixes, now, decide)
-            .await?;
+        let change = Change {
+            context,
+            action: Recorded::KeyCreate,
+            prefix,
+            details: details,
+        };
+        let work = self.change(context, "key_create", prefixes, now, decide);
+        let mut made = self.recorded(change, work).await?;
         made.pop().ok_or_else(nothing)
     }
 
@@ -56,9 +71,14 @@ impl Keys for Registry {
             }
             Ok(vec![key])
         };
-        let mut revoked = self
-            .change(context, "key_revoke", vec![prefix], now, decide)
-            .await?;
+        let change = Change {
+            context,
+            action: Recorded::KeyRevoke,
+            prefix,
+            details: Vec::new(),
+        };
+        let work = self.change(context, "key_revoke", vec![prefix], now, decide);
+        let mut revoked = self.recorded(change, work).await?;
         revoked.pop().ok_or_else(nothing)
     }
 
@@ -74,6 +94,7 @@ impl Keys for Registry {
         let tenant = context.principal.tenant.clone();
         let by = context.principal.subject.clone();
         let (prefix, prefixes) = (*prefix, vec![*prefix, rotation.prefix]);
+        let new_prefix = rotation.prefix;
         let limits = self.core.key_limits();
         let decide = move |keys: KeysNow| {
             is_free(&keys, rotation.prefix)?;
@@ -92,9 +113,14 @@ impl Keys for Registry {
                 new,
             ])
         };
-        let changed = self
-            .change(context, "key_rotate", prefixes, now, decide)
-            .await?;
+        let change = Change {
+            context,
+            action: Recorded::KeyRotate,
+            prefix,
+            details: vec![("newPrefix", json!(new_prefix))],
+        };
+        let work = self.change(context, "key_rotate", prefixes, now, decide);
+        let changed = self.recorded(change, work).await?;
         match <[ApiKeyRecord; 2]>::try_from(changed) {
             Ok([old, new]) => Ok(Rotated { old, new }),
             Err(_) => Err(nothing()),

@@ -16,7 +16,7 @@ const IDENTITY: &str = "dynamic-mcp-identity";
 const DELETE: &str = "/dynamic_mcp.v1.Catalog/Delete";
 const GET: &str = "/dynamic_mcp.v1.Catalog/Get";
 
-const METHODS: [&str; 11] = [
+const METHODS: [&str; 21] = [
     "/dynamic_mcp.v1.Runner/Run",
     "/dynamic_mcp.v1.Catalog/Create",
     "/dynamic_mcp.v1.Catalog/Update",
@@ -27,6 +27,16 @@ const METHODS: [&str; 11] = [
     "/dynamic_mcp.v1.Fleet/Heartbeat",
     "/dynamic_mcp.v1.Fleet/Leave",
     "/dynamic_mcp.v1.Fleet/Watch",
+    "/dynamic_mcp.v1.Audit/Head",
+    "/dynamic_mcp.v1.Audit/Append",
+    "/dynamic_mcp.v1.Audit/Segments",
+    "/dynamic_mcp.v1.Audit/Search",
+    "/dynamic_mcp.v1.Keys/Create",
+    "/dynamic_mcp.v1.Keys/List",
+    "/dynamic_mcp.v1.Keys/Revoke",
+    "/dynamic_mcp.v1.Keys/Rotate",
+    "/dynamic_mcp.v1.Keys/Watch",
+    "/dynamic_mcp.v1.Keys/Touch",
     "/nothing.we.Know/Of",
 ];
 

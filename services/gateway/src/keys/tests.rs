@@ -232,3 +232,13 @@ async fn uses_are_told_of_once_and_again_when_the_registry_was_away() {
     assert_eq!(told.len(), 1, "once: {told:?}");
     assert_eq!(told[0].prefix, kept.record.prefix);
 }
+
+#[test]
+fn the_page_about_keys_has_every_reason() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/authentication.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for reason in KeyDenied::ALL {
+        let row = format!("| `{}` | {} |", reason.as_str(), reason.sentence());
+        assert!(page.contains(&row), "docs/authentication.md lacks {row:?}");
+    }
+}

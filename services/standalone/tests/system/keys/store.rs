@@ -169,3 +169,60 @@ async fn wrong_words_say_what_is_right() {
         assert!(help.contains(command), "{help}");
     }
 }
+
+/// Every command that the page about keys shows, in its order.
+#[tokio::test]
+async fn the_commands_of_the_page_work() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/authentication.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let shown: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("    dynamic-mcp keys "))
+        .collect();
+    assert_eq!(shown.len(), 6, "{shown:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let mut newest = String::new();
+    for words in shown {
+        let words = words.replace("PREFIX", &newest);
+        let out = keys(folder.path(), &words, &[]).await.ok().out;
+        if words.contains("--name ci") || words.starts_with("rotate") {
+            newest = prefix(&out).to_owned();
+        }
+    }
+    let list = keys(folder.path(), "list --json", &[]).await.json();
+    let states = list["keys"].as_array().unwrap().iter();
+    let states: Vec<&str> = states.map(|key| key["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["revoked", "rotated"], "{list}");
+}
+
+/// The key that an earlier version kept in a file goes into the store, and does not come back.
+#[tokio::test]
+async fn the_key_of_an_earlier_version_is_taken_over() {
+    let made = auth::MadeKey::generate().unwrap();
+    let text = secrecy::ExposeSecret::expose_secret(&made.text).to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join(".dynamic-mcp");
+    std::fs::create_dir(&store).unwrap();
+    let kept = json!({"prefix": made.prefix, "sha256": made.digest.to_hex(), "madeBy": "0.5.0"});
+    std::fs::write(store.join("api-key.json"), kept.to_string()).unwrap();
+    let env = [("MCP_HOST", "0.0.0.0")];
+    let deployment = Deployment::start_in(Kind::Direct, folder, &env).await;
+    let address = deployment.address.replace("0.0.0.0", "127.0.0.1");
+    let client = with(&address, &text);
+    assert_eq!(ask(&client).await.status, 200);
+    let log = deployment.front.log().join("\n");
+    assert!(!log.contains("shown this once"), "no other key is made: {log}");
+    let list = keys(deployment.folder(), "list --json", &[]).await.json();
+    assert_eq!(list["keys"][0]["name"], "first key", "{list}");
+    let words = format!("revoke {}", prefix(&text));
+    keys(deployment.folder(), &words, &[]).await.ok();
+    until(&client, 401, EVERYWHERE).await;
+    let folder = deployment.stop_keeping().await;
+    assert!(folder.path().join(".dynamic-mcp/api-key.json.taken-over").exists());
+    let deployment = Deployment::start_in(Kind::Direct, folder, &env).await;
+    let client = with(&deployment.address.replace("0.0.0.0", "127.0.0.1"), &text);
+    assert_eq!(ask(&client).await.status, 401);
+    let log = deployment.front.log().join("\n");
+    assert!(log.contains("shown this once"), "nobody could get in: {log}");
+    deployment.stop().await;
+}
