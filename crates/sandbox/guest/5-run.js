@@ -79,7 +79,8 @@ const drive = async (head, text, code) => {
   try {
     const script = scriptOf(code);
     if (head.shared) {
-      const realm = makeRealm();
+      const realm = prepared ?? makeRealm();
+      prepared = undefined;
       args = runThere(PARSE, realm)(text);
       run = runThere(script, realm);
     } else {

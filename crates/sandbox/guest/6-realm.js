@@ -12,6 +12,8 @@ const THREADS = +(process.env.UV_THREADPOOL_SIZE || 4);
 const PARSE = new Script('JSON.parse');
 
 let world;
+// The realm of the next call, made while nobody waits for it.
+let prepared;
 
 // Timers that end with their call: each with what stops it.
 const tracked = new Map();
@@ -131,19 +133,22 @@ const isAsBefore = (roomsAreFull) => {
     countFiles() <= world.files;
 };
 
-// The end of a shared call: ready for the next one, or no more. Its answer goes out together with the
-// word that the next one may come, but for one whose files have yet to be removed.
+// The end of a shared call: ready for the next one, or no more. It says so together with the answer and
+// looks only then, while the answer is on its way: nothing of the tool runs in between, and an agent that
+// ends before it has said that it began with a call has not had it, so that another gets it. What takes
+// long, removing files, comes before the word.
 const again = (answer) => {
-  let clean = false, left = answer;
+  const ready = frame(READY, allocUnsafe(0));
+  let full = true, clean = false;
   try {
-    if (ROOMS.some((room) => readdirSync(room).length > 0)) { writeAll(left); left = undefined; }
-    clean = isAsBefore(left === undefined);
+    full = ROOMS.some((room) => readdirSync(room).length > 0);
+  } catch { /* then all of it is looked at once more */ }
+  writeAll(full ? answer : concat([answer, ready]));
+  try {
+    clean = isAsBefore(full);
+    if (clean && full) writeAll(ready);
   } catch { /* what cannot be looked at is not clean */ }
-  if (!clean) {
-    if (left !== undefined) writeAll(left);
-    wait(pause, 0, 0, 100);
-    return exit(0);
-  }
+  if (!clean) return exit(0);
   stopTimer(deadMan);
   working = false;
   ended = false;
@@ -152,7 +157,7 @@ const again = (answer) => {
   staying = false;
   input.ref();
   deadMan = waitsUntil();
-  const ready = frame(READY, allocUnsafe(0));
-  return writeAll(left === undefined ? ready : concat([left, ready]));
+  prepared = makeRealm();
+  return undefined;
 };
 

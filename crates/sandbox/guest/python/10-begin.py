@@ -56,12 +56,22 @@ def begin():
     while True:
         called.acquire()
         work(CALLS.pop())
-        if not state.shared or state.is_child or not WORLD.restore():
-            answer()
+        if state.is_child:
             leave()
-        state.working = state.ended = False
+        # The word that the next call may come goes out with the answer, and what comes now happens while
+        # that is on its way. An agent that ends before it has said that it began with a call has not had
+        # it, so that another gets it. What takes long comes before the word.
+        ready = frame(READY, b'')
+        is_quick = state.shared and WORLD.is_quickly_restored()
+        state.working = False
+        answer(ready if is_quick else b'')
+        if not state.shared:
+            leave()
+        if not WORLD.restore():
+            os_exit(0)
+        if not is_quick:
+            write_all(ready)
         live_until(OPTIONS['maxAgeMs'])
-        answer(frame(READY, b''))
 
 
 try:

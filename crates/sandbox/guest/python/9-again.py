@@ -26,6 +26,14 @@ class World:
     def count_processes():
         return sum(name.isdigit() for name in os.listdir('/proc'))
 
+    def is_quickly_restored(self):
+        """Whether there is nothing to wait for and nothing to be removed."""
+        try:
+            return all(task.done() for task in list(state.tasks)) and len(sys._current_frames()) == 2 \
+                and not any(os.listdir(room) for room in ROOMS)
+        except BaseException:
+            return False
+
     def restore(self):
         """Whether everything is as it was."""
         try:
@@ -36,7 +44,6 @@ class World:
     def tasks_are_over(self):
         left = [task for task in list(state.tasks) if not task.done()]
         if left:
-            answer()
             for task in left:
                 task.cancel()
             THE_LOOP.run_until_complete(wait_for_all(left, timeout=PATIENCE))
@@ -94,7 +101,6 @@ class World:
         for room in ROOMS:
             with os.scandir(room) as entries:
                 for entry in list(entries):
-                    answer()
                     if entry.is_dir(follow_symlinks=False):
                         rmtree(entry.path)
                     else:
@@ -112,7 +118,6 @@ class World:
             # Threads of C libraries alone are none of the tool's.
             if len(sys._current_frames()) == 2 and self.count_processes() == self.processes:
                 break
-            answer()
             if now() > until:
                 return False
             sleep(0.001)
