@@ -307,9 +307,8 @@ impl Shared {
         let trouble = shared.trouble.lock().clone();
         let mut detail = serde_json::Map::new();
         detail.insert("queued".to_owned(), json!(shared.depth()));
-        // What a copy of the log can be verified against.
+        // What the log can be verified against. Its name holds the host's, which is not for everybody.
         let head = shared.written.borrow().map(|head| head.to_string());
-        detail.insert("log".to_owned(), json!(shared.name.as_str()));
         detail.insert("head".to_owned(), json!(head));
         if let Some(Trouble { why, since }) = &trouble {
             detail.insert("failure".to_owned(), json!(why));

@@ -60,10 +60,17 @@ pub struct DoctorOptions {
 }
 
 /// A flag with its value as given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Flag {
     pub(crate) name: String,
     pub(crate) value: String,
+}
+
+/// Its value may be a secret.
+impl std::fmt::Debug for Flag {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Flag({} ***)", self.name)
+    }
 }
 
 #[derive(Debug)]

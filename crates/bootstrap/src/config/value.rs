@@ -1,5 +1,6 @@
 //! How the text of a setting becomes a typed value.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::secret::Secret;
 use crate::units::{ByteSize, DurationUnit, parse_duration};
 
 /// A value as it was found: text, or the array of a configuration file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Raw {
     Text(String),
     List(Vec<String>),
@@ -22,6 +23,13 @@ pub(crate) enum Raw {
         text: String,
         path: PathBuf,
     },
+}
+
+/// It may be a secret's.
+impl fmt::Debug for Raw {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Raw(***)")
+    }
 }
 
 impl Raw {

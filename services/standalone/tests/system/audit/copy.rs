@@ -55,7 +55,8 @@ async fn follows(kind: Kind) {
     let found = query(folder, &["--tool", "copied.one", "--outcome", "success"]).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0]["record"]["action"], "dynamic.tool.create");
-    assert_eq!(found[0]["log"], checks["audit"]["log"]);
+    let name = std::fs::read_to_string(folder.join(".dynamic-mcp/audit.log.id")).unwrap();
+    assert_eq!(found[0]["log"], name.trim());
     let file = std::fs::read_to_string(log_in(folder)).unwrap();
     let all = query(folder, &[]).await;
     assert_eq!(all.len(), file.lines().count());

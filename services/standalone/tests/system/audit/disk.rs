@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::audit::records;
-use testkit::mcp::Era;
+use testkit::mcp::{Client, Era};
+use testkit::process::Program;
 use tokio::time::{Instant, sleep};
 
 use super::{ON, line, one_call, tool};
-use crate::deployment::{Deployment, Kind};
+use crate::deployment::{Deployment, Kind, binary};
 use crate::start::run;
 
 /// A small file system of its own, unmounted when dropped.
@@ -172,6 +173,67 @@ async fn a_full_disk_stops_calls_and_heals() {
 #[tokio::test]
 async fn a_full_disk_stops_changes_only_when_calls_are_allowed() {
     full("allow").await;
+}
+
+/// The rights of somebody who is nobody.
+const NOBODY: u32 = 65_534;
+
+fn give_to(path: &Path, owner: u32, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::os::unix::fs::chown(path, Some(owner), Some(owner)).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn rights_that_are_lost_stop_changes_whatever_the_policy_and_everything_heals() {
+    let folder = tempfile::tempdir().unwrap();
+    give_to(folder.path(), NOBODY, 0o755);
+    let logs = folder.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    give_to(&logs, NOBODY, 0o700);
+    let program = binary("dynamic-mcp").display().to_string();
+    let as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", &program];
+    let env = [
+        ("MCP_PORT", "0"),
+        ON,
+        ("MCP_AUDIT_FILE", "logs/audit.log"),
+        ("MCP_AUDIT_ON_FAILURE", "allow"),
+        ("MCP_EXECUTION_ENGINE", "isolate"),
+    ];
+    let setpriv = Path::new("/usr/bin/setpriv");
+    let mut program = Program::start(setpriv, folder.path(), &as_nobody, &env);
+    let address = program
+        .field_of_line("\"listener\":\"http\"", "address")
+        .await;
+    program
+        .field_of_line("\"message\":\"ready\"", "program")
+        .await;
+    let client = Client::new(&address, Era::Modern);
+    client.ok("dynamic.tool.create", tool("rights.one")).await;
+    give_to(&logs, 0, 0o700);
+    let change = json!({"name": "rights.one", "patch": {"title": "T"}});
+    for _ in 0..3 {
+        let refused = client.refusal("dynamic.tool.update", change.clone()).await;
+        assert_eq!(refused, "unavailable");
+        one_call(&client).await;
+    }
+    let health = testkit::http::exchange(&address, "GET", "/health", &[], b"").await;
+    assert_eq!(health.status, 503);
+    assert_eq!(health.json()["checks"]["audit"]["failure"], "permission denied");
+    give_to(&logs, NOBODY, 0o700);
+    let end = Instant::now() + Duration::from_secs(10);
+    while client.call("dynamic.tool.update", change.clone()).await["isError"] == true {
+        assert!(Instant::now() < end, "it does not heal");
+        sleep(Duration::from_millis(20)).await;
+    }
+    program.stop().await;
+    let records = records(&logs.join("audit.log"));
+    let calls = records.iter().filter(|record| record["action"] == "run_js_ephemeral");
+    assert_eq!(calls.count(), 6, "what ran meanwhile is recorded: {records:?}");
+    let updates = records.iter().filter(|record| {
+        record["action"] == "dynamic.tool.update" && record["result"] == "success"
+    });
+    assert_eq!(updates.count(), 1);
 }
 
 #[tokio::test]
