@@ -6,6 +6,7 @@ mod floods;
 mod mutate;
 mod mutated;
 mod request;
+mod tools;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

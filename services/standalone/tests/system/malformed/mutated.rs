@@ -217,7 +217,9 @@ async fn one(address: &str, corpus: &[Parts], seed: u64, tally: &Tally) -> Optio
     let good = found
         .iter()
         .all(|status| matches!(status, 200 | 202 | 400..500));
-    if !good || found.len() > spoilt.requests {
+    // What is left of a body that is longer than it says is taken for a request, and is none.
+    let left = found.len() == spoilt.requests + 1 && found.last() == Some(&400);
+    if !good || (found.len() > spoilt.requests && !left) {
         return Some(format!(
             "seed {seed:#x}: {found:?} to {} requests\n{}",
             spoilt.requests,
@@ -233,6 +235,11 @@ async fn one(address: &str, corpus: &[Parts], seed: u64, tally: &Tally) -> Optio
     None
 }
 
+#[expect(clippy::print_stderr, reason = "the counts of a run are to be seen")]
+fn print(text: &str) {
+    eprintln!("{text}");
+}
+
 async fn run(kind: Kind, count: u64) {
     let env = [
         ("MCP_PROFILE", "enterprise"),
@@ -245,7 +252,7 @@ async fn run(kind: Kind, count: u64) {
     all_are_served(&deployment.address, &corpus).await;
     let process = deployment.front.id();
     let tally = Arc::new(Tally::default());
-    println!("{count} requests from seed {SEED:#x}");
+    print(&format!("{count} requests from seed {SEED:#x}"));
 
     let mut failures = Vec::new();
     let mut before = None;
@@ -272,7 +279,9 @@ async fn run(kind: Kind, count: u64) {
         count_of(&tally.refused),
         count_of(&tally.closed),
     );
-    println!("{served} served, {refused} refused, {closed} closed");
+    print(&format!(
+        "{served} served, {refused} refused, {closed} closed"
+    ));
     // Most get as far as a word about what is wrong.
     assert!(
         served > 0 && refused > closed,
@@ -300,7 +309,7 @@ async fn run(kind: Kind, count: u64) {
     loop {
         let now = deployment.front.resident_kib();
         if now <= before + SPARE_KIB {
-            println!("memory: {before} KiB, then {now} KiB");
+            print(&format!("memory: {before} KiB, then {now} KiB"));
             break;
         }
         assert!(Instant::now() < end, "grew from {before} to {now} KiB");
