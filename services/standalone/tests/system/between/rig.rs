@@ -125,6 +125,9 @@ impl Rig {
             ("MCP_INTERNAL_SIGNING_KEY_FILE", "certs/gateway-signing.pem"),
             ("MCP_GATEWAY_ALLOW_DOCKER_SOCKET", "true"),
         ];
+        // The gateway names images too; the executor has the last word.
+        let images = sandbox.iter().filter(|(name, _)| *name == "MCP_SANDBOX_ALLOWED_IMAGES");
+        let own: Vec<_> = own.into_iter().chain(images.copied()).collect();
         let mut gateway = start("gateway", path, &own);
         let address = gateway
             .field_of_line("\"listener\":\"http\"", "address")
