@@ -4,6 +4,8 @@
 
 #[path = "repo/faults.rs"]
 mod faults;
+#[path = "repo/security.rs"]
+mod security;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
