@@ -304,11 +304,8 @@ impl Shared {
         let written = self.head().map_or(0, |head| head.seq);
         let progress = self.progress.lock();
         let acknowledged = progress.acknowledged.map_or(0, |head| head.seq);
-        if progress.behind_since.is_none() {
-            return 0;
-        }
-        // After a new begin of the chain the numbers do not compare.
-        written.checked_sub(acknowledged).unwrap_or(written)
+        // Another process may have written, and shipped, more.
+        written.saturating_sub(acknowledged)
     }
 
     /// What the health page says of the copy.

@@ -219,7 +219,10 @@ async fn rights_that_are_lost_stop_changes_whatever_the_policy_and_everything_he
     }
     let health = testkit::http::exchange(&address, "GET", "/health", &[], b"").await;
     assert_eq!(health.status, 503);
-    assert_eq!(health.json()["checks"]["audit"]["failure"], "permission denied");
+    assert_eq!(
+        health.json()["checks"]["audit"]["failure"],
+        "permission denied"
+    );
     give_to(&logs, NOBODY, 0o700);
     let end = Instant::now() + Duration::from_secs(10);
     while client.call("dynamic.tool.update", change.clone()).await["isError"] == true {
@@ -228,8 +231,14 @@ async fn rights_that_are_lost_stop_changes_whatever_the_policy_and_everything_he
     }
     program.stop().await;
     let records = records(&logs.join("audit.log"));
-    let calls = records.iter().filter(|record| record["action"] == "run_js_ephemeral");
-    assert_eq!(calls.count(), 6, "what ran meanwhile is recorded: {records:?}");
+    let calls = records
+        .iter()
+        .filter(|record| record["action"] == "run_js_ephemeral");
+    assert_eq!(
+        calls.count(),
+        6,
+        "what ran meanwhile is recorded: {records:?}"
+    );
     let updates = records.iter().filter(|record| {
         record["action"] == "dynamic.tool.update" && record["result"] == "success"
     });

@@ -107,6 +107,7 @@ impl Scene {
                 .map(|(kind, file)| (format!("MCP_INTERNAL_TLS_{kind}"), format!("certs/{file}")));
             let shared = [
                 ("RUST_LOG", "debug"),
+                ("MCP_SANDBOX_ALLOWED_IMAGES", IMAGE),
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.endpoint),
             ];
             let more = shared
@@ -141,13 +142,10 @@ impl Scene {
                 admin_at,
                 ("MCP_EXECUTOR_LISTEN", "127.0.0.1:0"),
                 ("MCP_EXECUTION_ENGINE", "docker"),
-                ("MCP_SANDBOX_ALLOWED_IMAGES", IMAGE),
                 ("MCP_SANDBOX_POOL_SIZE", "1"),
-                // Nobody listens there: an installation fails, and says why.
-                ("MCP_SANDBOX_INSTALL_TIMEOUT_MS", "20000"),
             ],
         );
-        env.retain(|(name, _)| name != "MCP_SANDBOX_INSTALL_TIMEOUT_MS");
+        // Nobody listens there: an installation fails, and says why.
         env.push(secret_file(
             path,
             "MCP_SANDBOX_NPM_REGISTRY",
