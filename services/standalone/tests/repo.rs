@@ -4,6 +4,8 @@
 
 #[path = "repo/faults.rs"]
 mod faults;
+#[path = "repo/threats.rs"]
+mod threats;
 #[path = "repo/security.rs"]
 mod security;
 

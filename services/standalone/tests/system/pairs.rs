@@ -50,7 +50,11 @@ impl Process {
             }
             let log = || self.program.log().join("\n");
             let (name, said) = (self.name, answer.text());
-            assert!(Instant::now() < end, "{name} is not ready: {said}\n{}", log());
+            assert!(
+                Instant::now() < end,
+                "{name} is not ready: {said}\n{}",
+                log()
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -64,11 +68,6 @@ impl Process {
     /// Starts it again after [`Process::kill`]; a gateway comes back at another address.
     pub(crate) fn again(&mut self, folder: &Path) {
         self.program = spawn(self.name, folder, &self.env);
-    }
-
-    /// The last lines that it logged.
-    pub(crate) fn log(&self) -> Vec<String> {
-        self.program.log()
     }
 }
 
@@ -105,7 +104,9 @@ impl Pairs {
         let path = folder.path().to_owned();
         let keys = testkit::keys::write_pair(&path);
         let accept = more.verify_keys.unwrap_or(&keys.public);
-        let place = |name: &str, at: usize| format!("unix:{}", path.join(name).display()) + &format!("{at}.sock");
+        let place = |name: &str, at: usize| {
+            format!("unix:{}", path.join(name).display()) + &format!("{at}.sock")
+        };
         let url = postgres.url("postgres");
         let registry = |at: usize| {
             let own = [
@@ -168,14 +169,21 @@ impl Pairs {
 
     /// Ends everything as an operator does.
     pub(crate) async fn stop(self) {
-        for process in self.gateways.into_iter().chain(self.executors).chain(self.registries) {
+        for process in self
+            .gateways
+            .into_iter()
+            .chain(self.executors)
+            .chain(self.registries)
+        {
             process.program.stop().await;
         }
     }
 }
 
 fn owned(own: &[(&str, &str)], more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let own = own.iter().filter(|(name, _)| more.iter().all(|(set, _)| set != name));
+    let own = own
+        .iter()
+        .filter(|(name, _)| more.iter().all(|(set, _)| set != name));
     own.chain(more)
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()

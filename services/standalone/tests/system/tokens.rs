@@ -1,5 +1,6 @@
 //! Callers with access tokens of a real issuer: standalone and gateway, discovery to rotation.
 
+mod forged;
 pub(crate) mod issuer;
 mod outage;
 mod scopes;

@@ -38,7 +38,9 @@ async fn stored(postgres: &Cluster) -> BTreeMap<String, Stored> {
     for line in postgres.sql("postgres", revisions).await.lines() {
         let [name, revision, mark] = split(line);
         let tool = tools.get_mut(name).expect("a revision has a head");
-        let twice = tool.revisions.insert(revision.parse().unwrap(), mark.to_owned());
+        let twice = tool
+            .revisions
+            .insert(revision.parse().unwrap(), mark.to_owned());
         assert_eq!(twice, None, "{line}");
     }
     tools
@@ -84,24 +86,43 @@ fn check_tool(tool: &str, writes: &[&Write], there: &Stored) {
     if deleted {
         assert!(there.revisions.is_empty(), "{tool}: {there:?}");
     } else if head > 0 {
-        let first = there.revisions.keys().next().expect("a live tool has revisions");
+        let first = there
+            .revisions
+            .keys()
+            .next()
+            .expect("a live tool has revisions");
         let numbers: Vec<u64> = there.revisions.keys().copied().collect();
-        assert_eq!(numbers, (*first..=head).collect::<Vec<u64>>(), "{tool}: a gap");
+        assert_eq!(
+            numbers,
+            (*first..=head).collect::<Vec<u64>>(),
+            "{tool}: a gap"
+        );
     }
     // Every mark that is there was sent for this tool, and was not refused.
     let mut places = BTreeMap::new();
     for (number, mark) in &there.revisions {
         let write = writes.iter().find(|write| write.mark == *mark);
         let write = write.unwrap_or_else(|| panic!("{tool}: nobody sent {mark}"));
-        assert_ne!(write.end, End::Refused, "{tool}: {mark} was refused and is there");
-        assert!(places.insert(mark.as_str(), *number).is_none(), "{tool}: {mark} is there twice");
+        assert_ne!(
+            write.end,
+            End::Refused,
+            "{tool}: {mark} was refused and is there"
+        );
+        assert!(
+            places.insert(mark.as_str(), *number).is_none(),
+            "{tool}: {mark} is there twice"
+        );
     }
     // Numbers that were acknowledged follow each other; one more may be given to the last write, if
     // nobody knows how that ended.
     let mut last = 0;
     for (at, write) in writes.iter().enumerate() {
         let is_last = at + 1 == writes.len();
-        assert!(is_last || write.end != End::Unknown, "{tool}: {} came after", write.mark);
+        assert!(
+            is_last || write.end != End::Unknown,
+            "{tool}: {} came after",
+            write.mark
+        );
         if let End::Acknowledged(Some(number)) = write.end {
             assert_eq!(number, last + 1, "{tool}: the number of {}", write.mark);
             last = number;
@@ -110,7 +131,10 @@ fn check_tool(tool: &str, writes: &[&Write], there: &Stored) {
     let open = writes.last().filter(|write| write.end == End::Unknown);
     let one_more = open.is_some_and(|write| write.kind != Kind::Delete);
     let heads = last..=last + u64::from(one_more);
-    assert!(heads.contains(&head), "{tool}: head {head}, acknowledged {last}");
+    assert!(
+        heads.contains(&head),
+        "{tool}: head {head}, acknowledged {last}"
+    );
     // Since the last deletion everything acknowledged is there, and nothing from before it.
     let gone = writes.iter().rposition(|write| {
         let made = match write.end {
@@ -124,14 +148,26 @@ fn check_tool(tool: &str, writes: &[&Write], there: &Stored) {
     for write in since {
         if let End::Acknowledged(Some(number)) = write.end {
             let place = places.get(write.mark.as_str());
-            assert_eq!(place, Some(&number), "{tool}: {} was acknowledged and is lost", write.mark);
+            assert_eq!(
+                place,
+                Some(&number),
+                "{tool}: {} was acknowledged and is lost",
+                write.mark
+            );
         }
     }
     for write in before {
         let there = places.get(write.mark.as_str());
-        assert_eq!(there, None, "{tool}: {} is older than the deletion", write.mark);
+        assert_eq!(
+            there, None,
+            "{tool}: {} is older than the deletion",
+            write.mark
+        );
     }
-    if since.iter().any(|write| matches!(write.end, End::Acknowledged(_))) {
+    if since
+        .iter()
+        .any(|write| matches!(write.end, End::Acknowledged(_)))
+    {
         assert!(!deleted, "{tool}: made and not there");
     }
 }

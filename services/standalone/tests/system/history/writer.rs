@@ -149,7 +149,10 @@ impl Writer {
             if again == 0 {
                 self.account.asked_again += 1;
             }
-            assert!(began.elapsed() < KNOWN_WITHIN, "{mark}: nobody says how it ended");
+            assert!(
+                began.elapsed() < KNOWN_WITHIN,
+                "{mark}: nobody says how it ended"
+            );
             sleep(Duration::from_millis(20)).await;
         }
         self.account.writes.push(Write {

@@ -9,10 +9,11 @@ use domain::audit::archive::{Batch, LogName, Search};
 use domain::fleet::ExecutorInfo;
 use domain::keys::{KeyDigest, KeyPrefix, Keys, NewKey, Rotation};
 use domain::principal::{Principal, Roles};
+use domain::runner::Failure;
 use domain::session::{Exec, SessionId, SessionSpec};
 use domain::{
     CallContext, Catalog, CatalogVersion, Error, ErrorCode, Lockfile, RequestId, Resolve, Result,
-    Revision, RunEvent, Runner, RunStream, Sessions, TenantId, ToolName, ToolPatch,
+    Revision, RunEvent, RunStream, Runner, Sessions, TenantId, ToolName, ToolPatch,
 };
 use futures::StreamExt as _;
 use rpc::Endpoint;
@@ -21,7 +22,7 @@ use rpc::client::{
 };
 use testkit::docker::IMAGE;
 
-use super::world::{OPEN, World};
+use super::world::{World, open};
 use super::{ROLES, Rpc, Table};
 
 const BUDGET: Duration = Duration::from_secs(30);
@@ -76,42 +77,64 @@ pub(super) async fn run(
     let turned = Way::new(world, &world.pairs.key, true);
     let limited = Way::new(world, &world.limited, false);
     let forged = Way::new(world, &world.forged, false);
+    let common = session(&gateways, tenant).await;
     let mut cells = 0;
     let mut fail = |what: &str, wanted: &str, got: Result<()>| {
         cells += 1;
-        let word = got.as_ref().err().map_or("ok", |error| error.code().as_str());
+        let word = got
+            .as_ref()
+            .err()
+            .map_or("ok", |error| error.code().as_str());
         if wanted != word {
             let said = got.err().map(|error| error.to_string()).unwrap_or_default();
-            failures.push(format!("{what}: {word} ({said}), and the table says {wanted}"));
+            failures.push(format!(
+                "{what}: {word} ({said}), and the table says {wanted}"
+            ));
         }
     };
     for row in &table.rpc {
         let cell = |who: &str| format!("{tenant} gRPC {} {who}", row.name);
         for (role, wanted) in ROLES.iter().zip(&row.outcomes) {
-            let objects = Objects::make(world, &gateways, tenant, row).await;
+            let objects = Objects::make(world, (&gateways, tenant), row, &common).await;
             let got = call(row, &gateways, &caller(tenant, role), &objects).await;
             fail(&cell(role), wanted, got);
         }
-        let objects = Objects::make(world, &gateways, tenant, row).await;
+        let objects = Objects::make(world, (&gateways, tenant), row, &common).await;
         let service = CallContext::service("gateway", BUDGET);
         let got = call(row, &gateways, &service, &objects).await;
         fail(&cell("as a service"), &row.service, got);
         let mut reader = caller(tenant, "viewer");
         let got = call(row, &limited, &reader, &objects).await;
         let its_own = tenant == "acme";
-        let wanted = if its_own { &*row.limited } else { "permission_denied" };
+        let wanted = if its_own {
+            &*row.limited
+        } else {
+            "permission_denied"
+        };
         fail(&cell("limited to mcp:tools:read of acme"), wanted, got);
         // A key that is limited cannot be stretched by what it signs.
         let more = Arc::make_mut(&mut reader.principal);
         more.scopes.insert("mcp:admin".to_owned());
         let got = call(row, &limited, &reader, &objects).await;
         let refused = got.is_err();
-        fail(&cell("limited, with mcp:admin"), "ok", if refused { Ok(()) } else { Err(Error::internal("let in")) });
+        fail(
+            &cell("limited, with mcp:admin"),
+            "ok",
+            if refused {
+                Ok(())
+            } else {
+                Err(Error::internal("let in"))
+            },
+        );
         let admin = caller(tenant, "admin");
         let got = call(row, &forged, &admin, &objects).await;
         fail(&cell("with an unknown key"), "unauthenticated", got);
         let got = call(row, &turned, &admin, &objects).await;
-        fail(&cell("with a token for another service"), "unauthenticated", got);
+        fail(
+            &cell("with a token for another service"),
+            "unauthenticated",
+            got,
+        );
         if let Some(foreign) = &row.foreign {
             let got = call(row, &gateways, &caller(other, "admin"), &objects).await;
             fail(&cell(&format!("by the admin of {other}")), foreign, got);
@@ -124,25 +147,35 @@ pub(super) async fn run(
 struct Objects {
     tool: ToolName,
     fresh: ToolName,
-    session: Option<SessionId>,
+    session: SessionId,
 }
 
 impl Objects {
-    async fn make(world: &World, way: &Way, tenant: &str, row: &Rpc) -> Self {
+    async fn make(
+        world: &World,
+        (way, tenant): (&Way, &str),
+        row: &Rpc,
+        common: &SessionId,
+    ) -> Self {
         let name = |text: &str| ToolName::parse(text).unwrap();
-        let changes = matches!(&*row.name, "Catalog/Update" | "Catalog/Delete" | "Catalog/SetLock");
-        let tool = if changes { world.own(tenant).await } else { OPEN.to_owned() };
-        let needs_session = row.name.starts_with("Sessions/") && row.foreign.is_some();
-        let session = if needs_session { Some(session(way, tenant).await) } else { None };
+        let changes = matches!(
+            &*row.name,
+            "Catalog/Update" | "Catalog/Delete" | "Catalog/SetLock"
+        );
+        let tool = if changes {
+            world.own(tenant).await
+        } else {
+            open(tenant)
+        };
+        let session = match &*row.name {
+            "Sessions/Stop" => session(way, tenant).await,
+            _ => common.clone(),
+        };
         Self {
             tool: name(&tool),
             fresh: name(&world.fresh()),
             session,
         }
-    }
-
-    fn session(&self) -> &SessionId {
-        self.session.as_ref().unwrap()
     }
 }
 
@@ -151,7 +184,10 @@ async fn session(way: &Way, tenant: &str) -> SessionId {
     let sessions = SessionsClient::new(way.executor.clone());
     let owner = caller(tenant, "admin");
     let opened = sessions.open(&owner, spec()).await.unwrap();
-    sessions.write(&owner, &opened.id, "a.txt", b"a".to_vec()).await.unwrap();
+    sessions
+        .write(&owner, &opened.id, "a.txt", b"a".to_vec())
+        .await
+        .unwrap();
     opened.id
 }
 
@@ -178,7 +214,8 @@ async fn ran(stream: RunStream) -> Result<()> {
     let mut stream = stream;
     while let Some(event) = stream.next().await {
         if let RunEvent::Finished(outcome) = event {
-            return outcome.result.map(drop);
+            let failed = |failure: Failure| Error::new(failure.code, failure.message);
+            return outcome.result.map(drop).map_err(failed);
         }
     }
     Err(Error::unavailable("end of the stream"))
@@ -243,24 +280,31 @@ async fn call(row: &Rpc, way: &Way, who: &CallContext, objects: &Objects) -> Res
         }
         "Keys/Watch" => first(keys.watch(who, CatalogVersion(0)).await?).await,
         "Keys/Touch" => keys.touch(who, Vec::new()).await,
-        "Audit/Head" => domain::audit::archive::Archive::head(&archive, who, &log()).await.map(drop),
+        "Audit/Head" => domain::audit::archive::Archive::head(&archive, who, &log())
+            .await
+            .map(drop),
         "Audit/Append" => {
             let batch = Batch {
                 log: log(),
                 after: None,
                 lines: Vec::new(),
+                lost: false,
             };
-            domain::audit::archive::Archive::append(&archive, who, batch).await.map(drop)
+            domain::audit::archive::Archive::append(&archive, who, batch)
+                .await
+                .map(drop)
         }
-        "Audit/Segments" => {
-            domain::audit::archive::Archive::segments(&archive, who, None, None).await.map(drop)
-        }
+        "Audit/Segments" => domain::audit::archive::Archive::segments(&archive, who, None, None)
+            .await
+            .map(drop),
         "Audit/Search" => {
             let search = Search {
                 limit: 1,
                 ..Search::default()
             };
-            domain::audit::archive::Archive::search(&archive, who, search).await.map(drop)
+            domain::audit::archive::Archive::search(&archive, who, search)
+                .await
+                .map(drop)
         }
         "Fleet/Heartbeat" => {
             let executor = ExecutorInfo {
@@ -291,16 +335,21 @@ async fn call(row: &Rpc, way: &Way, who: &CallContext, objects: &Objects) -> Res
                 commands: vec!["true".to_owned()],
                 timeout: Duration::from_secs(10),
             };
-            sessions.exec(who, objects.session(), exec).await.map(drop)
+            sessions.exec(who, &objects.session, exec).await.map(drop)
         }
-        "Sessions/RunIn" => ran(sessions.run(who, objects.session(), code()).await?).await,
+        "Sessions/RunIn" => ran(sessions.run(who, &objects.session, code()).await?).await,
         "Sessions/WriteFile" => {
             let content = b"b".to_vec();
-            sessions.write(who, objects.session(), "b.txt", content).await
+            sessions
+                .write(who, &objects.session, "b.txt", content)
+                .await
         }
-        "Sessions/ReadFile" => sessions.read(who, objects.session(), "a.txt").await.map(drop),
-        "Sessions/ListFiles" => sessions.list(who, objects.session(), ".").await.map(drop),
-        "Sessions/Stop" => sessions.stop(who, objects.session()).await,
+        "Sessions/ReadFile" => sessions
+            .read(who, &objects.session, "a.txt")
+            .await
+            .map(drop),
+        "Sessions/ListFiles" => sessions.list(who, &objects.session, ".").await.map(drop),
+        "Sessions/Stop" => sessions.stop(who, &objects.session).await,
         "Sessions/List" => sessions.sessions(who).await.map(drop),
         other => panic!("{other}: matrix/grpc.rs does not know how to call it"),
     }
@@ -318,7 +367,9 @@ fn random_prefix() -> KeyPrefix {
 }
 
 fn new_key() -> NewKey {
-    let digest: String = (0..32).map(|_| format!("{:02x}", fastrand::u8(..))).collect();
+    let digest: String = (0..32)
+        .map(|_| format!("{:02x}", fastrand::u8(..)))
+        .collect();
     NewKey {
         prefix: random_prefix(),
         digest: KeyDigest::parse(&digest).unwrap(),

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::world::{CLOSED, OPEN, World};
+use super::world::{World, closed, open};
 use super::{ROLES, Row, Table};
 
 /// The one who has everything that another could want.
@@ -32,13 +32,23 @@ pub(super) async fn run(
     for (at, role) in ROLES.iter().enumerate() {
         let listed = world.listed(tenant, role).await;
         for row in &table.tool {
-            let name = real(&row.name);
-            let unseen = ["403", "error"].iter().any(|no| row.outcomes[at].starts_with(no));
+            let name = real(&row.name, tenant);
+            let unseen = ["403", "error"]
+                .iter()
+                .any(|no| row.outcomes[at].starts_with(no));
             let wanted = if unseen { "not listed" } else { "listed" };
-            let got = if listed.contains(&name) { "listed" } else { "not listed" };
+            let got = if listed.contains(&name) {
+                "listed"
+            } else {
+                "not listed"
+            };
             // What is refused for its object's sake has another row that says who sees it.
             if !row.arguments.to_string().contains("$closed") {
-                fail(format!("{tenant} {role} tools/list {name}"), wanted, got.to_owned());
+                fail(
+                    format!("{tenant} {role} tools/list {name}"),
+                    wanted,
+                    got.to_owned(),
+                );
             }
         }
     }
@@ -48,27 +58,43 @@ pub(super) async fn run(
         let name = &row.name;
         for (at, role) in ROLES.iter().enumerate() {
             let wanted = &row.outcomes[at];
-            let whose = if wanted.starts_with("403") { OWNER } else { role };
+            let whose = if wanted.starts_with("403") {
+                OWNER
+            } else {
+                role
+            };
             let (method, params) = ask(world, row, is_tool, tenant, whose).await;
             let client = era(world.client(tenant, role, at % 2), row);
             let got = outcome(&client, &method, params).await.0;
-            fail(format!("{tenant} {role} {name} {}", row.arguments), wanted, got);
+            fail(
+                format!("{tenant} {role} {name} {}", row.arguments),
+                wanted,
+                got,
+            );
         }
         let (method, params) = ask(world, row, is_tool, tenant, OWNER).await;
         let nobody = era(world.anonymous(1), row);
         let got = outcome(&nobody, &method, params.clone()).await.0;
         fail(format!("{tenant} without a token: {name}"), "401", got);
-        let Some(foreign) = &row.foreign else { continue };
+        let Some(foreign) = &row.foreign else {
+            continue;
+        };
         let stranger = era(world.client(other, OWNER, 1), row);
         let object = object(&params);
         let (got, said) = outcome(&stranger, &method, params.clone()).await;
-        let what = format!("{other} admin with what is {tenant}'s: {name} {}", row.arguments);
+        let what = format!(
+            "{other} admin with what is {tenant}'s: {name} {}",
+            row.arguments
+        );
         fail(what.clone(), foreign, got);
         // The same of what does not exist: not one byte may differ but the name.
         let absent = absent(&object);
         let params = json_replaced(&params, &object, &absent);
         let (_, said_of_nothing) = outcome(&stranger, &method, params).await;
-        let (said, nothing) = (said.replace(&object, "X"), said_of_nothing.replace(&absent, "X"));
+        let (said, nothing) = (
+            said.replace(&object, "X"),
+            said_of_nothing.replace(&absent, "X"),
+        );
         fail(what, &nothing, said);
     }
     cells
@@ -82,10 +108,10 @@ fn era(mut client: Client, row: &Row) -> Client {
 }
 
 /// The name in the table, or what it stands for.
-fn real(name: &str) -> String {
+fn real(name: &str, tenant: &str) -> String {
     match name {
-        "$open" => OPEN.to_owned(),
-        "$closed" => CLOSED.to_owned(),
+        "$open" => open(tenant),
+        "$closed" => closed(tenant),
         name => name.to_owned(),
     }
 }
@@ -93,8 +119,8 @@ fn real(name: &str) -> String {
 /// Method and params of a row, with objects of this tenant and this caller.
 async fn ask(world: &World, row: &Row, is_tool: bool, tenant: &str, role: &str) -> (String, Value) {
     let mut text = row.arguments.to_string();
-    for (mark, name) in [("$open", OPEN), ("$closed", CLOSED)] {
-        text = text.replace(mark, name);
+    for (mark, name) in [("$open", open(tenant)), ("$closed", closed(tenant))] {
+        text = text.replace(mark, &name);
     }
     if text.contains("$fresh") {
         text = text.replace("$fresh", &world.fresh());
@@ -103,11 +129,15 @@ async fn ask(world: &World, row: &Row, is_tool: bool, tenant: &str, role: &str) 
         text = text.replace("$own", &world.own(tenant).await);
     }
     if text.contains("$session") {
-        text = text.replace("$session", &world.session(tenant, role).await);
+        let id = match &*row.name {
+            "sandbox.stop" => world.new_session(tenant, role).await,
+            _ => world.session(tenant, role).await,
+        };
+        text = text.replace("$session", &id);
     }
     let arguments: Value = serde_json::from_str(&text).unwrap();
     if is_tool {
-        let params = json!({"name": real(&row.name), "arguments": arguments});
+        let params = json!({"name": real(&row.name, tenant), "arguments": arguments});
         ("tools/call".to_owned(), params)
     } else {
         (row.name.clone(), arguments)
@@ -142,16 +172,34 @@ async fn outcome(client: &Client, method: &str, params: Value) -> (String, Strin
     let answer = client.send(method, params).await;
     let word = word(&answer);
     let mut said = answer.messages().pop().unwrap_or_default();
-    for changing in ["/error/data/requestId", "/result/structuredContent/durationMs"] {
+    for changing in [
+        "/error/data/requestId",
+        "/result/structuredContent/durationMs",
+    ] {
         if let Some(value) = said.pointer_mut(changing) {
             *value = Value::Null;
         }
     }
-    (word, format!("{} {said}", answer.status))
+    (word, without_times(&format!("{} {said}", answer.status)))
+}
+
+/// The text without how long it took.
+fn without_times(text: &str) -> String {
+    const MARK: &str = "Duration: ";
+    let mut parts = text.split(MARK);
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        kept += MARK;
+        kept += part.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    }
+    kept
 }
 
 fn word(answer: &Answer) -> String {
-    let challenge = answer.headers.get("www-authenticate").map_or("", String::as_str);
+    let challenge = answer
+        .headers
+        .get("www-authenticate")
+        .map_or("", String::as_str);
     if answer.status == 401 {
         return "401".to_owned();
     }
@@ -187,7 +235,8 @@ async fn listen(client: &Client, mut params: Value) -> String {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
     });
-    let body = json!({"jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": params});
+    let body =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": params});
     let body = body.to_string();
     let mut head = format!(
         "POST /mcp HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\

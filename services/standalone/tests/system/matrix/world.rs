@@ -7,13 +7,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use testkit::docker::{IMAGE, PYTHON_IMAGE, daemon};
 use testkit::mcp::{Client, Era};
+use tokio::sync::Mutex;
 
 use super::{ROLES, TENANTS};
 use crate::pairs::{More, Pairs};
 use crate::tokens::issuer::{Issuer, RESOURCE};
 
-pub(super) const OPEN: &str = "matrix.open";
-pub(super) const CLOSED: &str = "matrix.closed";
+/// A tenant's tool for everybody.
+pub(super) fn open(tenant: &str) -> String {
+    format!("matrix.{tenant}.open")
+}
+
+/// A tenant's tool that requires a scope which no role has.
+pub(super) fn closed(tenant: &str) -> String {
+    format!("matrix.{tenant}.closed")
+}
+
 /// What the key `limited` is good for; see [`limits`].
 const LIMITED: &str = "reports";
 
@@ -25,6 +34,8 @@ pub(super) struct World {
     pub(super) limited: String,
     pub(super) forged: String,
     made: AtomicUsize,
+    /// Sessions by `tenant-role`; one that a row stops is not among them.
+    sessions: Mutex<BTreeMap<String, String>>,
     _issuer: Issuer,
 }
 
@@ -57,7 +68,11 @@ impl World {
         let [gateways, service, forged] = keys;
         let text = |path: &str| std::fs::read_to_string(path).unwrap();
         let accepted = folder.path().join("accepted.toml");
-        std::fs::write(&accepted, limits(&text(&gateways.public), &text(&service.public))).unwrap();
+        std::fs::write(
+            &accepted,
+            limits(&text(&gateways.public), &text(&service.public)),
+        )
+        .unwrap();
         let accepted = accepted.display().to_string();
         let docker = daemon();
         let images = format!("{IMAGE},{PYTHON_IMAGE}");
@@ -99,17 +114,23 @@ impl World {
             limited: service.private,
             forged: forged.private,
             made: AtomicUsize::new(0),
+            sessions: Mutex::default(),
             _issuer: issuer,
         };
         world.pairs.key = gateways.private;
         for (tenant, _) in TENANTS {
             let admin = world.client(tenant, "admin", 0);
-            for (name, scopes) in [(OPEN, json!([])), (CLOSED, json!(["team:closed"]))] {
+            for (name, scopes) in [
+                (open(tenant), json!([])),
+                (closed(tenant), json!(["team:closed"])),
+            ] {
                 let tool = json!({
                     "name": name, "description": "Of the matrix.", "code": "return 1",
                     "image": IMAGE, "requiredScopes": scopes,
                 });
-                admin.ok("dynamic.tool.create", json!({ "tool": tool })).await;
+                admin
+                    .ok("dynamic.tool.create", json!({ "tool": tool }))
+                    .await;
             }
         }
         world.settled().await;
@@ -122,8 +143,16 @@ impl World {
             for (tenant, _) in TENANTS {
                 let admin = self.client(tenant, "admin", at);
                 let end = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
-                while !admin.names().await.iter().any(|name| name == CLOSED) {
-                    assert!(tokio::time::Instant::now() < end, "{CLOSED} is not seen at {at}");
+                while !admin
+                    .names()
+                    .await
+                    .iter()
+                    .any(|name| *name == closed(tenant))
+                {
+                    assert!(
+                        tokio::time::Instant::now() < end,
+                        "{tenant}'s tools are not seen at {at}"
+                    );
                     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
                 }
             }
@@ -158,14 +187,29 @@ impl World {
         let name = self.fresh();
         let tool = json!({"name": name, "description": "Of one cell.", "code": "return 1", "image": IMAGE});
         let admin = self.client(tenant, "admin", 0);
-        admin.ok("dynamic.tool.create", json!({ "tool": tool })).await;
+        admin
+            .ok("dynamic.tool.create", json!({ "tool": tool }))
+            .await;
         name
     }
 
-    /// A session of a caller who may have one.
+    /// A session of a caller who may have one, the same for every row.
     pub(super) async fn session(&self, tenant: &str, role: &str) -> String {
+        let caller = format!("{tenant}-{role}");
+        let mut sessions = self.sessions.lock().await;
+        if !sessions.contains_key(&caller) {
+            let id = self.new_session(tenant, role).await;
+            sessions.insert(caller.clone(), id);
+        }
+        sessions[&caller].clone()
+    }
+
+    /// A new session of a caller who may have one.
+    pub(super) async fn new_session(&self, tenant: &str, role: &str) -> String {
         let client = self.client(tenant, role, 0);
-        let ready = client.ok("sandbox.initialize", json!({ "image": IMAGE })).await;
+        let ready = client
+            .ok("sandbox.initialize", json!({ "image": IMAGE }))
+            .await;
         let id = ready["sessionId"].as_str().unwrap().to_owned();
         let file: Value = json!({"sessionId": id, "path": "a.txt", "content": "a"});
         client.ok("sandbox.files.write", file).await;
