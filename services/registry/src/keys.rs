@@ -46,7 +46,7 @@ impl Keys for Registry {
             context,
             action: Recorded::KeyCreate,
             prefix,
-            details: details,
+            details,
         };
         let work = self.change(context, "key_create", prefixes, now, decide);
         let mut made = self.recorded(change, work).await?;

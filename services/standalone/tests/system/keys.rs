@@ -97,5 +97,9 @@ async fn until(client: &Client, status: u16, within: Duration) -> Duration {
     }
 }
 
+/// Asking again and again with a key that is not there yet, or no more, is what a limit on wrong
+/// credentials is for; it is not the subject.
+const UNLIMITED: (&str, &str) = ("MCP_AUTH_MAX_FAILURES_PER_MINUTE", "0");
+
 /// The longest that a change may take to reach every gateway.
 const EVERYWHERE: Duration = Duration::from_secs(5);

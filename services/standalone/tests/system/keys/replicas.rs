@@ -5,6 +5,7 @@ use crate::deployment::{Deployment, Kind};
 
 const ENV: &[(&str, &str)] = &[
     ("MCP_AUTH_MODE", "jwt+apikey"),
+    UNLIMITED,
     // What is called here is answered without Docker: the keys are the subject.
     ("MCP_EXECUTION_ENGINE", "isolate"),
 ];
@@ -23,7 +24,11 @@ async fn a_key_that_is_revoked_at_one_registry_ends_at_every_gateway() {
     let (one, two) = (at(folder, "registry"), at(folder, "registry2"));
     let mut slowest = Duration::ZERO;
     for round in 0..5 {
-        let (maker, ender) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        let (maker, ender) = if round % 2 == 0 {
+            (&one, &two)
+        } else {
+            (&two, &one)
+        };
         let words = format!("create --name round{round} --role developer {maker}");
         let key = keys(folder, &words, &[]).await.key();
         let here = with(&deployment.address, &key);
@@ -36,7 +41,10 @@ async fn a_key_that_is_revoked_at_one_registry_ends_at_every_gateway() {
         assert_eq!(ask(&here).await.status, 200, "the overlap");
         let words = format!("revoke {} {ender}", prefix(&key));
         keys(folder, &words, &[]).await.ok();
-        let (first, other) = tokio::join!(until(&here, 401, EVERYWHERE), until(&there, 401, EVERYWHERE));
+        let (first, other) = tokio::join!(
+            until(&here, 401, EVERYWHERE),
+            until(&there, 401, EVERYWHERE)
+        );
         slowest = slowest.max(first).max(other);
         assert_eq!(ask(&with(&deployment.address, &new)).await.status, 200);
     }
@@ -49,15 +57,22 @@ async fn a_key_that_is_revoked_at_one_registry_ends_at_every_gateway() {
 
 #[tokio::test]
 async fn keys_go_on_while_the_registry_is_away() {
-    let mut deployment = Deployment::start(Kind::Three, &[("MCP_AUTH_MODE", "apikey")]).await;
-    let words = format!("create --name ci --role developer {}", at(deployment.folder(), "registry"));
+    let mut deployment = Deployment::start(Kind::Three, &[("MCP_AUTH_MODE", "apikey"), UNLIMITED]).await;
+    let words = format!(
+        "create --name ci --role developer {}",
+        at(deployment.folder(), "registry")
+    );
     let key = keys(deployment.folder(), &words, &[]).await.key();
     let client = with(&deployment.address, &key);
     until(&client, 200, EVERYWHERE).await;
     deployment.kill_registry().await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(ask(&client).await.status, 200);
-    let words = format!("revoke {} {}", prefix(&key), at(deployment.folder(), "registry"));
+    let words = format!(
+        "revoke {} {}",
+        prefix(&key),
+        at(deployment.folder(), "registry")
+    );
     let refused = keys(deployment.folder(), &words, &[]).await;
     assert_eq!(refused.code, Some(1), "{}", refused.complaint);
     assert_eq!(ask(&client).await.status, 200);
@@ -73,7 +88,7 @@ async fn keys_go_on_while_the_registry_is_away() {
 
 #[tokio::test]
 async fn a_gateway_is_not_ready_before_it_has_keys() {
-    let mut deployment = Deployment::start(Kind::Three, &[("MCP_AUTH_MODE", "apikey")]).await;
+    let mut deployment = Deployment::start(Kind::Three, &[("MCP_AUTH_MODE", "apikey"), UNLIMITED]).await;
     deployment.kill_registry().await;
     let (status, body) = deployment.get("/readyz").await;
     assert_eq!(status, 200, "it has keys: {body}");
@@ -81,10 +96,17 @@ async fn a_gateway_is_not_ready_before_it_has_keys() {
     let (status, body) = deployment.get("/readyz").await;
     assert_eq!(status, 503, "{body}");
     assert!(body.contains("keys"), "{body}");
-    let shown = with(&deployment.address, &format!("dmcp_00000000_{}", "A".repeat(43)));
+    let shown = with(
+        &deployment.address,
+        &format!("dmcp_00000000_{}", "A".repeat(43)),
+    );
     let refused = ask(&shown).await;
     assert_eq!(refused.status, 401);
-    assert!(refused.text().contains("cannot be checked now"), "{}", refused.text());
+    assert!(
+        refused.text().contains("cannot be checked now"),
+        "{}",
+        refused.text()
+    );
     deployment.restart_registry();
     deployment.wait_ready().await;
     deployment.stop().await;

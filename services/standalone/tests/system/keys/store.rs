@@ -5,6 +5,7 @@ use crate::deployment::{Deployment, Kind};
 
 const ENV: &[(&str, &str)] = &[
     ("MCP_AUTH_MODE", "apikey"),
+    UNLIMITED,
     ("MCP_AUDIT_ENABLED", "true"),
     ("MCP_AUTH_ROLES", "blue=mcp:invoke team:blue"),
 ];
@@ -17,7 +18,9 @@ async fn life(kind: Kind) {
     assert_eq!(refused.status, 401);
     assert_eq!(refused.headers.get("www-authenticate").unwrap(), "Bearer");
 
-    let key = keys(folder, "create --name ci --role developer --tier gold", ENV).await.key();
+    let key = keys(folder, "create --name ci --role developer --tier gold", ENV)
+        .await
+        .key();
     let client = with(address, &key);
     until(&client, 200, EVERYWHERE).await;
     let bearer = Client {
@@ -28,7 +31,9 @@ async fn life(kind: Kind) {
     assert_eq!(client.ok("made.by.key", json!({})).await["result"], "ran");
 
     // The right prefix with another secret, and both headers at once.
-    let other = keys(folder, "create --name other --role viewer", ENV).await.key();
+    let other = keys(folder, "create --name other --role viewer", ENV)
+        .await
+        .key();
     let mixed = format!("{}{}", &key[..14], &other[14..]);
     assert_eq!(ask(&with(address, &mixed)).await.status, 401);
     let mut both = client.clone();
@@ -67,10 +72,16 @@ async fn life(kind: Kind) {
         sleep(Duration::from_millis(200)).await;
     };
     assert_eq!(known["subject"], format!("key:{}", prefix(&key)));
-    assert_eq!((&known["role"], &known["tier"]), (&json!("developer"), &json!("gold")));
+    assert_eq!(
+        (&known["role"], &known["tier"]),
+        (&json!("developer"), &json!("gold"))
+    );
     assert_eq!(known["state"], "active");
     let table = keys(folder, "list", ENV).await.ok().out;
-    assert!(table.contains(prefix(&key)) && !table.contains(&key[14..]), "{table}");
+    assert!(
+        table.contains(prefix(&key)) && !table.contains(&key[14..]),
+        "{table}"
+    );
 
     // Rotated: both work, the old one until its overlap ends.
     let words = format!("rotate {} --overlap 3s", prefix(&key));
@@ -84,17 +95,26 @@ async fn life(kind: Kind) {
 
     // Revoked: gone within five seconds.
     let words = format!("revoke {}", prefix(&new));
-    assert_eq!(keys(folder, &words, ENV).await.ok().out, format!("revoked {} (ci)\n", prefix(&new)));
+    assert_eq!(
+        keys(folder, &words, ENV).await.ok().out,
+        format!("revoked {} (ci)\n", prefix(&new))
+    );
     until(&next, 401, EVERYWHERE).await;
     assert!(ask(&next).await.text().contains("was revoked"));
 
     let log = std::fs::read_to_string(folder.join(".dynamic-mcp/audit.log")).unwrap();
-    let records = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let records = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
     let by_key: Vec<Value> = records
-        .filter(|record| record["action"] == "http.auth" && record["details"]["method"] == "api_key")
+        .filter(|record| {
+            record["action"] == "http.auth" && record["details"]["method"] == "api_key"
+        })
         .collect();
     let has = |result: &str, reason: Value| {
-        by_key.iter().any(|of| of["result"] == result && of["details"]["reason"] == reason)
+        by_key
+            .iter()
+            .any(|of| of["result"] == result && of["details"]["reason"] == reason)
     };
     assert!(has("success", Value::Null) && has("denied", json!("revoked")));
     assert!(has("denied", json!("wrong")) && has("denied", json!("expired")));
@@ -119,7 +139,13 @@ async fn a_key_lives_over_pipes() {
 async fn a_key_expires() {
     let deployment = Deployment::start(Kind::Direct, ENV).await;
     let (folder, address) = (deployment.folder(), deployment.address.as_str());
-    let key = keys(folder, "create --name short --role viewer --expires 4s", ENV).await.key();
+    let key = keys(
+        folder,
+        "create --name short --role viewer --expires 4s",
+        ENV,
+    )
+    .await
+    .key();
     let client = with(address, &key);
     until(&client, 200, EVERYWHERE).await;
     until(&client, 401, Duration::from_secs(8)).await;
@@ -136,13 +162,17 @@ async fn a_key_may_stand_in_the_configuration() {
     let entry = ran.complaint.split_once("\n\n").unwrap().1;
     assert!(!entry.contains(&key[14..]), "{entry}");
     std::fs::write(folder.path().join("dynamic-mcp.toml"), entry).unwrap();
-    let list = keys(folder.path(), "list --tenant acme --json", ENV).await.json();
+    let list = keys(folder.path(), "list --tenant acme --json", ENV)
+        .await
+        .json();
     assert_eq!(list["keys"], json!([]), "nothing was stored");
     let env = [ENV, &[("CONFIG_PATH", "dynamic-mcp.toml")]].concat();
     let deployment = Deployment::start_in(Kind::Direct, folder, &env).await;
     let client = with(&deployment.address, &key);
     assert_eq!(ask(&client).await.status, 200);
-    let ran = client.ok("run_js_ephemeral", json!({"code": "return 6 * 7"})).await;
+    let ran = client
+        .ok("run_js_ephemeral", json!({"code": "return 6 * 7"}))
+        .await;
     assert_eq!(ran["result"], 42);
     deployment.stop().await;
 }
@@ -152,9 +182,21 @@ async fn wrong_words_say_what_is_right() {
     let folder = tempfile::tempdir().unwrap();
     for (words, code, why) in [
         ("create --name ci", 1, "--role ROLE, or --scope SCOPE"),
-        ("create --name ci --role boss", 1, "there is no such role; there are admin, blue"),
-        ("create --name ci --scope dynamic-mcp:internal", 1, "only services have"),
-        ("create --name ci --role viewer --expires 2001-01-01T00:00:00Z", 1, "not in the future"),
+        (
+            "create --name ci --role boss",
+            1,
+            "there is no such role; there are admin, blue",
+        ),
+        (
+            "create --name ci --scope dynamic-mcp:internal",
+            1,
+            "only services have",
+        ),
+        (
+            "create --name ci --role viewer --expires 2001-01-01T00:00:00Z",
+            1,
+            "not in the future",
+        ),
         ("revoke 00000000", 1, "there is no API key 00000000"),
         ("revoke dmcp_1", 2, "is no prefix of a key"),
         ("shred", 2, "unrecognized subcommand"),
@@ -205,24 +247,35 @@ async fn the_key_of_an_earlier_version_is_taken_over() {
     std::fs::create_dir(&store).unwrap();
     let kept = json!({"prefix": made.prefix, "sha256": made.digest.to_hex(), "madeBy": "0.5.0"});
     std::fs::write(store.join("api-key.json"), kept.to_string()).unwrap();
-    let env = [("MCP_HOST", "0.0.0.0")];
+    let env = [("MCP_HOST", "0.0.0.0"), UNLIMITED];
     let deployment = Deployment::start_in(Kind::Direct, folder, &env).await;
     let address = deployment.address.replace("0.0.0.0", "127.0.0.1");
     let client = with(&address, &text);
     assert_eq!(ask(&client).await.status, 200);
     let log = deployment.front.log().join("\n");
-    assert!(!log.contains("shown this once"), "no other key is made: {log}");
+    assert!(
+        !log.contains("shown this once"),
+        "no other key is made: {log}"
+    );
     let list = keys(deployment.folder(), "list --json", &[]).await.json();
     assert_eq!(list["keys"][0]["name"], "first key", "{list}");
     let words = format!("revoke {}", prefix(&text));
     keys(deployment.folder(), &words, &[]).await.ok();
     until(&client, 401, EVERYWHERE).await;
     let folder = deployment.stop_keeping().await;
-    assert!(folder.path().join(".dynamic-mcp/api-key.json.taken-over").exists());
+    assert!(
+        folder
+            .path()
+            .join(".dynamic-mcp/api-key.json.taken-over")
+            .exists()
+    );
     let deployment = Deployment::start_in(Kind::Direct, folder, &env).await;
     let client = with(&deployment.address.replace("0.0.0.0", "127.0.0.1"), &text);
     assert_eq!(ask(&client).await.status, 401);
     let log = deployment.front.log().join("\n");
-    assert!(log.contains("shown this once"), "nobody could get in: {log}");
+    assert!(
+        log.contains("shown this once"),
+        "nobody could get in: {log}"
+    );
     deployment.stop().await;
 }
