@@ -152,7 +152,7 @@ impl Limits {
                 .global
                 .map(|rate| (rate, Mutex::new(Window::new(rate.window, now)))),
             callers: Shards::new(MAX_CALLERS, Mutex::default()),
-            flow: Flow::new(settings.max_in_flight, settings.max_queued),
+            flow: Flow::new(&settings),
             notes: Notes::new(),
             settings,
         }

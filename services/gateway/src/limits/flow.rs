@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::{Denied, Limit};
+use super::{Denied, Limit, LimitSettings};
 
 /// Longest wait in the queue. A refusal has to come within 50 ms.
 const WAIT: Duration = Duration::from_millis(25);
@@ -23,8 +23,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Looks that are judged together.
 const LOOKS: u32 = 10;
-/// How late the timer may always be.
-const LATE: Duration = Duration::from_millis(5);
 /// Fewer requests within [`LOOKS`] looks are not what makes the timer late: the machine is.
 const FEW: u32 = 50;
 /// All requests are let in, in thousandths.
@@ -42,6 +40,8 @@ pub(crate) struct Flow {
     most: usize,
     queued: AtomicUsize,
     most_queued: usize,
+    /// How late the timer may always be; zero: however late.
+    max_lag: Duration,
     /// The share of requests that is let in, in thousandths.
     share: AtomicU32,
     /// Where in the share the next request falls.
@@ -60,12 +60,13 @@ impl Drop for Queued<'_> {
 }
 
 impl Flow {
-    pub(crate) fn new(most: usize, most_queued: usize) -> Self {
+    pub(crate) fn new(settings: &LimitSettings) -> Self {
         Self {
-            slots: Semaphore::new(most),
-            most,
+            slots: Semaphore::new(settings.max_in_flight),
+            most: settings.max_in_flight,
             queued: AtomicUsize::new(0),
-            most_queued,
+            most_queued: settings.max_queued,
+            max_lag: settings.max_lag,
             share: AtomicU32::new(ALL),
             turn: AtomicU32::new(0),
             arrived: AtomicU32::new(0),
@@ -111,7 +112,8 @@ impl Flow {
     fn judge(&self, late: Duration) {
         let arrived = self.arrived.swap(0, Ordering::Relaxed);
         let share = self.share.load(Ordering::Relaxed);
-        let next = if late > LATE && arrived >= FEW {
+        let is_late = !self.max_lag.is_zero() && late > self.max_lag;
+        let next = if is_late && arrived >= FEW {
             (share * 4 / 5).max(LEAST)
         } else {
             (share + GROWS).min(ALL)
@@ -161,9 +163,19 @@ impl Flow {
 mod tests {
     use super::*;
 
+    const LATE: Duration = Duration::from_millis(5);
+
+    fn flow(max_in_flight: usize, max_queued: usize) -> Flow {
+        Flow::new(&LimitSettings {
+            max_in_flight,
+            max_queued,
+            ..LimitSettings::default()
+        })
+    }
+
     #[tokio::test(start_paused = true)]
     async fn beyond_the_slots_is_a_short_queue_and_beyond_that_a_refusal_at_once() {
-        let flow = Flow::new(2, 1);
+        let flow = flow(2, 1);
         let (one, two) = (flow.enter().await.unwrap(), flow.enter().await.unwrap());
         let waits = flow.enter();
         tokio::pin!(waits);
@@ -196,7 +208,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_late_timer_lets_fewer_in_and_one_in_time_all_within_two_seconds() {
-        let flow = Flow::new(10, 0);
+        let flow = flow(10, 0);
         assert_eq!(stretch(&flow, LATE).await, 1_000);
         assert_eq!(stretch(&flow, LATE * 2).await, 800);
         assert_eq!(stretch(&flow, LATE * 2).await, 640);
@@ -213,15 +225,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_machine_that_is_late_by_itself_refuses_nothing() {
-        let flow = Flow::new(10, 0);
+        let flow = flow(10, 0);
         flow.arrived.store(FEW - 1, Ordering::Relaxed);
         flow.judge(Duration::from_secs(1));
         assert!(flow.share() >= 1.0);
+
+        let never = Flow::new(&LimitSettings {
+            max_lag: Duration::ZERO,
+            ..LimitSettings::default()
+        });
+        assert_eq!(stretch(&never, Duration::from_secs(1)).await, 1_000);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_timer_that_is_in_time_lets_all_in_again() {
-        let flow = Flow::new(10, 0);
+        let flow = flow(10, 0);
         flow.share.store(LEAST, Ordering::Relaxed);
         let two_seconds = tokio::time::sleep(Duration::from_secs(2));
         tokio::select! {

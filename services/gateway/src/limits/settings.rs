@@ -22,6 +22,8 @@ pub struct LimitSettings {
     pub max_in_flight: usize,
     /// Requests that wait for a place among them.
     pub max_queued: usize,
+    /// How late the process may be before a part is refused; zero: however late.
+    pub max_lag: Duration,
     /// Requests of one authenticated caller that are worked on at once; at least 1.
     pub max_in_flight_per_caller: usize,
 }
@@ -35,6 +37,7 @@ impl Default for LimitSettings {
             callers: Rates::default(),
             max_in_flight: 1_024,
             max_queued: 256,
+            max_lag: Duration::from_millis(5),
             max_in_flight_per_caller: 256,
         }
     }
@@ -49,6 +52,7 @@ impl From<&LimitsConfig> for LimitSettings {
             callers: config.callers.clone(),
             max_in_flight: config.max_in_flight,
             max_queued: config.max_queued,
+            max_lag: config.max_lag,
             max_in_flight_per_caller: config.max_in_flight_per_caller,
         }
     }

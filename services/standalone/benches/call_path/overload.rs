@@ -36,7 +36,7 @@ pub(crate) async fn measure(scale: usize) {
             "busy",
             "calls of 5 ms, 8 at once (the guard refuses the rest)",
         ),
-        ("open", "calls that do nothing (the process itself is busy)"),
+        ("shed", "calls that do nothing (the process itself is busy)"),
     ] {
         say(what);
         let server = Noop::start(variant).await;

@@ -66,6 +66,10 @@ section! {
         /// Requests that wait, for 25 ms at most, while MCP_HTTP_MAX_IN_FLIGHT are worked on.
         pub max_queued: usize = Key::added("MCP_HTTP_MAX_QUEUED", "http.maxQueued")
             .kind(Kind::Integer(0, 100_000)).default("256");
+        /// How late the process may be with its own work before it refuses a part of the requests to
+        /// the MCP endpoint. 0: it never does.
+        pub max_lag: Duration = Key::added("MCP_HTTP_MAX_LAG_MS", "http.maxLagMs")
+            .kind(Kind::Duration(DurationUnit::Milliseconds, 0, 10_000)).default("5");
         /// Requests of one authenticated caller that are worked on at once.
         pub max_in_flight_per_caller: usize =
             Key::added("MCP_HTTP_MAX_IN_FLIGHT_PER_CALLER", "http.maxInFlightPerCaller")

@@ -31,9 +31,14 @@ pub(super) fn start(process: &str, folder: &Path, env: &[(String, String)]) -> P
 
 /// What the kind itself sets, beside what a test asks for.
 pub(super) fn engine_of(kind: Kind) -> Vec<(&'static str, &'static str)> {
+    // An unoptimised program on a machine full of tests is always late.
+    let patient = ("MCP_HTTP_MAX_LAG_MS", "0");
     match kind {
-        Kind::Direct | Kind::Pipes | Kind::Three => vec![("MCP_EXECUTION_ENGINE", "isolate")],
+        Kind::Direct | Kind::Pipes | Kind::Three => {
+            vec![patient, ("MCP_EXECUTION_ENGINE", "isolate")]
+        }
         Kind::Docker | Kind::Production => vec![
+            patient,
             ("MCP_EXECUTION_ENGINE", "docker"),
             ("MCP_SANDBOX_ALLOWED_IMAGES", IMAGE),
         ],
