@@ -65,9 +65,15 @@ impl Environment {
 
 /// Where a daemon listens by default, with and without root, by Docker's and by Podman's ways.
 fn docker_sockets(variables: &BTreeMap<String, String>) -> Vec<PathBuf> {
-    let fixed = ["/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock"];
+    let fixed = [
+        "/var/run/docker.sock",
+        "/run/docker.sock",
+        "/run/podman/podman.sock",
+    ];
     let below = |variable: &str, path: &str| {
-        let folder = variables.get(variable).filter(|folder| !folder.is_empty())?;
+        let folder = variables
+            .get(variable)
+            .filter(|folder| !folder.is_empty())?;
         Some(PathBuf::from(folder).join(path))
     };
     let of_user = [

@@ -10,10 +10,7 @@ use bootstrap::{App, StartError};
 use rpc::{Certificates, Tls};
 
 /// What accepts the calls of gateways.
-pub(crate) fn verifier(
-    config: &VerifyConfig,
-    app: &App,
-) -> Result<Arc<Verifier>, StartError> {
+pub(crate) fn verifier(config: &VerifyConfig, app: &App) -> Result<Arc<Verifier>, StartError> {
     let keys = config.keys.as_ref();
     let keys = keys.ok_or("MCP_INTERNAL_VERIFY_KEYS must be set")?;
     let known = VerifyKeys::parse(&keys.value.0)?;

@@ -52,7 +52,7 @@ impl Follow {
                         }
                         self.publish(&named, &joined);
                     }
-                    tracing::info!("the directory of executors ended; asking again");
+                    tracing::debug!("the directory of executors ended; asking again");
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the directory of executors cannot be read");

@@ -278,11 +278,9 @@ impl Key {
             Kind::List => String::from("texts separated by commas"),
             Kind::Path => String::from("a path"),
             Kind::Listen => String::from("`host:port`, `[ipv6]:port` or `unix:/absolute/path`"),
-            Kind::Url => {
-                String::from(
-                    "`https://host:port`, `dns+https://name:port` (or either with http) or `unix:/absolute/path`",
-                )
-            }
+            Kind::Url => String::from(
+                "`https://host:port`, `dns+https://name:port` (or either with http) or `unix:/absolute/path`",
+            ),
             Kind::Pem => String::from("PEM text"),
             Kind::Keys => String::from(
                 "a list of tables (in a variable: of JSON objects), each with name, prefix, sha256 and role or scopes, and maybe tenant, subject, tier and expires",

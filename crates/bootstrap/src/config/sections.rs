@@ -20,8 +20,8 @@ pub use http::{
     HttpConfig, Profile, ProfileConfig, Transport, TransportConfig, Wiring, WiringConfig,
 };
 pub use internal::{
-    AdminConfig, ExecutorServerConfig, FleetConfig, GatewayRightsConfig, InternalConfig, RegistryClientConfig,
-    RegistryServerConfig, SigningConfig, VerifyConfig,
+    AdminConfig, ExecutorServerConfig, FleetConfig, GatewayRightsConfig, InternalConfig,
+    RegistryClientConfig, RegistryServerConfig, SigningConfig, VerifyConfig,
 };
 pub use limits::{GuardConfig, LimitsConfig};
 pub use process::{FileConfig, LogConfig, LogFormatChoice, ShutdownConfig, TelemetryConfig};

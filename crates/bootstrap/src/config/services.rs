@@ -10,10 +10,10 @@ use domain::keys::KeptKey;
 use super::checks;
 use super::key::Service;
 use super::sections::{
-    AccessConfig, Admission, AuditConfig, AuditKeepConfig, AuthConfig, CatalogConfig, DockerConfig, EngineConfig,
-    FileConfig, GuardConfig, HttpConfig, InstallConfig, LimitsConfig, LogConfig, PolicyConfig, PostgresConfig,
-    Profile, ProfileConfig, SessionConfig, ShutdownConfig, TelemetryConfig, Transport,
-    TransportConfig, Wiring, WiringConfig,
+    AccessConfig, Admission, AuditConfig, AuditKeepConfig, AuthConfig, CatalogConfig, DockerConfig,
+    EngineConfig, FileConfig, GuardConfig, HttpConfig, InstallConfig, LimitsConfig, LogConfig,
+    PolicyConfig, PostgresConfig, Profile, ProfileConfig, SessionConfig, ShutdownConfig,
+    TelemetryConfig, Transport, TransportConfig, Wiring, WiringConfig,
 };
 use super::settings::Settings;
 use crate::address::ListenAddress;

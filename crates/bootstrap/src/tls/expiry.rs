@@ -45,7 +45,9 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
                 return None;
             }
             let (digits, rest) = rest.split_at_checked(count)?;
-            let length = digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit));
+            let length = digits
+                .iter()
+                .fold(0, |sum, digit| sum << 8 | usize::from(*digit));
             (length, rest)
         }
     };
@@ -85,7 +87,13 @@ mod tests {
 
     #[test]
     fn what_is_no_certificate_has_no_end() {
-        for bytes in [&b""[..], b"x", &[0x30, 0x82, 0xff, 0xff], &[0x30, 0x80], &[0x30; 64]] {
+        for bytes in [
+            &b""[..],
+            b"x",
+            &[0x30, 0x82, 0xff, 0xff],
+            &[0x30, 0x80],
+            &[0x30; 64],
+        ] {
             assert_eq!(not_after(bytes), None, "{bytes:?}");
         }
     }

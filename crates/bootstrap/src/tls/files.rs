@@ -69,7 +69,11 @@ impl NamedFile {
         ))
     }
 
-    pub(crate) fn problem(&self, message: impl Into<String>, fix: impl Into<String>) -> FileProblem {
+    pub(crate) fn problem(
+        &self,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> FileProblem {
         FileProblem {
             setting: self.setting,
             path: self.path.clone(),

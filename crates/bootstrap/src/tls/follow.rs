@@ -110,8 +110,11 @@ fn spawn(
         reload: app.reload.clone(),
         metrics: Arc::clone(&app.metrics),
     };
-    app.tasks
-        .spawn("files that may change", OnFailure::Essential, follower.run());
+    app.tasks.spawn(
+        "files that may change",
+        OnFailure::Essential,
+        follower.run(),
+    );
 }
 
 struct Follower<F> {

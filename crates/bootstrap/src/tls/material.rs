@@ -65,7 +65,10 @@ impl TlsFiles {
         let certified = CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider());
         if let Err(why) = certified {
             return Err(self.key.problem(
-                format!("cannot be used with {}: {why}", self.certificate.path.display()),
+                format!(
+                    "cannot be used with {}: {why}",
+                    self.certificate.path.display()
+                ),
                 format!(
                     "name the certificate and the key that belong together in {} and {}",
                     self.certificate.setting, self.key.setting

@@ -88,11 +88,19 @@ fn reloads(outcome: &str, count: u32) -> String {
 #[test]
 fn the_end_of_a_certificate_is_read_in_both_forms_of_time() {
     let key = KeyPair::generate().unwrap();
-    for (year, seconds) in [(2030, ENDS[0]), (2049, 2_493_072_000), (2060, 2_840_140_800)] {
+    for (year, seconds) in [
+        (2030, ENDS[0]),
+        (2049, 2_493_072_000),
+        (2060, 2_840_140_800),
+    ] {
         let mut params = CertificateParams::default();
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = params.self_signed(&key).unwrap();
-        assert_eq!(expiry::not_after(certificate.der()), Some(seconds), "{year}");
+        assert_eq!(
+            expiry::not_after(certificate.der()),
+            Some(seconds),
+            "{year}"
+        );
     }
 }
 
@@ -168,7 +176,11 @@ fn what_cannot_be_used_names_the_setting_and_the_fix() {
 
     private(&rig.path("key.pem"), &key, 0o600);
     std::fs::write(rig.path("cert.pem"), "canary").unwrap();
-    assert!(refusal().starts_with("MCP_HTTP_TLS_CERT: "), "{}", refusal());
+    assert!(
+        refusal().starts_with("MCP_HTTP_TLS_CERT: "),
+        "{}",
+        refusal()
+    );
     std::fs::remove_file(rig.path("cert.pem")).unwrap();
     assert!(refusal().contains("cannot be read"), "{}", refusal());
     rig.write(2020);

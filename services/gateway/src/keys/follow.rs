@@ -47,13 +47,16 @@ impl KeyRing {
         let mut told = false;
         loop {
             let before = self.status.lock().last_sync;
-            let broken = match self.follow_to_the_end(keys).await {
-                Ok(()) => Error::unavailable("registry"),
-                Err(error) => error,
-            };
-            if self.status.lock().last_sync != before {
+            let ended = self.follow_to_the_end(keys).await;
+            let synced = self.status.lock().last_sync != before;
+            if synced {
                 (pause, told) = (PAUSES.0, false);
+                if ended.is_ok() {
+                    // The registry stops, or the connection is renewed: the next feed says which.
+                    continue;
+                }
             }
+            let broken = ended.err().unwrap_or_else(|| Error::unavailable("registry"));
             if !told {
                 tracing::warn!(error = %broken, cause = ?broken.cause(),
                     "the registry's feed of API keys broke; going on with those that are known");

@@ -105,10 +105,7 @@ impl InternalConfig {
             endpoint: "internal",
             certificate: NamedFile::new("MCP_INTERNAL_TLS_CERT", self.tls_cert.as_ref()?),
             key: NamedFile::new("MCP_INTERNAL_TLS_KEY", self.tls_key.as_ref()?),
-            authority: Some(NamedFile::new(
-                "MCP_INTERNAL_TLS_CA",
-                self.tls_ca.as_ref()?,
-            )),
+            authority: Some(NamedFile::new("MCP_INTERNAL_TLS_CA", self.tls_ca.as_ref()?)),
         })
     }
 

@@ -8,9 +8,9 @@ use crate::address::ListenAddress;
 use crate::config::checks;
 use crate::config::key::Service;
 use crate::config::sections::{
-    AdminConfig, AuditKeepConfig, CatalogConfig, DockerConfig, EngineConfig, ExecutorServerConfig, FleetConfig,
-    GatewayRightsConfig, InstallConfig, InternalConfig, PolicyConfig, PostgresConfig, RegistryClientConfig,
-    RegistryServerConfig, SessionConfig, SigningConfig, VerifyConfig,
+    AdminConfig, AuditKeepConfig, CatalogConfig, DockerConfig, EngineConfig, ExecutorServerConfig,
+    FleetConfig, GatewayRightsConfig, InstallConfig, InternalConfig, PolicyConfig, PostgresConfig,
+    RegistryClientConfig, RegistryServerConfig, SessionConfig, SigningConfig, VerifyConfig,
 };
 use crate::config::settings::Settings;
 use crate::environment::Environment;

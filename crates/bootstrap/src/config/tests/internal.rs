@@ -7,7 +7,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use super::*;
 
-const TLS: &str = "--internal-tls-ca ca.pem --internal-tls-cert cert.pem --internal-tls-key key.pem";
+const TLS: &str =
+    "--internal-tls-ca ca.pem --internal-tls-cert cert.pem --internal-tls-key key.pem";
 
 /// A start in a folder with a certificate, its key and an authority; files are named by their paths.
 fn with_files(arguments: &str, variables: &[(&str, &str)]) -> Start {
@@ -37,17 +38,23 @@ fn mode(start: &Start, name: &str, mode: u32) {
 #[test]
 fn with_certificates_services_are_reached_from_other_machines() {
     let registry = format!("{TLS} --registry-listen 0.0.0.0:1");
-    let loaded = with_files(&registry, INNER).load::<RegistryConfig>().unwrap();
+    let loaded = with_files(&registry, INNER)
+        .load::<RegistryConfig>()
+        .unwrap();
     assert!(loaded.config.internal.has_tls());
     let executor = format!(
         "{TLS} --executor-listen 0.0.0.0:1 --registry-url https://registry:1 \
          --executor-advertise https://executor-1:1"
     );
-    with_files(&executor, INNER).load::<ExecutorConfig>().unwrap();
+    with_files(&executor, INNER)
+        .load::<ExecutorConfig>()
+        .unwrap();
     let gateway = format!(
         "{TLS} --registry-url https://registry:1 --executor-urls dns+https://executors:1,https://e:1"
     );
-    with_files(&gateway, GATEWAY).load::<GatewayConfig>().unwrap();
+    with_files(&gateway, GATEWAY)
+        .load::<GatewayConfig>()
+        .unwrap();
 
     // In clear nothing leaves the machine, with certificates or without.
     let plain = format!("{TLS} --registry-url http://registry:1");
@@ -68,7 +75,9 @@ fn the_three_files_belong_together_and_have_to_be_usable() {
     mode(&open, "key.pem", 0o644);
     let text = open.refused::<RegistryConfig>();
     assert!(
-        text.contains("MCP_INTERNAL_TLS_KEY") && text.contains("0644") && text.contains("chmod 600"),
+        text.contains("MCP_INTERNAL_TLS_KEY")
+            && text.contains("0644")
+            && text.contains("chmod 600"),
         "{text}"
     );
     let broken = with_files(TLS, GATEWAY).file("ca.pem", "canary");
@@ -81,8 +90,8 @@ fn the_three_files_belong_together_and_have_to_be_usable() {
 
 #[test]
 fn a_signing_key_that_others_can_read_does_not_start() {
-    let start = start("", &[("MCP_INTERNAL_SIGNING_KEY_FILE", "signing.pem")])
-        .file("signing.pem", KEY_PEM);
+    let start =
+        start("", &[("MCP_INTERNAL_SIGNING_KEY_FILE", "signing.pem")]).file("signing.pem", KEY_PEM);
     mode(&start, "signing.pem", 0o600);
     let loaded = start.load::<GatewayConfig>().unwrap();
     let followed = loaded.config.signing.key.unwrap();

@@ -23,9 +23,8 @@ fn an_address_that_others_reach_may_be_guarded_by_api_keys() {
 #[test]
 fn api_keys_of_a_file_are_checked_one_by_one() {
     const HASH: &str = "ab01ab01ab01ab01ab01ab01ab01ab01ab01ab01ab01ab01ab01ab01ab01ab01";
-    let entry = |more: &str| {
-        format!("[[security.apiKeys]]\nname = \"ci\"\nsha256 = \"{HASH}\"\n{more}\n")
-    };
+    let entry =
+        |more: &str| format!("[[security.apiKeys]]\nname = \"ci\"\nsha256 = \"{HASH}\"\n{more}\n");
     let good = entry("prefix = \"0a1b2c3d\"\nrole = \"viewer\"\ntier = \"gold\"")
         + &entry("prefix = \"0a1b2c3e\"\nscopes = [\"team:blue\"]\ntenant = \"acme\"");
     let loaded = start("--config keys.toml --auth-mode apikey", &[])
@@ -45,15 +44,36 @@ fn api_keys_of_a_file_are_checked_one_by_one() {
     let prefix = "prefix = \"0a1b2c3d\"\n";
     for (file, why) in [
         (entry("role = \"viewer\""), "missing field `prefix`"),
-        (entry("prefix = \"x\"\nrole = \"viewer\""), "is no prefix of a key"),
-        (entry(&format!("{prefix}role = \"boss\"")), "there is no role"),
+        (
+            entry("prefix = \"x\"\nrole = \"viewer\""),
+            "is no prefix of a key",
+        ),
+        (
+            entry(&format!("{prefix}role = \"boss\"")),
+            "there is no role",
+        ),
         (entry(prefix), "would open nothing"),
-        (entry(&format!("{prefix}scopes = [\"dynamic-mcp:internal\"]")), "only services have"),
-        (entry(&format!("{prefix}secret = \"canary\"")), "unknown field `secret`"),
-        (entry(&format!("{prefix}scopes = \"canary\"")), "of another type"),
-        (good.replace("0a1b2c3e", "0a1b2c3d"), "another key has the prefix"),
+        (
+            entry(&format!("{prefix}scopes = [\"dynamic-mcp:internal\"]")),
+            "only services have",
+        ),
+        (
+            entry(&format!("{prefix}secret = \"canary\"")),
+            "unknown field `secret`",
+        ),
+        (
+            entry(&format!("{prefix}scopes = \"canary\"")),
+            "of another type",
+        ),
+        (
+            good.replace("0a1b2c3e", "0a1b2c3d"),
+            "another key has the prefix",
+        ),
         (good.replace(HASH, "ab01"), "is no SHA-256"),
-        ("[security]\napiKeys = [\"dmcp_canary\"]\n".to_owned(), "is no list of tables"),
+        (
+            "[security]\napiKeys = [\"dmcp_canary\"]\n".to_owned(),
+            "is no list of tables",
+        ),
     ] {
         let text = start("--config keys.toml --auth-mode apikey", &[])
             .file("keys.toml", &file)
