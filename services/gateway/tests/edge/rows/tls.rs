@@ -107,7 +107,7 @@ async fn ask(stream: &mut TlsStream<TcpStream>) -> String {
 
 #[tokio::test]
 async fn tls_1_2_and_1_3_with_http_1_and_2() {
-    local(async {
+    Box::pin(local(async {
         let secured = Secured::start(ServeSettings::default()).await;
         for version in BOTH {
             let mut stream = secured.connect(&[version], &[b"http/1.1"]).await.unwrap();
@@ -134,13 +134,13 @@ async fn tls_1_2_and_1_3_with_http_1_and_2() {
         assert_eq!(secured.handshakes("ok"), 3);
         // A protocol that is not spoken.
         assert!(secured.connect(BOTH, &[b"spdy/3"]).await.is_err());
-    })
+    }))
     .await;
 }
 
 #[tokio::test]
 async fn older_versions_and_no_tls_at_all_are_turned_away() {
-    local(async {
+    Box::pin(local(async {
         let secured = Secured::start(ServeSettings::default()).await;
         // A ClientHello of TLS 1.1 (RFC 4346): no extension, so no other version is offered.
         let mut hello = vec![3, 2];
@@ -160,13 +160,13 @@ async fn older_versions_and_no_tls_at_all_are_turned_away() {
         }
         assert_eq!(secured.handshakes("failed"), 3);
         assert_eq!(secured.server.rig.fake.calls(), 0);
-    })
+    }))
     .await;
 }
 
 #[tokio::test]
 async fn row_36_a_handshake_that_does_not_come_has_a_place_and_an_end() {
-    local(async {
+    Box::pin(local(async {
         let secured = Secured::start(ServeSettings {
             max_connections: 1,
             header_timeout: Duration::from_millis(300),
@@ -181,13 +181,13 @@ async fn row_36_a_handshake_that_does_not_come_has_a_place_and_an_end() {
         assert_eq!(secured.handshakes("timeout"), 1);
         let mut stream = secured.connect(BOTH, &[b"http/1.1"]).await.unwrap();
         assert!(ask(&mut stream).await.contains("200 OK"));
-    })
+    }))
     .await;
 }
 
 #[tokio::test]
 async fn a_new_certificate_is_taken_without_closing_anything() {
-    local(async {
+    Box::pin(local(async {
         let secured = Secured::start(ServeSettings::default()).await;
         let mut open = secured.connect(BOTH, &[b"http/1.1"]).await.unwrap();
         assert!(ask(&mut open).await.contains("200 OK"));
@@ -209,6 +209,6 @@ async fn a_new_certificate_is_taken_without_closing_anything() {
         };
         assert!(ask(&mut fresh).await.contains("200 OK"));
         assert!(ask(&mut open).await.contains("200 OK"));
-    })
+    }))
     .await;
 }

@@ -19,7 +19,7 @@ use crate::production::soak;
 /// Growth of a process that a flood may cause while it lasts.
 const MOST_KIB: u64 = 64 << 10;
 /// Longest that a flood may go on.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(40);
 
 /// What is sent, piece by piece.
 struct Flood {
@@ -118,7 +118,7 @@ fn floods() -> Vec<Flood> {
             ..flood(
                 "PING, unread",
                 gathered(std::iter::repeat_n(ping, most)),
-                true,
+                false,
             )
         },
     ]
@@ -186,7 +186,9 @@ async fn row_38_floods_of_frames_alone_end_and_leave_every_port_as_it_was() {
             } else {
                 attack.grpc_closes
             };
-            assert_ne!(taken, Taken::Stuck, "{what}");
+            // A caller of a gRPC port that reads nothing waits for itself.
+            let may_wait = socket.is_some() && !attack.reads;
+            assert!(may_wait || taken != Taken::Stuck, "{what}");
             assert!(!closes || taken == Taken::Closed, "{what}: {taken:?}");
             let grown = peak_kib(process).saturating_sub(before);
             assert!(grown < MOST_KIB, "{what}: {grown} KiB more");
