@@ -14,8 +14,14 @@ use crate::start::serve;
 
 /// Rounds: ten times as many with `MCP_TEST_SOAK=1`.
 fn rounds() -> u32 {
+    #[allow(clippy::disallowed_methods, reason = "a test has no configuration")]
     let soak = std::env::var_os("MCP_TEST_SOAK").is_some();
     if soak { 100 } else { 10 }
+}
+
+#[expect(clippy::print_stderr, reason = "the seed of a run is to be seen")]
+fn print(text: &str) {
+    eprintln!("{text}");
 }
 
 /// The text of every file of the log; what a kill has torn off at its end is in it.
@@ -36,7 +42,7 @@ fn text_of(path: &Path) -> String {
 #[tokio::test]
 async fn what_was_answered_before_a_kill_is_recorded() {
     let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    print(&format!("seed {seed}"));
     let mut random = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().unwrap();
     let path = log_in(folder.path());

@@ -8,7 +8,7 @@ const SHORTEST: usize = 10;
 
 /// The forms of a text: as it is, escaped in JSON, in percent signs, in hexadecimal and in base64 wherever
 /// it begins.
-pub(super) fn forms(secret: &str) -> Vec<Vec<u8>> {
+pub(super) fn forms(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
     let mut forms = vec![secret.to_owned()];
     let json = serde_json::Value::from(secret).to_string();
@@ -46,21 +46,7 @@ pub(super) fn forms(secret: &str) -> Vec<Vec<u8>> {
     forms.sort();
     forms.dedup();
     forms.retain(|form| form.len() >= SHORTEST);
-    forms.into_iter().map(String::into_bytes).collect()
-}
-
-/// Where a piece begins in what is searched.
-pub(super) fn find(text: &[u8], piece: &[u8]) -> Option<usize> {
-    let (first, rest) = piece.split_first()?;
-    let mut from = 0;
-    while let Some(at) = text.get(from..)?.iter().position(|byte| byte == first) {
-        let behind = from + at + 1;
-        if text.get(behind..)?.starts_with(rest) {
-            return Some(from + at);
-        }
-        from = behind;
-    }
-    None
+    forms
 }
 
 #[test]
@@ -69,7 +55,7 @@ fn every_form_of_a_secret_is_found() {
     let found = |text: &str| {
         forms(secret)
             .iter()
-            .any(|form| find(text.as_bytes(), form).is_some())
+            .any(|form| text.contains(form.as_str()))
     };
     for text in [
         format!("a {secret} b"),

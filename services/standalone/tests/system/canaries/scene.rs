@@ -80,12 +80,15 @@ impl Scene {
         let pg = secret_file(path, "MCP_DYNAMIC_PG_URL", &url);
         let scopes = "mcp:invoke mcp:tools:read mcp:tools:write mcp:sandbox mcp:admin";
         let token = issuer.token("tester", scopes, &json!({}));
+        let user = "mcp:invoke mcp:tools:read mcp:tools:write";
+        let user = issuer.token("user", user, &json!({}));
         let key = made_key(path, &pg).await;
         let signing = path.join("certs/gateway-signing.pem");
         let mut canaries = vec![
             canary("admin token", &admin),
             canary("API key", &key),
             canary("token", &token),
+            canary("token of a user", &user),
             canary("signature of the token", token.rsplit('.').next().unwrap()),
             canary("password of the database", &password),
             canary("signing key", &pem_body(&signing)),
