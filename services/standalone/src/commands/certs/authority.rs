@@ -43,7 +43,7 @@ pub(super) fn make_authority(days: u32) -> Result<Files, String> {
 pub(super) fn leaf(authority: &str, key: &str, asked: Leaf<'_>) -> Result<Files, String> {
     let authority_key =
         KeyPair::from_pem(key).map_err(|why| format!("ca.key is not a key: {why}"))?;
-    if !holds(authority, &authority_key.public_key_raw().to_vec()) {
+    if !holds(authority, authority_key.public_key_raw()) {
         return Err(
             "ca.key is not the key of ca.pem; `dynamic-mcp certs ca --force` makes both anew"
                 .to_owned(),
