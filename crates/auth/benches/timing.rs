@@ -80,7 +80,8 @@ fn wrong_at(text: &str, at: usize) -> String {
 }
 
 fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").unwrap();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").unwrap();
 }
 
 fn main() {

@@ -70,11 +70,21 @@ async fn no_secret_leaves_by_any_way() {
     seen.add("audit log", audit);
     for (name, holds) in [("traces", "service.name"), ("audit log", "dynamic.exec")] {
         let (_, text) = seen.0.iter().find(|(seen, _)| seen == name).unwrap();
-        assert!(text.contains(holds), "{name} hold little: {} bytes", text.len());
+        assert!(
+            text.contains(holds),
+            "{name} hold little: {} bytes",
+            text.len()
+        );
     }
     let kinds: std::collections::BTreeSet<&str> =
         canaries.iter().map(|canary| canary.what).collect();
     assert!(kinds.len() >= 12, "{kinds:?}");
+    let searched: usize = seen.0.iter().map(|(_, text)| text.len()).sum();
+    assert!(
+        seen.0.len() > 40 && searched > 1_000_000,
+        "{} texts, {searched} bytes",
+        seen.0.len()
+    );
     let mut hits = Vec::new();
     for canary in &canaries {
         for form in forms(&canary.text) {

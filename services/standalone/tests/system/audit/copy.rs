@@ -221,3 +221,30 @@ async fn words_that_make_no_question_are_told_so() {
     ended.assert(0, &[]);
     assert_eq!(ended.out, "no records\n");
 }
+
+#[tokio::test]
+async fn every_command_of_the_document_works() {
+    let document = include_str!("../../../../../docs/audit.md");
+    let deployment = Deployment::start(Kind::Direct, &[ON]).await;
+    one_call(&deployment.client(Era::Modern)).await;
+    shipping(&deployment, caught_up).await;
+    let mut commands = 0;
+    let of_it = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("dynamic-mcp audit "));
+    for command in of_it {
+        let (words, into) = command
+            .split_once(" > ")
+            .map_or((command, None), |(words, into)| (words, Some(into)));
+        let words: Vec<&str> = words.split(' ').collect();
+        let ended = audit(deployment.folder(), &words).await;
+        ended.assert(0, &[]);
+        assert!(!ended.out.is_empty(), "{command}");
+        if let Some(into) = into {
+            std::fs::write(deployment.folder().join(into), ended.out).unwrap();
+        }
+        commands += 1;
+    }
+    assert_eq!(commands, 6);
+    deployment.stop().await;
+}
