@@ -3,15 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use auth::MadeKey;
 use auth::token::{KeySource, TokenSettings, TokenVerifier};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use bootstrap::config::{Rate, Rates};
+use domain::keys::{ApiKeyRecord, KeptKey, NewKey};
 use futures::future::join_all;
 use gateway::audit::{AuditLog, AuditSettings, OnFailure};
 use gateway::http::{HttpAuth, HttpSettings, TokenAuth};
+use gateway::keys::KeyRing;
 use gateway::limits::{LimitSettings, Limits};
 use http::{Request, Response};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use telemetry::{BuildInfo, Metrics};
 use testkit::issuer::{AUDIENCE, ISSUER, Issuer};
@@ -190,6 +194,60 @@ async fn one_callers_burst_is_refused_to_the_millisecond_and_leaves_the_other_al
     assert_eq!(limited.ping("192.0.2.9", &alice).await.status, 200);
 }
 
+/// A key of this tier, and its text.
+fn key(tier: Option<&str>) -> (KeptKey, String) {
+    let MadeKey {
+        text,
+        prefix,
+        digest,
+    } = MadeKey::generate().unwrap();
+    let key = NewKey {
+        prefix,
+        digest,
+        name: "test".to_owned(),
+        subject: None,
+        scopes: ["mcp:invoke".to_owned()].into(),
+        role: None,
+        tier: tier.map(str::to_owned),
+        expires_at: None,
+    };
+    let now = jiff::Timestamp::now();
+    let record = ApiKeyRecord::made(key, domain::TenantId::default(), "test", now);
+    (KeptKey { record, digest }, text.expose_secret().to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_key_has_the_rate_of_its_tier() {
+    let keys: Vec<_> = [Some("pro"), Some("pro"), Some("nobody named it"), None]
+        .map(key)
+        .into();
+    let kept = keys.iter().map(|(kept, _)| kept.clone()).collect();
+    let limited = Limited::with(
+        |limits| {
+            limits.callers = Rates {
+                any: Some(rate(2, 60)),
+                named: [("pro".to_owned(), rate(6, 60))].into(),
+            };
+        },
+        |settings| settings.auth = HttpAuth::Keys(Arc::new(KeyRing::new(kept, metrics()))),
+    );
+    for ((_, text), allowed) in keys.iter().zip([6, 6, 2, 2]) {
+        let bearer = format!("Bearer {text}");
+        for _ in 0..allowed {
+            assert_eq!(limited.ping("192.0.2.1", &bearer).await.status, 200);
+        }
+        let refused = limited.ping("192.0.2.1", &bearer).await;
+        wait(&refused, 429, "rate_limited");
+    }
+    // A guess at a key counts as one at a token does.
+    for _ in 0..20 {
+        let guess = format!("Bearer {}x", keys[0].1);
+        assert_eq!(limited.ping("192.0.2.7", &guess).await.status, 401);
+    }
+    let guess = limited.ping("192.0.2.7", "Bearer x").await;
+    wait(&guess, 429, "rate_limited");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_total_counts_only_who_is_let_in_and_pages_have_no_limit() {
     let limited = Limited::new(|limits| {
@@ -302,7 +360,8 @@ async fn a_flood_leaves_a_record_of_each_and_metrics_without_names() {
     };
     let (log, task) = AuditLog::open(audit, metrics()).unwrap();
     let closing = tokio_util::sync::CancellationToken::new();
-    let written = tokio::spawn(task.run(closing.clone()));
+    let mut written = tokio::task::JoinSet::new();
+    written.spawn(task.run(closing.clone()));
     let limited = Limited::with(
         |limits| {
             limits.callers = Rates {
@@ -331,7 +390,7 @@ async fn a_flood_leaves_a_record_of_each_and_metrics_without_names() {
     );
     drop(limited);
     closing.cancel();
-    written.await.unwrap().unwrap();
+    written.join_next().await.unwrap().unwrap().unwrap();
     let records = testkit::audit::records(&file);
     let of = |action: &str, key: &str, value: &str| {
         let matching = records
