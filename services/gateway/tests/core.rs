@@ -15,5 +15,6 @@ mod core {
     mod notifications;
     mod profile;
     mod refusals;
+    mod rights;
     mod sandbox;
 }
