@@ -126,7 +126,9 @@ impl Rig {
             ("MCP_GATEWAY_ALLOW_DOCKER_SOCKET", "true"),
         ];
         // The gateway names images too; the executor has the last word.
-        let images = sandbox.iter().filter(|(name, _)| *name == "MCP_SANDBOX_ALLOWED_IMAGES");
+        let images = sandbox
+            .iter()
+            .filter(|(name, _)| *name == "MCP_SANDBOX_ALLOWED_IMAGES");
         let own: Vec<_> = own.into_iter().chain(images.copied()).collect();
         let mut gateway = start("gateway", path, &own);
         let address = gateway
