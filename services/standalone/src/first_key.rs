@@ -10,9 +10,7 @@ use std::time::Duration;
 use auth::MadeKey;
 use bootstrap::StartError;
 use domain::keys::{KeyChange, KeyDigest, KeyPrefix, Keys, NewKey};
-use domain::{
-    CallContext, CatalogVersion, ErrorCode, Principal, RequestId, Scope, TenantId,
-};
+use domain::{CallContext, CatalogVersion, ErrorCode, Principal, RequestId, Scope, TenantId};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};

@@ -56,7 +56,9 @@ impl KeyRing {
                     continue;
                 }
             }
-            let broken = ended.err().unwrap_or_else(|| Error::unavailable("registry"));
+            let broken = ended
+                .err()
+                .unwrap_or_else(|| Error::unavailable("registry"));
             if !told {
                 tracing::warn!(error = %broken, cause = ?broken.cause(),
                     "the registry's feed of API keys broke; going on with those that are known");

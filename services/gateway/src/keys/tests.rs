@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use auth::MadeKey;
-use domain::keys::{ApiKeyRecord, KeyChange, KeyPrefix, KeyStream, KeyUse, Keys, NewKey, Rotated, Rotation};
+use domain::keys::{
+    ApiKeyRecord, KeyChange, KeyPrefix, KeyStream, KeyUse, Keys, NewKey, Rotated, Rotation,
+};
 use domain::{CallContext, CatalogVersion, Error, Result, TenantId};
 use futures::StreamExt as _;
 use jiff::SignedDuration;
@@ -37,7 +39,10 @@ fn key(tenant: &str) -> (String, KeptKey) {
     let tenant = TenantId::parse(tenant).unwrap();
     let record = ApiKeyRecord::made(key, tenant, "test", Timestamp::now());
     let digest = made.digest;
-    (made.text.expose_secret().to_owned(), KeptKey { record, digest })
+    (
+        made.text.expose_secret().to_owned(),
+        KeptKey { record, digest },
+    )
 }
 
 fn put(key: &KeptKey) -> KeyChange {
@@ -146,12 +151,19 @@ fn a_key_of_the_configuration_lets_its_holder_in() {
     let ring = KeyRing::new(vec![kept.clone()], metrics());
     let admitted = ring.check(&text).unwrap();
     assert_eq!(admitted.principal.tenant.as_str(), "acme");
-    assert_eq!(admitted.principal.subject, format!("key:{}", kept.record.prefix));
+    assert_eq!(
+        admitted.principal.subject,
+        format!("key:{}", kept.record.prefix)
+    );
     assert_eq!(admitted.principal.tier.as_deref(), Some("gold"));
     assert!(admitted.remaining.is_none() && !admitted.revoked.is_cancelled());
     let mixed = format!("{}{}", &text[..14], &other[14..]);
     assert_eq!(ring.check(&mixed).unwrap_err(), KeyDenied::Wrong);
-    assert_eq!(ring.check(&other).unwrap_err(), KeyDenied::Unavailable, "no snapshot yet");
+    assert_eq!(
+        ring.check(&other).unwrap_err(),
+        KeyDenied::Unavailable,
+        "no snapshot yet"
+    );
     for bad in ["", "x", "dmcp_", &text[..56]] {
         assert_eq!(ring.check(bad).unwrap_err(), KeyDenied::Malformed, "{bad}");
     }
@@ -181,9 +193,17 @@ async fn the_feed_brings_keys_and_takes_them_away() {
     for change in [KeyChange::Reset, put(&kept), put(&other)] {
         feeds[0].send(Ok(change)).unwrap();
     }
-    world.until("half a whole is not shown", |ring| ring.check(&text).is_err()).await;
-    feeds[0].send(Ok(KeyChange::Synced(CatalogVersion(7)))).unwrap();
-    world.until("the key is known", |ring| ring.check(&text).is_ok()).await;
+    world
+        .until("half a whole is not shown", |ring| {
+            ring.check(&text).is_err()
+        })
+        .await;
+    feeds[0]
+        .send(Ok(KeyChange::Synced(CatalogVersion(7))))
+        .unwrap();
+    world
+        .until("the key is known", |ring| ring.check(&text).is_ok())
+        .await;
     assert!(world.ring.has_synced());
     let admitted = world.ring.check(&text).unwrap();
 
@@ -195,8 +215,13 @@ async fn the_feed_brings_keys_and_takes_them_away() {
 
     // The feed breaks: the keys that are known go on, and the next feed starts where this one was.
     feeds[0].send(Err(Error::unavailable("registry"))).unwrap();
-    world.until("followed again", |_| world.registry.since.lock().len() == 2).await;
-    assert_eq!(*world.registry.since.lock(), [CatalogVersion(0), CatalogVersion(7)]);
+    world
+        .until("followed again", |_| world.registry.since.lock().len() == 2)
+        .await;
+    assert_eq!(
+        *world.registry.since.lock(),
+        [CatalogVersion(0), CatalogVersion(7)]
+    );
     assert!(world.ring.check(&stays).is_ok());
 
     // A whole without a key takes it away.
@@ -211,7 +236,11 @@ async fn the_feed_brings_keys_and_takes_them_away() {
 async fn uses_are_told_of_once_and_again_when_the_registry_was_away() {
     let (world, feeds) = World::new(1);
     let (text, kept) = key("acme");
-    for change in [KeyChange::Reset, put(&kept), KeyChange::Synced(CatalogVersion(7))] {
+    for change in [
+        KeyChange::Reset,
+        put(&kept),
+        KeyChange::Synced(CatalogVersion(7)),
+    ] {
         feeds[0].send(Ok(change)).unwrap();
     }
     // Silence would break the feed.
@@ -222,7 +251,9 @@ async fn uses_are_told_of_once_and_again_when_the_registry_was_away() {
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
     });
-    world.until("the key is known", |ring| ring.check(&text).is_ok()).await;
+    world
+        .until("the key is known", |ring| ring.check(&text).is_ok())
+        .await;
     world.registry.away.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(11)).await;
     assert!(world.registry.used.lock().is_empty());

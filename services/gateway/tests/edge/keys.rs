@@ -37,7 +37,10 @@ fn key(scopes: &[&str], change: impl FnOnce(&mut ApiKeyRecord)) -> (String, Kept
         digest: made.digest,
         name: "test".to_owned(),
         subject: Some("robot".to_owned()),
-        scopes: scopes.iter().map(|&scope| scope.to_owned()).collect::<BTreeSet<_>>(),
+        scopes: scopes
+            .iter()
+            .map(|&scope| scope.to_owned())
+            .collect::<BTreeSet<_>>(),
         role: None,
         tier: Some("gold".to_owned()),
         expires_at: None,
@@ -46,7 +49,10 @@ fn key(scopes: &[&str], change: impl FnOnce(&mut ApiKeyRecord)) -> (String, Kept
     let mut record = ApiKeyRecord::made(key, tenant, "test", Timestamp::now());
     change(&mut record);
     let digest = made.digest;
-    (made.text.expose_secret().to_owned(), KeptKey { record, digest })
+    (
+        made.text.expose_secret().to_owned(),
+        KeptKey { record, digest },
+    )
 }
 
 fn rig(keys: Vec<KeptKey>, issuer: Option<&Issuer>) -> Rig {
@@ -136,17 +142,37 @@ async fn every_form_of_a_bad_key_is_told_apart() {
         (vec![("x-api-key", bearer.as_str())], 401, "malformed"),
         (vec![("authorization", text.as_str())], 401, "scheme"),
         (vec![("authorization", "Basic YTpi")], 401, "scheme"),
-        (vec![("authorization", "Bearer eyJ.e30.x")], 401, "malformed"),
+        (
+            vec![("authorization", "Bearer eyJ.e30.x")],
+            401,
+            "malformed",
+        ),
         (vec![("authorization", "Bearer ")], 401, "malformed"),
-        (vec![("x-api-key", text.as_str()), ("x-api-key", text.as_str())], 400, "several"),
-        (vec![("x-api-key", text.as_str()), ("authorization", bearer.as_str())], 400, "several"),
+        (
+            vec![("x-api-key", text.as_str()), ("x-api-key", text.as_str())],
+            400,
+            "several",
+        ),
+        (
+            vec![
+                ("x-api-key", text.as_str()),
+                ("authorization", bearer.as_str()),
+            ],
+            400,
+            "several",
+        ),
     ] {
-        let line = format!("mcp_auth_decisions_total{{decision=\"{decision}\",method=\"api_key\"}} ");
+        let line =
+            format!("mcp_auth_decisions_total{{decision=\"{decision}\",method=\"api_key\"}} ");
         let before = count(&rig, &line).await;
         let answer = ping(&rig, &headers).await;
         assert_eq!(answer.status, status, "{headers:?}");
         assert_eq!(answer.header("www-authenticate"), "Bearer", "{headers:?}");
-        assert_eq!(count(&rig, &line).await, before + 1, "{decision}: {headers:?}");
+        assert_eq!(
+            count(&rig, &line).await,
+            before + 1,
+            "{decision}: {headers:?}"
+        );
         let body = String::from_utf8(answer.body.to_vec()).unwrap();
         for secret in [&text, &other, &expired, &revoked] {
             assert!(!body.contains(&secret[14..]), "{body}");
@@ -169,7 +195,10 @@ async fn a_key_that_lacks_a_scope_is_told_which() {
     assert_eq!(answer.status, 403);
     let challenge = answer.header("www-authenticate");
     assert!(challenge.contains("scope=\"mcp:invoke\""), "{challenge}");
-    assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
+    assert!(
+        challenge.contains("error=\"insufficient_scope\""),
+        "{challenge}"
+    );
     assert!(!challenge.contains("resource_metadata"), "{challenge}");
 }
 
@@ -180,7 +209,16 @@ async fn tokens_and_keys_go_side_by_side() {
     let rig = rig(vec![kept], Some(&issuer));
     let token = issuer.token("alice", "mcp:invoke", &Value::Null);
     let (by_key, by_token) = (format!("Bearer {text}"), format!("Bearer {token}"));
-    let subject = || rig.fake.last.lock().clone().unwrap().principal.subject.clone();
+    let subject = || {
+        rig.fake
+            .last
+            .lock()
+            .clone()
+            .unwrap()
+            .principal
+            .subject
+            .clone()
+    };
     for (headers, wanted) in [
         (vec![("authorization", by_key.as_str())], "robot"),
         (vec![("x-api-key", text.as_str())], "robot"),
@@ -195,7 +233,13 @@ async fn tokens_and_keys_go_side_by_side() {
         (vec![], 401),
         (vec![("x-api-key", token.as_str())], 401),
         (vec![("authorization", "Bearer eyJ.e30.x")], 401),
-        (vec![("x-api-key", text.as_str()), ("authorization", by_token.as_str())], 400),
+        (
+            vec![
+                ("x-api-key", text.as_str()),
+                ("authorization", by_token.as_str()),
+            ],
+            400,
+        ),
     ] {
         assert_eq!(ping(&rig, &headers).await.status, status, "{headers:?}");
     }

@@ -20,7 +20,11 @@ const NOT_UNDERSTOOD: u8 = 2;
 
 /// Makes, lists, revokes and rotates API keys: in the store of this configuration, or at a registry.
 #[derive(Debug, Parser)]
-#[command(name = "dynamic-mcp keys", no_binary_name = true, disable_help_subcommand = true)]
+#[command(
+    name = "dynamic-mcp keys",
+    no_binary_name = true,
+    disable_help_subcommand = true
+)]
 struct Words {
     #[command(subcommand)]
     command: Command,
@@ -122,7 +126,7 @@ pub(super) async fn run(
             };
         }
     };
-    match carry_out(asked.command, config).await {
+    match Box::pin(carry_out(asked.command, config)).await {
         Ok(said) => said,
         Err(why) => Diagnosis {
             complaint: Some(why),
@@ -165,7 +169,10 @@ async fn carry_out(
                 expires_at: expires,
             };
             let reached = at.open(config).await?;
-            let rotated = reached.keys.rotate(&reached.context, &prefix, rotation).await;
+            let rotated = reached
+                .keys
+                .rotate(&reached.context, &prefix, rotation)
+                .await;
             reached.close().await;
             show::rotated(&made, &rotated.map_err(told)?, form.json)
         }
@@ -217,7 +224,9 @@ fn scopes_of(
     if !roles.has(role) {
         let known: Vec<&str> = roles.iter().map(|(name, _)| name).collect();
         let known = known.join(", ");
-        return Err(format!("--role {role}: there is no such role; there are {known}"));
+        return Err(format!(
+            "--role {role}: there is no such role; there are {known}"
+        ));
     }
     Ok(roles.scopes(role).map(str::to_owned).collect())
 }

@@ -1,5 +1,5 @@
 use domain::CatalogVersion;
-use domain::keys::{KeyChange, KeyStream, KeyUse, KeptKey};
+use domain::keys::{KeptKey, KeyChange, KeyStream, KeyUse};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 
@@ -40,12 +40,20 @@ pub async fn the_feed_starts_with_every_tenants_keys(ports: &impl KeyPorts) {
     let other = caller("other", &[Scope::Admin]);
     let first = subject.keys.create(&admin(), one.clone()).await.unwrap();
     let second = subject.keys.create(&other, two.clone()).await.unwrap();
-    let mut feed = subject.other.watch(&service(), CatalogVersion(0)).await.unwrap();
+    let mut feed = subject
+        .other
+        .watch(&service(), CatalogVersion(0))
+        .await
+        .unwrap();
     let (changes, synced) = until_synced(&mut feed).await;
     let kept = |record, digest| KeyChange::Put(Box::new(KeptKey { record, digest }));
     assert_eq!(
         changes,
-        [KeyChange::Reset, kept(first, one.digest), kept(second.clone(), two.digest)]
+        [
+            KeyChange::Reset,
+            kept(first, one.digest),
+            kept(second.clone(), two.digest)
+        ]
     );
     assert!(synced >= second.version);
     let (more, again) = until_synced(&mut feed).await;
@@ -55,18 +63,33 @@ pub async fn the_feed_starts_with_every_tenants_keys(ports: &impl KeyPorts) {
 /// The feed goes on with every change.
 pub async fn the_feed_goes_on_with_every_change(ports: &impl KeyPorts) {
     let subject = ports.make(Bounds::default()).await;
-    let mut feed = subject.other.watch(&service(), CatalogVersion(0)).await.unwrap();
+    let mut feed = subject
+        .other
+        .watch(&service(), CatalogVersion(0))
+        .await
+        .unwrap();
     until_synced(&mut feed).await;
     let made = subject.keys.create(&admin(), new_key("x")).await.unwrap();
     assert_eq!(next_key(&mut feed).await.record, made);
     let rotation = rotation();
-    let rotated = subject.keys.rotate(&admin(), &made.prefix, rotation.clone()).await.unwrap();
+    let rotated = subject
+        .keys
+        .rotate(&admin(), &made.prefix, rotation.clone())
+        .await
+        .unwrap();
     assert_eq!(next_key(&mut feed).await.record, rotated.old);
     let new = next_key(&mut feed).await;
-    assert_eq!((new.record, new.digest), (rotated.new.clone(), rotation.digest));
+    assert_eq!(
+        (new.record, new.digest),
+        (rotated.new.clone(), rotation.digest)
+    );
     let (_, position) = until_synced(&mut feed).await;
     drop(feed);
-    let revoked = subject.keys.revoke(&admin(), &rotated.new.prefix).await.unwrap();
+    let revoked = subject
+        .keys
+        .revoke(&admin(), &rotated.new.prefix)
+        .await
+        .unwrap();
     let mut feed = subject.keys.watch(&service(), position).await.unwrap();
     assert_eq!(next_key(&mut feed).await.record, revoked);
 }
@@ -84,10 +107,17 @@ pub async fn the_feed_starts_again_for_a_foreign_version(ports: &impl KeyPorts) 
 
 /// Who was away while a revoked key was forgotten must not keep it.
 pub async fn the_feed_starts_again_after_keys_were_forgotten(ports: &impl KeyPorts) {
-    let bounds = Bounds { ended: 1, ..Bounds::default() };
+    let bounds = Bounds {
+        ended: 1,
+        ..Bounds::default()
+    };
     let subject = ports.make(bounds).await;
     let gone = subject.keys.create(&admin(), new_key("x")).await.unwrap();
-    let mut feed = subject.keys.watch(&service(), CatalogVersion(0)).await.unwrap();
+    let mut feed = subject
+        .keys
+        .watch(&service(), CatalogVersion(0))
+        .await
+        .unwrap();
     let (_, position) = until_synced(&mut feed).await;
     drop(feed);
     subject.keys.revoke(&admin(), &gone.prefix).await.unwrap();
@@ -107,9 +137,16 @@ pub async fn the_feed_starts_again_after_keys_were_forgotten(ports: &impl KeyPor
 pub async fn uses_are_no_changes(ports: &impl KeyPorts) {
     let subject = ports.make(Bounds::default()).await;
     let made = subject.keys.create(&admin(), new_key("x")).await.unwrap();
-    let mut feed = subject.keys.watch(&service(), CatalogVersion(0)).await.unwrap();
+    let mut feed = subject
+        .keys
+        .watch(&service(), CatalogVersion(0))
+        .await
+        .unwrap();
     let (_, before) = until_synced(&mut feed).await;
-    let used = KeyUse { prefix: made.prefix, at: Timestamp::now() };
+    let used = KeyUse {
+        prefix: made.prefix,
+        at: Timestamp::now(),
+    };
     subject.keys.touch(&service(), vec![used]).await.unwrap();
     let (changes, after) = until_synced(&mut feed).await;
     assert_eq!((changes, after), (vec![], before));

@@ -102,7 +102,10 @@ impl Reach {
                  that you trust"
             ));
         }
-        let path = self.signing_key.as_deref().ok_or("--signing-key is needed")?;
+        let path = self
+            .signing_key
+            .as_deref()
+            .ok_or("--signing-key is needed")?;
         let pem = std::fs::read_to_string(path)
             .map_err(|error| format!("--signing-key {}: {error}", path.display()))?;
         let key = SigningKey::from_pem(&pem)
@@ -126,7 +129,9 @@ fn certificates(ca: &Path, cert: &Path, key: &Path) -> Result<Tls, String> {
     let made = files.read().map_err(|problem| problem.to_string())?;
     let certificates = Certificates::new(&made.chain, &made.key, &made.roots);
     let certificates = certificates.map_err(|error| format!("--cert: {error}"))?;
-    Ok(Tls::new(watch::Sender::new(Arc::new(certificates)).subscribe()))
+    Ok(Tls::new(
+        watch::Sender::new(Arc::new(certificates)).subscribe(),
+    ))
 }
 
 /// An administrator of the tenant: whoever may open the store, or sign for a service, is one.

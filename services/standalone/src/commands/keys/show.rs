@@ -8,7 +8,11 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 /// A key that was made.
-pub(super) fn made(made: &MadeKey, record: &ApiKeyRecord, as_json: bool) -> Result<Diagnosis, String> {
+pub(super) fn made(
+    made: &MadeKey,
+    record: &ApiKeyRecord,
+    as_json: bool,
+) -> Result<Diagnosis, String> {
     if as_json {
         return printed(&json!({"key": made.text.expose_secret(), "record": of(record)}));
     }
@@ -23,7 +27,11 @@ pub(super) fn made(made: &MadeKey, record: &ApiKeyRecord, as_json: bool) -> Resu
     })
 }
 
-pub(super) fn rotated(made: &MadeKey, rotated: &Rotated, as_json: bool) -> Result<Diagnosis, String> {
+pub(super) fn rotated(
+    made: &MadeKey,
+    rotated: &Rotated,
+    as_json: bool,
+) -> Result<Diagnosis, String> {
     if as_json {
         return printed(&json!({
             "key": made.text.expose_secret(), "record": of(&rotated.new), "old": of(&rotated.old),
@@ -91,16 +99,33 @@ pub(super) fn list(records: &[ApiKeyRecord], as_json: bool) -> Result<Diagnosis,
         let keys: Vec<Value> = records.iter().map(of).collect();
         return printed(&json!({ "keys": keys }));
     }
-    let head = ["PREFIX", "STATE", "NAME", "SUBJECT", "OPENS", "TIER", "CREATED", "ENDS", "LAST USED"];
+    let head = [
+        "PREFIX",
+        "STATE",
+        "NAME",
+        "SUBJECT",
+        "OPENS",
+        "TIER",
+        "CREATED",
+        "ENDS",
+        "LAST USED",
+    ];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(records.iter().map(row));
     let widths: Vec<usize> = (0..head.len())
-        .map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0))
+        .map(|at| {
+            rows.iter()
+                .map(|row| row[at].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for row in &rows {
         let cells = row.iter().zip(&widths);
-        let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+        let line: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         text.push_str(line.join("  ").trim_end());
         text.push('\n');
     }
@@ -113,7 +138,14 @@ pub(super) fn list(records: &[ApiKeyRecord], as_json: bool) -> Result<Diagnosis,
 fn row(record: &ApiKeyRecord) -> [String; 9] {
     let none = || "-".to_owned();
     let moment = |at: Option<Timestamp>| at.map_or_else(none, |at| format!("{at:.0}"));
-    let scopes = || record.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+    let scopes = || {
+        record
+            .scopes
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(",")
+    };
     [
         record.prefix.to_string(),
         record.state(Timestamp::now()).as_str().to_owned(),
@@ -130,7 +162,9 @@ fn row(record: &ApiKeyRecord) -> [String; 9] {
 /// Text that somebody chose, on one line and without what a terminal would obey.
 fn shown(text: &str) -> String {
     let plain = |c: char| !c.is_control() && !('\u{200b}'..='\u{206f}').contains(&c);
-    text.chars().map(|c| if plain(c) { c } else { '\u{fffd}' }).collect()
+    text.chars()
+        .map(|c| if plain(c) { c } else { '\u{fffd}' })
+        .collect()
 }
 
 /// A record in JSON.

@@ -57,7 +57,8 @@ async fn a_key_that_is_revoked_at_one_registry_ends_at_every_gateway() {
 
 #[tokio::test]
 async fn keys_go_on_while_the_registry_is_away() {
-    let mut deployment = Deployment::start(Kind::Three, &[("MCP_AUTH_MODE", "apikey"), UNLIMITED]).await;
+    let mut deployment =
+        Deployment::start(Kind::Three, &[("MCP_AUTH_MODE", "apikey"), UNLIMITED]).await;
     let words = format!(
         "create --name ci --role developer {}",
         at(deployment.folder(), "registry")
@@ -88,7 +89,8 @@ async fn keys_go_on_while_the_registry_is_away() {
 
 #[tokio::test]
 async fn a_gateway_is_not_ready_before_it_has_keys() {
-    let mut deployment = Deployment::start(Kind::Three, &[("MCP_AUTH_MODE", "apikey"), UNLIMITED]).await;
+    let mut deployment =
+        Deployment::start(Kind::Three, &[("MCP_AUTH_MODE", "apikey"), UNLIMITED]).await;
     deployment.kill_registry().await;
     let (status, body) = deployment.get("/readyz").await;
     assert_eq!(status, 200, "it has keys: {body}");
