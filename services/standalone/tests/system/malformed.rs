@@ -3,6 +3,7 @@
 
 mod expect;
 mod floods;
+mod https;
 mod mutate;
 mod mutated;
 mod request;
