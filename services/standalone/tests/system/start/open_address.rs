@@ -67,7 +67,7 @@ async fn the_first_start_makes_a_key_and_shows_it_once() {
     let file = folder.path().join(".dynamic-mcp/api-key.json");
     assert!(!file.exists(), "it is in the store");
     let store = fs::read(folder.path().join(".dynamic-mcp/registry.db")).unwrap();
-    let secret = key[14..].as_bytes();
+    let secret = &key.as_bytes()[14..];
     let holds = store.windows(secret.len()).any(|some| some == secret);
     assert!(!holds, "only its hash is kept");
 
