@@ -64,9 +64,9 @@ fn threat_66_later_steps_only_add() {
             "drop ",
             "rename",
             "alter column",
-            "delete ",
+            "delete from",
             "truncate",
-            "update ",
+            "update mcp_",
         ] {
             assert!(!text.contains(word), "{place} has {word:?}");
         }
