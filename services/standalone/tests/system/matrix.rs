@@ -62,8 +62,14 @@ fn complete(what: &str, there: BTreeSet<String>, rows: impl Iterator<Item = Stri
     let rows: BTreeSet<String> = rows.collect();
     let missing: Vec<_> = there.difference(&rows).collect();
     let gone: Vec<_> = rows.difference(&there).collect();
-    assert!(missing.is_empty(), "{what} without a row in matrix/table.toml: {missing:?}");
-    assert!(gone.is_empty(), "rows of matrix/table.toml for no {what}: {gone:?}");
+    assert!(
+        missing.is_empty(),
+        "{what} without a row in matrix/table.toml: {missing:?}"
+    );
+    assert!(
+        gone.is_empty(),
+        "rows of matrix/table.toml for no {what}: {gone:?}"
+    );
 }
 
 /// Every `rpc` of the protocol, as `Service/Method`.
@@ -92,7 +98,9 @@ fn methods() -> BTreeSet<String> {
     let source = std::fs::read_to_string(path("../../gateway/src/mcp/request.rs")).unwrap();
     let list = source.split("const METHODS").nth(1).unwrap();
     let list = list.split("];").next().unwrap();
-    let names = list.lines().filter_map(|line| line.trim().strip_prefix("(\""));
+    let names = list
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(\""));
     names
         .map(|line| line.split('"').next().unwrap().to_owned())
         .collect()
@@ -102,8 +110,16 @@ fn methods() -> BTreeSet<String> {
 fn every_rpc_and_method_has_a_row() {
     let table = table();
     assert!(protocol().len() > 20 && methods().len() > 10);
-    complete("RPC", protocol(), table.rpc.iter().map(|row| row.name.clone()));
-    complete("method", methods(), table.method.iter().map(|row| row.name.clone()));
+    complete(
+        "RPC",
+        protocol(),
+        table.rpc.iter().map(|row| row.name.clone()),
+    );
+    complete(
+        "method",
+        methods(),
+        table.method.iter().map(|row| row.name.clone()),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,9 +127,15 @@ async fn every_caller_may_do_what_the_table_says_and_nothing_else() {
     let table = table();
     let world = World::start().await;
     let listed = world.listed("acme", "admin").await;
-    let built_ins = listed.into_iter().filter(|name| !name.starts_with("matrix."));
+    let built_ins = listed
+        .into_iter()
+        .filter(|name| !name.starts_with("matrix."));
     let rows = table.tool.iter().filter(|row| !row.name.starts_with('$'));
-    complete("tool", built_ins.collect(), rows.map(|row| row.name.clone()));
+    complete(
+        "tool",
+        built_ins.collect(),
+        rows.map(|row| row.name.clone()),
+    );
     let mut failures = Vec::new();
     let mut cells = 0;
     for (tenant, other) in TENANTS {
