@@ -174,11 +174,11 @@ async fn row_38_floods_of_frames_alone_end_and_leave_every_port_as_it_was() {
             let taken = match socket {
                 None => {
                     let stream = TcpStream::connect(&deployment.address).await.unwrap();
-                    flood(stream, attack.pieces, attack.reads, LIMIT).await
+                    Box::pin(flood(stream, attack.pieces, attack.reads, LIMIT)).await
                 }
                 Some(socket) => {
                     let stream = UnixStream::connect(socket).await.unwrap();
-                    flood(stream, attack.pieces, attack.reads, LIMIT).await
+                    Box::pin(flood(stream, attack.pieces, attack.reads, LIMIT)).await
                 }
             };
             let closes = if socket.is_none() {
