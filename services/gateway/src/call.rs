@@ -408,7 +408,10 @@ fn check_idempotency_key(call: &ToolCall, is_write: bool) -> Result<(), Error> {
     if is_write || call.context.idempotency_key.is_none() {
         return Ok(());
     }
-    Err(Error::invalid("_meta.dynamic-mcp/idempotencyKey", "is for the management tools that write")
-        .with_limit("dynamic.tool.create, .update, .enable, .delete")
-        .with_fix("leave it out"))
+    Err(Error::invalid(
+        "_meta.dynamic-mcp/idempotencyKey",
+        "is for the management tools that write",
+    )
+    .with_limit("dynamic.tool.create, .update, .enable, .delete")
+    .with_fix("leave it out"))
 }

@@ -4,10 +4,10 @@
 
 #[path = "repo/faults.rs"]
 mod faults;
-#[path = "repo/threats.rs"]
-mod threats;
 #[path = "repo/security.rs"]
 mod security;
+#[path = "repo/threats.rs"]
+mod threats;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -105,7 +105,9 @@ impl Denied {
             Denied::Audience => "the token is for another audience",
             Denied::Expired => "the token has expired",
             Denied::NotYetValid => "the token is not valid yet",
-            Denied::Subject => "sub must have 1-256 bytes, no control characters and not begin with key:",
+            Denied::Subject => {
+                "sub must have 1-256 bytes, no control characters and not begin with key:"
+            }
             Denied::Scopes => {
                 "the scopes must be printable ASCII and have no more than 4 KiB together"
             }

@@ -46,7 +46,9 @@ impl Catalogue {
                 (pause, told) = (PAUSES.0, false);
                 continue;
             }
-            let broken = ended.err().unwrap_or_else(|| Error::unavailable("registry"));
+            let broken = ended
+                .err()
+                .unwrap_or_else(|| Error::unavailable("registry"));
             self.status.lock().connected = false;
             if synced {
                 (pause, told) = (PAUSES.0, false);

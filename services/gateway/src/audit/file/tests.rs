@@ -102,7 +102,7 @@ fn a_full_file_is_put_aside_and_the_oldest_goes() {
     let id = "audit.log.id";
     assert_eq!(names, ["audit.log", "audit.log.1", "audit.log.2", id]);
     for name in names.iter().filter(|name| *name != id) {
-        let len = fs::metadata(place.path().with_file_name(&name))
+        let len = fs::metadata(place.path().with_file_name(name))
             .unwrap()
             .len();
         assert!((1..=700).contains(&len), "{name}: {len}");
