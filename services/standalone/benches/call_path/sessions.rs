@@ -14,6 +14,9 @@ use crate::{call, say};
 const MANY: usize = 100;
 /// A waiting container for calls and one for sessions.
 const READY: usize = 2;
+const NO_PAUSE: Duration = Duration::ZERO;
+/// The next runner of `sandbox.run_js` is started in it, off the path.
+const THINKS: Duration = Duration::from_millis(120);
 const REFILL: Duration = Duration::from_secs(30);
 
 pub(crate) async fn measure(scale: usize) {
@@ -98,14 +101,35 @@ impl Place<'_> {
 
         let id = self.open(&mut connection).await;
         let exec = json!({ "sessionId": id, "commands": ["echo hello"] });
-        self.repeated(&mut connection, "sandbox.exec", &exec, 500 / scale)
+        // One after another, and as an agent does it, which thinks in between.
+        self.repeated(
+            &mut connection,
+            "sandbox.exec",
+            &exec,
+            500 / scale,
+            NO_PAUSE,
+        )
+        .await;
+        self.repeated(&mut connection, "sandbox.exec", &exec, 200 / scale, THINKS)
             .await;
         let code = json!({ "sessionId": id, "code": "return 1 + 1" });
-        self.repeated(&mut connection, "sandbox.run_js", &code, 100 / scale)
-            .await;
+        self.repeated(
+            &mut connection,
+            "sandbox.run_js",
+            &code,
+            100 / scale,
+            THINKS,
+        )
+        .await;
         let write = json!({ "sessionId": id, "path": "a.txt", "content": "x".repeat(10_000) });
-        self.repeated(&mut connection, "sandbox.files.write", &write, 200 / scale)
-            .await;
+        self.repeated(
+            &mut connection,
+            "sandbox.files.write",
+            &write,
+            200 / scale,
+            NO_PAUSE,
+        )
+        .await;
         let stop = json!({ "sessionId": id });
         self.call(&mut connection, "sandbox.stop", &stop).await;
     }
@@ -116,6 +140,7 @@ impl Place<'_> {
         tool: &str,
         arguments: &Value,
         times: usize,
+        pause: Duration,
     ) {
         let mut took = Vec::new();
         let begun = Instant::now();
@@ -123,10 +148,15 @@ impl Place<'_> {
             let asked = Instant::now();
             self.call(connection, tool, arguments).await;
             took.push(asked.elapsed());
-            // The next runner is started ahead, off the path.
-            sleep(Duration::from_millis(120)).await;
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
         }
-        report(tool, took, begun);
+        let name = match pause.is_zero() {
+            true => tool.to_owned(),
+            false => format!("{tool}, after {} ms", pause.as_millis()),
+        };
+        report(&name, took, begun);
     }
 
     /// A tool with packages beside one without, both from the pool.
