@@ -29,16 +29,16 @@ fn tenant(context: &CallContext) -> String {
 impl Keys for KeysClient {
     async fn create(&self, context: &CallContext, key: NewKey) -> Result<ApiKeyRecord> {
         let request = new_key_to(&context.principal.tenant, key);
-        let answer: pb::CreateKeyResponse =
+        let answer: pb::KeysCreateResponse =
             self.0.unary(context, &method::CREATE_KEY, request).await?;
         key_from(answer.key)
     }
 
     async fn list(&self, context: &CallContext) -> Result<Vec<ApiKeyRecord>> {
-        let request = pb::ListKeysRequest {
+        let request = pb::KeysListRequest {
             tenant: tenant(context),
         };
-        let answer: pb::ListKeysResponse =
+        let answer: pb::KeysListResponse =
             self.0.unary(context, &method::LIST_KEYS, request).await?;
         answer
             .keys
@@ -48,11 +48,11 @@ impl Keys for KeysClient {
     }
 
     async fn revoke(&self, context: &CallContext, prefix: &KeyPrefix) -> Result<ApiKeyRecord> {
-        let request = pb::RevokeKeyRequest {
+        let request = pb::KeysRevokeRequest {
             tenant: tenant(context),
             prefix: prefix.to_string(),
         };
-        let answer: pb::RevokeKeyResponse =
+        let answer: pb::KeysRevokeResponse =
             self.0.unary(context, &method::REVOKE_KEY, request).await?;
         key_from(answer.key)
     }
@@ -64,7 +64,7 @@ impl Keys for KeysClient {
         rotation: Rotation,
     ) -> Result<Rotated> {
         let request = rotation_to(&context.principal.tenant, prefix, rotation);
-        let answer: pb::RotateKeyResponse =
+        let answer: pb::KeysRotateResponse =
             self.0.unary(context, &method::ROTATE_KEY, request).await?;
         Ok(Rotated {
             old: key_from(answer.old)?,
@@ -85,10 +85,10 @@ impl Keys for KeysClient {
     }
 
     async fn touch(&self, context: &CallContext, uses: Vec<KeyUse>) -> Result<()> {
-        let request = pb::TouchKeysRequest {
+        let request = pb::KeysTouchRequest {
             uses: uses.into_iter().map(use_to).collect(),
         };
-        let pb::TouchKeysResponse {} = self.0.unary(context, &method::TOUCH_KEYS, request).await?;
+        let pb::KeysTouchResponse {} = self.0.unary(context, &method::TOUCH_KEYS, request).await?;
         Ok(())
     }
 }

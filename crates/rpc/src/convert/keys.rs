@@ -55,8 +55,8 @@ pub(crate) fn key_from(key: Option<pb::ApiKey>) -> Result<ApiKeyRecord> {
     })
 }
 
-pub(crate) fn new_key_to(tenant: &TenantId, key: NewKey) -> pb::CreateKeyRequest {
-    pb::CreateKeyRequest {
+pub(crate) fn new_key_to(tenant: &TenantId, key: NewKey) -> pb::KeysCreateRequest {
+    pb::KeysCreateRequest {
         tenant: tenant.as_str().to_owned(),
         prefix: key.prefix.to_string(),
         digest: key.digest.as_bytes().to_vec(),
@@ -70,7 +70,7 @@ pub(crate) fn new_key_to(tenant: &TenantId, key: NewKey) -> pb::CreateKeyRequest
 }
 
 /// The key. Its tenant is checked by the caller of this function.
-pub(crate) fn new_key_from(request: pb::CreateKeyRequest) -> Result<NewKey> {
+pub(crate) fn new_key_from(request: pb::KeysCreateRequest) -> Result<NewKey> {
     Ok(NewKey {
         prefix: KeyPrefix::parse(&request.prefix)?,
         digest: KeyDigest::from_bytes(&request.digest)?,
@@ -87,8 +87,8 @@ pub(crate) fn rotation_to(
     tenant: &TenantId,
     prefix: &KeyPrefix,
     rotation: Rotation,
-) -> pb::RotateKeyRequest {
-    pb::RotateKeyRequest {
+) -> pb::KeysRotateRequest {
+    pb::KeysRotateRequest {
         tenant: tenant.as_str().to_owned(),
         prefix: prefix.to_string(),
         new_prefix: rotation.prefix.to_string(),
@@ -99,7 +99,7 @@ pub(crate) fn rotation_to(
 }
 
 /// The old key's prefix and the rotation. The tenant is checked by the caller of this function.
-pub(crate) fn rotation_from(request: pb::RotateKeyRequest) -> Result<(KeyPrefix, Rotation)> {
+pub(crate) fn rotation_from(request: pb::KeysRotateRequest) -> Result<(KeyPrefix, Rotation)> {
     let rotation = Rotation {
         prefix: KeyPrefix::parse(&request.new_prefix)?,
         digest: KeyDigest::from_bytes(&request.new_digest)?,

@@ -12,9 +12,9 @@ use crate::convert::{key_change_to, key_to, new_key_from, rotation_from, use_fro
 use crate::method;
 use crate::pb::keys_server::Keys as Service;
 use crate::pb::{
-    CreateKeyRequest, CreateKeyResponse, KeysWatchRequest, KeysWatchResponse, ListKeysRequest,
-    ListKeysResponse, RevokeKeyRequest, RevokeKeyResponse, RotateKeyRequest, RotateKeyResponse,
-    TouchKeysRequest, TouchKeysResponse,
+    KeysCreateRequest, KeysCreateResponse, KeysListRequest, KeysListResponse, KeysRevokeRequest,
+    KeysRevokeResponse, KeysRotateRequest, KeysRotateResponse, KeysTouchRequest, KeysTouchResponse,
+    KeysWatchRequest, KeysWatchResponse,
 };
 
 pub(crate) struct KeysService {
@@ -26,7 +26,7 @@ type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl Service for KeysService {
-    async fn create(&self, request: Request<CreateKeyRequest>) -> Answer<CreateKeyResponse> {
+    async fn create(&self, request: Request<KeysCreateRequest>) -> Answer<KeysCreateResponse> {
         self.shared
             .answer(
                 &method::CREATE_KEY,
@@ -34,7 +34,7 @@ impl Service for KeysService {
                 |context, request| async move {
                     check_tenant(&context, &request.tenant)?;
                     let key = self.keys.create(&context, new_key_from(request)?).await?;
-                    Ok(CreateKeyResponse {
+                    Ok(KeysCreateResponse {
                         key: Some(key_to(key)),
                     })
                 },
@@ -42,19 +42,19 @@ impl Service for KeysService {
             .await
     }
 
-    async fn list(&self, request: Request<ListKeysRequest>) -> Answer<ListKeysResponse> {
+    async fn list(&self, request: Request<KeysListRequest>) -> Answer<KeysListResponse> {
         self.shared
             .answer(&method::LIST_KEYS, request, |context, request| async move {
                 check_tenant(&context, &request.tenant)?;
                 let keys = self.keys.list(&context).await?;
-                Ok(ListKeysResponse {
+                Ok(KeysListResponse {
                     keys: keys.into_iter().map(key_to).collect(),
                 })
             })
             .await
     }
 
-    async fn revoke(&self, request: Request<RevokeKeyRequest>) -> Answer<RevokeKeyResponse> {
+    async fn revoke(&self, request: Request<KeysRevokeRequest>) -> Answer<KeysRevokeResponse> {
         self.shared
             .answer(
                 &method::REVOKE_KEY,
@@ -63,7 +63,7 @@ impl Service for KeysService {
                     check_tenant(&context, &request.tenant)?;
                     let prefix = KeyPrefix::parse(&request.prefix)?;
                     let key = self.keys.revoke(&context, &prefix).await?;
-                    Ok(RevokeKeyResponse {
+                    Ok(KeysRevokeResponse {
                         key: Some(key_to(key)),
                     })
                 },
@@ -71,7 +71,7 @@ impl Service for KeysService {
             .await
     }
 
-    async fn rotate(&self, request: Request<RotateKeyRequest>) -> Answer<RotateKeyResponse> {
+    async fn rotate(&self, request: Request<KeysRotateRequest>) -> Answer<KeysRotateResponse> {
         self.shared
             .answer(
                 &method::ROTATE_KEY,
@@ -80,7 +80,7 @@ impl Service for KeysService {
                     check_tenant(&context, &request.tenant)?;
                     let (prefix, rotation) = rotation_from(request)?;
                     let rotated = self.keys.rotate(&context, &prefix, rotation).await?;
-                    Ok(RotateKeyResponse {
+                    Ok(KeysRotateResponse {
                         old: Some(key_to(rotated.old)),
                         new: Some(key_to(rotated.new)),
                     })
@@ -105,7 +105,7 @@ impl Service for KeysService {
             .await
     }
 
-    async fn touch(&self, request: Request<TouchKeysRequest>) -> Answer<TouchKeysResponse> {
+    async fn touch(&self, request: Request<KeysTouchRequest>) -> Answer<KeysTouchResponse> {
         self.shared
             .answer(
                 &method::TOUCH_KEYS,
@@ -117,7 +117,7 @@ impl Service for KeysService {
                         .map(use_from)
                         .collect::<Result<_, _>>()?;
                     self.keys.touch(&context, uses).await?;
-                    Ok(TouchKeysResponse {})
+                    Ok(KeysTouchResponse {})
                 },
             )
             .await
