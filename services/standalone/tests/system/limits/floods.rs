@@ -69,7 +69,12 @@ async fn names_without_end_leave_neither_series_nor_memory() {
             .all(|one| !one.contains("no.such") && !one.contains("caller-")),
         "{new:?}"
     );
-    assert!(new.len() < 50, "{new:?}");
+    // What the store does on its own, such as looking for changes, shows up when it first does it; its
+    // labels are the statements of a closed list.
+    let of_the_flood = new
+        .iter()
+        .filter(|one| !one.starts_with("mcp_registry_query_duration_seconds"));
+    assert!(of_the_flood.count() < 50, "{new:?}");
     let grown = limited
         .deployment
         .front
