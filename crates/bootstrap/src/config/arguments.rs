@@ -20,7 +20,7 @@ pub(crate) enum Command {
     Subcommand(Subcommand),
 }
 
-/// A command of `dynamic-mcp` with words of its own; they are in [`Arguments::words`].
+/// A command of `dynamic-mcp` with words of its own, which follow it on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subcommand {
     /// `keys`: makes, lists, revokes and rotates API keys.

@@ -1,4 +1,4 @@
-//! The suite of the port [`Keys`](domain::keys::Keys).
+//! The suite of the port [`Keys`].
 //!
 //! A crate runs it with one line, which makes a test of every case:
 //! `testkit::keys_conformance!(World);` where `World` implements [`KeyPorts`].
