@@ -19,7 +19,11 @@ const NOT_DONE: u8 = 2;
 
 /// Verifies and searches audit logs.
 #[derive(Debug, Parser)]
-#[command(name = "dynamic-mcp audit", disable_help_subcommand = true)]
+#[command(
+    name = "dynamic-mcp audit",
+    no_binary_name = true,
+    disable_help_subcommand = true
+)]
 struct Words {
     #[command(subcommand)]
     command: Command,
@@ -98,7 +102,6 @@ pub(super) async fn run(
     words: &[String],
     config: Result<StandaloneConfig, ConfigError>,
 ) -> Diagnosis {
-    let words = std::iter::once("audit").chain(words.iter().map(String::as_str));
     let words = match Words::try_parse_from(words) {
         Ok(words) => words,
         Err(error) if error.use_stderr() => return not_done(error.render()),
