@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::commands;
 use super::end::{self, Cause};
 use super::files;
-use super::line::{Line, Message, PIECE, Said, Tell};
+use super::line::{Line, Message, Next, PIECE, Said, Tell};
 use super::run::Code;
 use crate::docker::daemon::Daemon;
 use crate::docker::reaper::Guard;
@@ -256,8 +256,23 @@ impl Actor {
     /// The session ends.
     pub(super) async fn hear(&mut self, operation: u32, limit: Instant) -> Result<Message, Cause> {
         loop {
+            // Without a mark there is no coming back without a message.
+            if let Some(message) = self.hear_or_write(operation, limit, None).await? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// The same; nothing as soon as less than `low` bytes wait to be written.
+    async fn hear_or_write(
+        &mut self,
+        operation: u32,
+        limit: Instant,
+        low: Option<usize>,
+    ) -> Result<Option<Message>, Cause> {
+        loop {
             let next = tokio::select! {
-                next = self.line.next() => next,
+                next = self.line.next(low) => next,
                 () = self.stopped.cancelled() => return Err(match self.closed.is_cancelled() {
                     true => Cause::Shutdown,
                     false => Cause::Stopped,
@@ -266,10 +281,13 @@ impl Actor {
                 () = sleep_until(limit) => return Err(Cause::Silent),
             };
             match next {
-                Ok(Some(message)) if message.operation == operation => return Ok(message),
+                Ok(Next::Message(message)) if message.operation == operation => {
+                    return Ok(Some(message));
+                }
                 // Of an operation that is over.
-                Ok(Some(_)) => {}
-                Ok(None) => return Err(Cause::Gone(None)),
+                Ok(Next::Message(_)) => {}
+                Ok(Next::Room) => return Ok(None),
+                Ok(Next::End) => return Err(Cause::Gone(None)),
                 Err(error) => return Err(Cause::Gone(Some(error))),
             }
         }
@@ -314,9 +332,10 @@ impl Actor {
         };
         loop {
             let hungry = self.line.pending() < AHEAD;
+            let low = (feed.is_some() && !hungry).then_some(AHEAD);
             let given_up = tokio::select! {
-                heard = self.hear(operation, until + MARGIN) => {
-                    let message = heard?;
+                heard = self.hear_or_write(operation, until + MARGIN, low) => {
+                    let Some(message) = heard? else { continue };
                     if message.said == Said::Done {
                         return Ok(Ending::Done(done(&message.payload)?));
                     }

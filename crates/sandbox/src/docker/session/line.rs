@@ -83,6 +83,17 @@ pub(super) struct Message {
     pub(super) payload: Bytes,
 }
 
+/// What waiting for the agent came to.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// It said something.
+    Message(Message),
+    /// So much was written that there is room for more.
+    Room,
+    /// The stream has ended.
+    End,
+}
+
 /// The stream.
 pub(super) struct Line {
     input: Pin<Box<dyn AsyncWrite + Send>>,
@@ -142,13 +153,17 @@ impl Line {
         self.outgoing.iter().map(Bytes::len).sum()
     }
 
-    /// The next message; nothing once the stream has ended. Writes meanwhile. Giving up the future
-    /// loses nothing.
+    /// The next message. Writes meanwhile, and comes back without one as soon as less than `low` bytes
+    /// wait to be written: who feeds the line has to go on then, for the agent may say nothing before
+    /// it has all. Giving up the future loses nothing.
     ///
     /// # Errors
     /// The stream broke, or what comes is not an agent's.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Message>> {
+    pub(super) async fn next(&mut self, low: Option<usize>) -> io::Result<Next> {
         loop {
+            if low.is_some_and(|low| self.pending() < low) {
+                return Ok(Next::Room);
+            }
             let piece = tokio::select! {
                 piece = self.frames.next(&self.nonce, MAX_MESSAGE) => piece?,
                 written = write(&mut self.input, &mut self.outgoing, &mut self.unflushed),
@@ -159,9 +174,9 @@ impl Line {
                 }
             };
             match piece {
-                None => return Ok(None),
+                None => return Ok(Next::End),
                 Some(Piece::Frame(FromChild::Session, payload)) => {
-                    return message(payload).map(Some);
+                    return message(payload).map(Next::Message);
                 }
                 Some(Piece::Frame(..)) => return Err(broken("a frame that is not of a session")),
                 Some(Piece::Text(from, text)) => {

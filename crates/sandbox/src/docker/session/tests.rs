@@ -116,6 +116,22 @@ async fn sh(session: &DockerSession, command: &str) -> String {
     results[0].stdout.clone()
 }
 
+/// The agent says nothing before it has all of an archive, and reads more slowly than one is handed out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_57_an_archive_larger_than_what_may_wait_comes_through() {
+    let engine = engine().await;
+    let content: Vec<u8> = (0..8_u32 << 20).map(|at| (at >> 8) as u8).collect();
+    let large = tar(&[file("m/large", &content)]);
+    for image in [IMAGE, PYTHON_IMAGE] {
+        let session = session(&engine, image).await;
+        unpack(&session, &large, 64 << 10).await.unwrap();
+        let sum = sh(&session, "cksum < node_modules/large").await;
+        assert!(sum.trim().ends_with(" 8388608"), "{image}: {sum}");
+        session.stop().await;
+    }
+    engine.shutdown().await;
+}
+
 /// 57, 58: an archive is taken as a whole or not at all, and nothing of it is anywhere else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fault_57_58_archives_are_whole_and_inside_or_refused() {
