@@ -1,4 +1,4 @@
-//! Prints `docs/reference/configuration.md`.
+//! Prints `docs/configuration.md`.
 
 use std::io::Write as _;
 

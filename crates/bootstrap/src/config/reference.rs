@@ -1,17 +1,17 @@
-//! The page `docs/reference/configuration.md`, made from the table.
+//! The page `docs/configuration.md`, made from the table.
 
 use super::key::Key;
 use super::later::{Effect, LATER, LATER_SECTIONS};
 use super::sections::TABLE;
 
-/// The whole page. A test keeps `docs/reference/configuration.md` equal to it; regenerate with
-/// `cargo run -p bootstrap --example reference > docs/reference/configuration.md`.
+/// The whole page. A test keeps `docs/configuration.md` equal to it; regenerate with
+/// `cargo run -p bootstrap --example reference > docs/configuration.md`.
 #[must_use]
 pub fn reference_markdown() -> String {
     let mut page = String::from(
         "# Configuration\n\n\
          Generated from the table in `crates/bootstrap`; do not edit. Regenerate with\n\
-         `cargo run -p bootstrap --example reference > docs/reference/configuration.md`.\n\n\
+         `cargo run -p bootstrap --example reference > docs/configuration.md`.\n\n\
          Every key can be given as a flag (`--key value` or `--key=value`), as an environment variable, or in\n\
          a configuration file (`--config FILE`: TOML, JSON or YAML by its extension; `section.key` in camelCase\n\
          or snake_case). Flags win over the environment, the environment over the file, the file over the\n\

@@ -77,14 +77,11 @@ fn the_view_has_no_secrets_and_the_sections_of_the_node_server() {
 
 #[test]
 fn the_page_in_docs_is_the_generated_one() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../docs/reference/configuration.md"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
     let written = std::fs::read_to_string(path).unwrap();
     assert!(
         written == reference_markdown(),
-        "docs/reference/configuration.md is out of date: \
-         cargo run -p bootstrap --example reference > docs/reference/configuration.md"
+        "docs/configuration.md is out of date: \
+         cargo run -p bootstrap --example reference > docs/configuration.md"
     );
 }
