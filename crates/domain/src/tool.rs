@@ -58,12 +58,26 @@ pub struct RateLimit {
     pub window_ms: u32,
 }
 
+/// Whom a cached result may be served to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheScope {
+    /// The caller whose call made it, and nobody else.
+    #[default]
+    Caller,
+    /// Every caller of the tenant who may use the tool.
+    Tenant,
+}
+
 /// A tool's opt-in to the response cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CachePolicy {
     /// How long a result may be served again, in seconds: 1 to 86,400.
     pub ttl_seconds: u32,
+    /// To whom.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scope: CacheScope,
 }
 
 /// JSON kept as text: cheap to hold by the thousand and sent out without being parsed.

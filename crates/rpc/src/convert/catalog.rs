@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::tool::{CachePolicy, EngineChoice, Isolation, JsonText, RateLimit, Runtime};
+use domain::tool::{CachePolicy, CacheScope, EngineChoice, Isolation, JsonText, RateLimit, Runtime};
 use domain::{
     CatalogChange, CatalogVersion, CodeDigest, RawValue, Result, Revision, TenantId, ToolDraft,
     ToolName, ToolRecord, ToolSpec,
@@ -136,7 +136,7 @@ fn spec_from(spec: pb::ToolSpec) -> Result<ToolSpec> {
         isolation: Isolation::of_wire("spec.isolation", spec.isolation)?,
         tags: spec.tags.into_iter().collect(),
         rate_limit: spec.rate_limit.map(rate_limit_from),
-        cache: spec.cache.map(cache_from),
+        cache: spec.cache.map(cache_from).transpose()?,
         required_scopes: spec.required_scopes.into_iter().collect(),
     })
 }
@@ -166,11 +166,18 @@ pub(super) fn rate_limit_from(limit: pb::RateLimit) -> RateLimit {
 pub(super) fn cache_to(cache: CachePolicy) -> pb::CachePolicy {
     pb::CachePolicy {
         ttl_seconds: cache.ttl_seconds,
+        scope: cache.scope.wire(),
     }
 }
 
-pub(super) fn cache_from(cache: pb::CachePolicy) -> CachePolicy {
-    CachePolicy {
+pub(super) fn cache_from(cache: pb::CachePolicy) -> Result<CachePolicy> {
+    let unsaid = i32::from(pb::CacheScope::Unspecified);
+    let scope = match cache.scope {
+        scope if scope == unsaid => CacheScope::default(),
+        scope => CacheScope::of_wire("cache.scope", scope)?,
+    };
+    Ok(CachePolicy {
         ttl_seconds: cache.ttl_seconds,
-    }
+        scope,
+    })
 }

@@ -91,7 +91,11 @@ pub(crate) fn patch_from(patch: pb::ToolPatch) -> Result<ToolPatch> {
             Field::RateLimit,
             &clear,
         ),
-        cache: change(patch.cache.map(cache_from), Field::Cache, &clear),
+        cache: change(
+            patch.cache.map(cache_from).transpose()?,
+            Field::Cache,
+            &clear,
+        ),
         required_scopes: patch.required_scopes.map(set),
         lock: patch.lock.map(locked_from).transpose()?,
     })

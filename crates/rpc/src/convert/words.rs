@@ -2,7 +2,7 @@
 
 use domain::runner::{EngineKind, LogLevel};
 use domain::session::{EntryKind, Network};
-use domain::tool::{EngineChoice, Isolation, Runtime};
+use domain::tool::{CacheScope, EngineChoice, Isolation, Runtime};
 use domain::{Error, Result};
 
 use crate::pb;
@@ -62,6 +62,7 @@ words!(
 words!(EngineChoice = EngineChoice { Any, Docker });
 words!(EngineKind = EngineKind { Isolate, Docker });
 words!(Isolation = Isolation { Call, Tool });
+words!(CacheScope = CacheScope { Caller, Tenant });
 words!(
     LogLevel = LogLevel {
         Debug,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use domain::tool::{CachePolicy, Change, EngineChoice, Isolation, RateLimit, Runtime};
+use domain::tool::{CachePolicy, CacheScope, Change, EngineChoice, Isolation, RateLimit, Runtime};
 use domain::{
     Catalog, CatalogChange, CatalogVersion, Error, ErrorCode, Revision, Scope, ToolName, ToolPatch,
 };
@@ -33,7 +33,10 @@ async fn every_method_round_trips_on_every_transport() {
             max_calls: 3,
             window_ms: 1000,
         });
-        full.spec.cache = Some(CachePolicy { ttl_seconds: 9 });
+        full.spec.cache = Some(CachePolicy {
+            ttl_seconds: 9,
+            scope: CacheScope::Tenant,
+        });
         full.spec.required_scopes = BTreeSet::from(["team:x".to_owned()]);
         full.spec.dependencies = vec![domain::dependency::Dependency {
             name: "lodash".to_owned(),
@@ -60,7 +63,10 @@ async fn every_method_round_trips_on_every_transport() {
             input_schema: Change::Set(Arc::from(raw("{}"))),
             output_schema: Change::Clear,
             rate_limit: Change::Clear,
-            cache: Change::Set(CachePolicy { ttl_seconds: 1 }),
+            cache: Change::Set(CachePolicy {
+                ttl_seconds: 1,
+                scope: CacheScope::Caller,
+            }),
             dependencies: Some(Vec::new()),
             tags: Some(BTreeSet::new()),
             enabled: Some(true),

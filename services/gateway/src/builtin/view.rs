@@ -110,7 +110,8 @@ macro_rules! spec_properties {
             "cache":{"type":"#,
             $object,
             r#","properties":{
-            "ttlSeconds":{"type":"integer","minimum":1,"maximum":86400}},
+            "ttlSeconds":{"type":"integer","minimum":1,"maximum":86400},
+            "scope":{"type":"string","enum":["caller","tenant"]}},
             "required":["ttlSeconds"],"additionalProperties":false},
             "requiredScopes":{"type":"array","items":{"type":"string"}}"#
         )
