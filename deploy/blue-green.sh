@@ -1,0 +1,258 @@
+#!/usr/bin/env bash
+# Brings another version into a running Compose stack without an interruption. See docs/deployment.md.
+set -Eeuo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() {
+  cat <<'END'
+usage: deploy/blue-green.sh --environment NAME --version TAG [--confirm] [options]
+
+  --environment NAME  the settings of the stack are in .env.NAME (made from .env.prod.example)
+  --version TAG       the tag of the service images to bring in; also an older one, to go back
+  --confirm           do it. Without it the plan is printed and nothing is changed
+  --watch SECONDS     how long the new version serves before the old one goes (15)
+  --timeout SECONDS   how long the new services may take to become healthy (120)
+  --record FILE       write the release record there besides printing it
+
+TOKEN (or TOKEN_FILE) in the environment is an access token or API key with mcp:invoke, which the
+verification calls with.
+
+What it does: green, a second set of registry, executors and gateways of the new version, is started
+beside blue and verified before anybody is sent there. The front then sends requests to green, and blue is
+replaced while green serves. When blue is verified, requests go back to it and green is drained and
+removed: what runs in the end is what `docker compose up -d` would run. Whatever fails on the way is undone
+by itself: requests go back to the old version.
+
+Exit code: 0 done (or planned); 1 nothing was changed, or all of it was undone; 2 wrong arguments;
+3 it could not be undone, and what is left is said.
+END
+}
+say() { printf '%s  %s\n' "$(date -u +%H:%M:%SZ)" "$*"; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+environment='' version='' confirm='' watch=15 timeout=120 record=''
+while [ "$#" -gt 0 ]; do
+  case "$1" in
+    --confirm) confirm=1; shift; continue ;;
+    -h | --help) usage; exit 0 ;;
+    --environment | --version | --watch | --timeout | --record) ;;
+    *) printf 'error: unknown argument %s; see --help\n' "$1" >&2; exit 2 ;;
+  esac
+  [ "$#" -ge 2 ] || { printf 'error: %s needs a value\n' "$1" >&2; exit 2; }
+  case "$1" in
+    --environment) environment=$2 ;;
+    --version) version=$2 ;;
+    --watch) watch=$2 ;;
+    --timeout) timeout=$2 ;;
+    --record) record=$2 ;;
+  esac
+  shift 2
+done
+wrong() { printf 'error: %s\n' "$*" >&2; exit 2; }
+[[ $environment =~ ^[a-z0-9][a-z0-9-]{0,30}$ ]] || wrong "--environment is 1-31 of a-z, 0-9 and -, not '$environment'"
+[[ $version =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$ ]] || wrong "--version is the tag of an image, not '$version'"
+[[ $watch =~ ^[0-9]{1,4}$ && $timeout =~ ^[0-9]{1,4}$ ]] || wrong "--watch and --timeout are seconds, up to 9999"
+
+# --- the stack ------------------------------------------------------------------------------
+file=deploy/docker-compose.postgres.yml
+overlay=deploy/docker-compose.green.yml
+settings=.env.$environment
+[ -f "$settings" ] || fail "$settings is missing: make it from .env.prod.example"
+command -v docker >/dev/null || fail "docker is missing"
+command -v curl >/dev/null || fail "curl is missing"
+if docker compose version >/dev/null 2>&1; then
+  compose=(docker compose)
+else
+  command -v docker-compose >/dev/null || fail "Docker Compose is missing: version 2, or docker-compose 1.29"
+  compose=(docker-compose)
+fi
+# What the environment of this shell says would win over the file.
+unset COMPOSE_FILE COMPOSE_PROJECT_NAME DYNAMIC_MCP_TAG DYNAMIC_MCP_COLOUR DYNAMIC_MCP_PREFIX
+setting() { sed -n "s/^$1=//p" "$settings" | tail -1; }
+project=$(setting COMPOSE_PROJECT_NAME)
+project=${project:-dynamic-mcp}
+port=$(setting DYNAMIC_MCP_PORT)
+front=http://127.0.0.1:${port:-8788}
+prefix=$(setting DYNAMIC_MCP_PREFIX)
+upstreams=$(setting DYNAMIC_MCP_UPSTREAMS)
+upstreams=$(cd deploy && realpath "${upstreams:-./compose/nginx/upstreams}")/active.conf
+services=(registry executor-1 executor-2 gateway-1 gateway-2)
+
+# The stack itself, with blue in it; and green, which is the same file as another project.
+blue() { DYNAMIC_MCP_TAG=$1 "${compose[@]}" --env-file "$settings" -p "$project" -f "$file" "${@:2}"; }
+green() {
+  DYNAMIC_MCP_TAG=$version DYNAMIC_MCP_COLOUR=green DYNAMIC_MCP_STACK=$project \
+    "${compose[@]}" --env-file "$settings" -p "$project-green" -f "$file" -f "$overlay" "$@"
+}
+containers() { docker ps -q --filter "label=com.docker.compose.project=$1" --filter "label=com.docker.compose.service=$2"; }
+image_of() { docker inspect --format '{{.Config.Image}}' "$(containers "$project" "$1" | head -1)"; }
+label_of() { docker image inspect --format "{{index .Config.Labels \"org.opencontainers.image.$2\"}}" "$1"; }
+
+token=${TOKEN-}
+[ -n "$token" ] || { [ -n "${TOKEN_FILE-}" ] && token=$(cat "$TOKEN_FILE"); } || true
+
+# --- verification ---------------------------------------------------------------------------
+call='{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_js_ephemeral","arguments":{"code":"return 6 * 7"}}}'
+status() { curl -sS -o /dev/null -w '%{http_code}' --max-time 10 "$@" 2>/dev/null || true; }
+post=(-X POST -H 'content-type: application/json' -H 'accept: application/json, text/event-stream')
+# The token goes through a file descriptor: command lines are there for everybody to read.
+with_token() { curl -sS --max-time 30 "${post[@]}" -H @<(printf 'authorization: Bearer %s\n' "$token") "$@" 2>/dev/null || true; }
+
+# Looks at one address: lives, is ready, refuses strangers, lets the token in, runs code.
+problem=''
+verify() {
+  local at=$1 got
+  problem=''
+  [ "$(status "$at/livez")" = 200 ] || { problem="$at/livez does not answer 200"; return 1; }
+  [ "$(status "$at/readyz")" = 200 ] || { problem="$at/readyz does not answer 200"; return 1; }
+  got=$(status "${post[@]}" --data '{}' "$at/mcp")
+  [ "$got" = 401 ] || { problem="$at/mcp answers $got, not 401, to who has no credential"; return 1; }
+  got=$(with_token --data "$call" "$at/mcp")
+  [[ $got == *'"result":42'* ]] || { problem="a call at $at/mcp answers: ${got:0:300}"; return 1; }
+}
+# Every service of one set is healthy by its own health check, and each gateway stands the verification.
+healthy() {
+  local of=$1 service id state end=$((SECONDS + timeout))
+  for service in "${services[@]}"; do
+    while :; do
+      state=none
+      for id in $(containers "$of" "$service"); do
+        state=$(docker inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$id")
+        [ "$state" = healthy ] || break
+      done
+      [ "$state" != healthy ] || break
+      [ "$SECONDS" -lt "$end" ] || { problem="$service of $of is $state after $timeout s"; return 1; }
+      sleep 0.5
+    done
+  done
+  local network="${project}_edge" address
+  for service in gateway-1 gateway-2; do
+    for id in $(containers "$of" "$service"); do
+      address=$(docker inspect --format "{{(index .NetworkSettings.Networks \"$network\").IPAddress}}" "$id")
+      verify "http://$address:8788" || return 1
+    done
+  done
+}
+watched() {
+  local end=$((SECONDS + watch)) calls=0
+  while [ "$SECONDS" -lt "$end" ]; do
+    verify "$front" || return 1
+    calls=$((calls + 1))
+    sleep 1
+  done
+  say "$calls verifications in $watch s, none failed"
+}
+
+# --- what changes something -----------------------------------------------------------------
+serving() { grep -oE 'gateways-(blue|green)' "$upstreams" | tail -1 | cut -d- -f2; }
+# The front looks at the file when it is told to; requests that run end where they began.
+switch_to() {
+  say "the front sends requests to $1"
+  sed -i.before "s/\"gateways-[a-z]*\"/\"gateways-$1\"/" "$upstreams" && rm -f "$upstreams.before"
+  docker exec "$(containers "$project" dynamic-mcp)" nginx -c /etc/nginx/front.conf -s reload
+}
+put_blue() { blue "$1" up -d --no-deps "${services[@]}" 2>&1 | sed 's/^/    /'; }
+remove_green() { green down --timeout 40 2>&1 | sed 's/^/    /'; }
+
+step='' changed=''
+undo() {
+  local why=$1
+  trap - ERR INT TERM
+  set +e
+  say "FAILED while $step: $why"
+  say "undoing: everything goes back to $old"
+  if [ "$changed" = blue ]; then
+    put_blue "$old"
+  fi
+  healthy "$project" || { left "blue is not healthy: $problem"; }
+  switch_to blue || left "the front could not be switched back to blue"
+  verify "$front" || left "the front does not serve: $problem"
+  remove_green
+  say "undone: $old serves"
+  print_record "rolled back: $step: $why"
+  exit 1
+}
+left() {
+  printf 'error: it could not be undone: %s\n' "$1" >&2
+  printf 'error: left: projects %s (blue) and %s-green; the front serves %s\n' "$project" "$project" "$(serving)" >&2
+  exit 3
+}
+print_record() {
+  local text
+  text=$(
+    printf '## Release record\n\n'
+    printf -- '- time (UTC): %s to %s\n' "$began" "$(date -u +%FT%TZ)"
+    printf -- '- environment: %s\n- from: %s\n- to: %s, commit %s\n' "$environment" "$old" "$version" "${commit:-unknown}"
+    printf -- '- operator: %s; approver: %s\n' "${OPERATOR:-$(id -un)}" "${APPROVER:--}"
+    printf -- '- change: %s\n- outcome: %s\n' "${CHANGE:--}" "$1"
+  )
+  printf '\n%s\n' "$text"
+  [ -z "$record" ] || printf '%s\n' "$text" >"$record"
+}
+
+# --- before anything is changed -------------------------------------------------------------
+exec 9<"$file"
+flock -n 9 || fail "another roll-out is under way in this folder"
+running=$(containers "$project" gateway-1 | head -1)
+[ -n "$running" ] || fail "the stack $project does not run: ${compose[*]} --env-file $settings -f $file up -d"
+old=$(image_of gateway-1)
+old=${old##*:}
+commit=''
+for image in gateway registry executor; do
+  name=${prefix}dynamic-mcp-$image:$version
+  docker image inspect "$name" >/dev/null 2>&1 || fail "the image $name is not here: load or pull it, or build it with deploy/images/build.sh"
+done
+commit=$(label_of "${prefix}dynamic-mcp-gateway:$version" revision)
+[ -n "$token" ] || fail "TOKEN (or TOKEN_FILE) is needed: an access token or API key with mcp:invoke"
+[ -z "$(docker ps -aq --filter "label=com.docker.compose.project=$project-green")" ] ||
+  fail "there is a green set already ($project-green): a roll-out that was cut off. See docs/deployment.md, Cut off"
+[ "$(serving)" = blue ] || fail "the front does not send its requests to blue"
+verify "$front" || fail "the stack is not well before the roll-out: $problem"
+
+cat <<END
+environment  $environment ($settings, project $project)
+from         $old
+to           $version, commit ${commit:-unknown}
+1  start green: ${services[*]} of $version, as project $project-green
+2  verify each of its services and gateways; nobody is sent there yet
+3  send requests to green and watch for $watch s
+4  replace blue by $version and verify it
+5  send requests to blue, drain and remove green, write DYNAMIC_MCP_TAG=$version to $settings
+END
+if [ -z "$confirm" ]; then
+  printf 'nothing was changed: --confirm does it\n'
+  exit 0
+fi
+
+# --- the roll-out ---------------------------------------------------------------------------
+began=$(date -u +%FT%TZ)
+trap 'undo "a command failed (line $LINENO)"' ERR
+trap 'undo "interrupted"' INT TERM
+step="starting green"
+changed=green
+say "$step"
+green up -d --no-deps "${services[@]}" 2>&1 | sed 's/^/    /'
+step="verifying green"
+say "$step"
+healthy "$project-green" || undo "$problem"
+step="green served"
+switch_to green
+watched || undo "$problem"
+step="replacing blue"
+say "$step"
+changed=blue
+put_blue "$version"
+healthy "$project" || undo "$problem"
+step="blue served"
+switch_to blue
+verify "$front" || undo "$problem"
+trap - ERR INT TERM
+say "draining green"
+remove_green
+if grep -q '^DYNAMIC_MCP_TAG=' "$settings"; then
+  sed -i "s/^DYNAMIC_MCP_TAG=.*/DYNAMIC_MCP_TAG=$version/" "$settings"
+else
+  printf 'DYNAMIC_MCP_TAG=%s\n' "$version" >>"$settings"
+fi
+say "done: $version serves"
+print_record "done; every verification passed"
