@@ -9,6 +9,7 @@
 pub mod audit;
 pub mod call;
 pub mod catalog;
+pub mod data_mount;
 pub mod dependency;
 pub mod error;
 pub mod fleet;
@@ -28,6 +29,7 @@ pub mod validate;
 
 pub use call::{CallContext, TraceContext};
 pub use catalog::{Catalog, CatalogChange, ChangeStream};
+pub use data_mount::DataMount;
 pub use error::{Error, ErrorCode, Result};
 pub use id::{CallId, CatalogVersion, CodeDigest, RequestId, Revision, TenantId};
 pub use idempotency::IdempotencyKey;

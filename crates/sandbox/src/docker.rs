@@ -29,12 +29,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::DataMount;
 use domain::error::{Error, ErrorCode, Result};
 use domain::limits::DEFAULT_IMAGE;
 use domain::lockfile::Lockfile;
 use domain::runner::{Call, EngineKind, Resolve, Usage};
 use domain::tool::Runtime;
-use telemetry::Metrics;
+use telemetry::{Metrics, Trail};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,6 +91,8 @@ pub struct DockerEngineSettings {
     pub cpu_millis: u32,
     /// The cgroup that all containers are put under; the daemon's own choice when there is none.
     pub cgroup_parent: Option<String>,
+    /// Folders on the daemon's machine that calls and sessions may read.
+    pub data_mounts: Vec<DataMount>,
     /// The longest that a call may run.
     pub max_timeout: Duration,
     /// The longest that a session may live.
@@ -116,6 +119,7 @@ impl Default for DockerEngineSettings {
             memory_bytes: 512 << 20,
             cpu_millis: 1_000,
             cgroup_parent: None,
+            data_mounts: Vec::new(),
             max_timeout: Duration::from_secs(120),
             max_session: Duration::from_secs(24 * 60 * 60),
             allowed_images: vec![DEFAULT_IMAGE.to_owned()],
@@ -175,6 +179,7 @@ impl DockerEngine {
             images: images.clone(),
             runtime: settings.runtime,
             cgroup_parent: settings.cgroup_parent,
+            data_mounts: settings.data_mounts,
             max_call: settings.max_timeout,
             max_session: settings.max_session,
             metrics: Arc::clone(&metrics),
@@ -377,7 +382,8 @@ impl Engine for DockerEngine {
             }
         };
         stages::found(&self.metrics, kind, miss);
-        Stage::Take.observe(&self.metrics, kind, asked.elapsed());
+        let trail = Trail::here();
+        Stage::Take.passed((&self.metrics, &trail), kind, (asked, Instant::now()));
         let usage = Usage {
             checkout: asked.elapsed(),
             warm: miss.is_none(),
@@ -401,6 +407,7 @@ impl Engine for DockerEngine {
             pool: self.pool.clone(),
             daemon: self.daemon.clone(),
             metrics: Arc::clone(&self.metrics),
+            trail,
             tenancy,
         };
         let count = InFlight::new(&self.running);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use domain::DataMount;
 use ipnet::IpNet;
 use serde_json::Value as Json;
 
@@ -211,6 +212,24 @@ impl Value for Vec<ServiceUrl> {
         let items = <Vec<String> as Value>::parse(raw, key)?;
         let read = |item: &String| ServiceUrl::parse(item).map_err(|why| format!("`{item}` {why}"));
         items.iter().map(read).collect()
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Vec::new())
+    }
+
+    fn json(&self, _: &Key) -> Json {
+        self.iter().map(ToString::to_string).collect()
+    }
+}
+
+impl Value for Vec<DataMount> {
+    fn parse(raw: &Raw, key: &Key) -> Result<Self, String> {
+        let items = <Vec<String> as Value>::parse(raw, key)?;
+        DataMount::parse_all(items.iter().map(String::as_str)).map_err(|error| match error.limit() {
+            Some(limit) => format!("{}: {limit}", error.message()),
+            None => error.message().to_owned(),
+        })
     }
 
     fn absent() -> Option<Self> {

@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
-    Mount, MountTmpfsOptions, MountType, MountVolumeOptions, ResourcesUlimits, RestartPolicy,
+    Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType,
+    MountVolumeOptions, ResourcesUlimits, RestartPolicy,
     RestartPolicyNameEnum,
 };
+use domain::DataMount;
 use domain::tool::Runtime;
 
 pub(crate) use self::purpose::{Bounds, Mounted, Network, Purpose, VolumeName};
@@ -59,6 +61,8 @@ pub(crate) struct Profile {
     pub(crate) volume: Option<Mounted>,
     /// The cgroup that it is put under; the daemon's own choice when there is none.
     pub(crate) cgroup_parent: Option<String>,
+    /// Folders of the machine that it may read.
+    pub(crate) data_mounts: Vec<DataMount>,
     /// Labels besides those of the reaper, which win.
     pub(crate) labels: BTreeMap<String, String>,
 }
@@ -142,6 +146,7 @@ impl Profile {
             Network::Bridge => Vec::new(),
         };
         let mut mounts: Vec<Mount> = self.volume.iter().map(mount).collect();
+        mounts.extend(self.data_mounts.iter().map(data));
         mounts.extend(self.closed_volumes(volumes));
         HostConfig {
             // Who it is on the machine
@@ -241,7 +246,8 @@ impl Profile {
         let mounted = self.volume.as_ref().map(|mounted| mounted.target);
         let ours = |path: &&String| {
             let path = path.trim_end_matches('/');
-            !matches!(path, "/tmp" | WORKSPACE) && Some(path) != mounted
+            let data = self.data_mounts.iter().any(|folder| folder.target() == path);
+            !matches!(path, "/tmp" | WORKSPACE) && Some(path) != mounted && !data
         };
         let closed = |path: &String| Mount {
             target: Some(path.clone()),
@@ -269,6 +275,23 @@ fn mount(mounted: &Mounted) -> Mount {
         volume_options: Some(MountVolumeOptions {
             no_copy: Some(!mounted.writable),
             ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
+
+/// For reading only, and without what is mounted below it: that would be writable where the machine has
+/// it so.
+fn data(folder: &DataMount) -> Mount {
+    Mount {
+        target: Some(folder.target()),
+        source: Some(folder.path().to_owned()),
+        typ: Some(MountType::BIND),
+        read_only: Some(true),
+        bind_options: Some(MountBindOptions {
+            propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            non_recursive: Some(true),
+            ..MountBindOptions::default()
         }),
         ..Mount::default()
     }

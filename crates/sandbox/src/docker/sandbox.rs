@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::DataMount;
 use domain::error::{Error, ErrorCode, Result};
 use domain::runner::EngineKind;
 use domain::tool::Runtime;
@@ -104,6 +105,9 @@ impl Sandbox {
     }
 }
 
+/// What the daemon says before the path of a mount that is not there.
+const NO_SOURCE: &str = "bind source path does not exist:";
+
 /// Images, and the languages whose program they lack.
 pub(super) type Unfit = Arc<Mutex<HashSet<(ImageId, Runtime)>>>;
 
@@ -115,6 +119,8 @@ pub(super) struct Maker {
     pub(super) runtime: Option<String>,
     /// The cgroup that all containers are put under.
     pub(super) cgroup_parent: Option<String>,
+    /// What every sandbox may read. The same for the life of the engine, and so no part of a key.
+    pub(super) data_mounts: Vec<DataMount>,
     pub(super) max_call: Duration,
     /// The longest that a session may live.
     pub(super) max_session: Duration,
@@ -141,6 +147,7 @@ impl Maker {
             network: key.network,
             volume: mounted,
             cgroup_parent: self.cgroup_parent.clone(),
+            data_mounts: self.data_mounts.clone(),
             labels: BTreeMap::new(),
         }
     }
@@ -163,7 +170,8 @@ impl Maker {
         };
         let labels = self.reaper.labels(waits + used + READY_TIME);
         let body = profile.body(command, &labels);
-        let guard = self.reaper.create(&body).await?;
+        let made = self.reaper.create(&body).await;
+        let guard = made.map_err(|error| no_data(&self.data_mounts, error))?;
         let attached = self.daemon.attach(guard.id()).await?;
         self.daemon.start(guard.id()).await?;
         failpoint::reached(failpoint::START);
@@ -242,6 +250,23 @@ async fn ready(sandbox: &mut Sandbox, runtime: Runtime) -> Result<()> {
             }
             Err(error) => return Err(not_ready(runtime, &error.to_string())),
         }
+    }
+}
+
+/// The daemon's words about a folder that its machine has not got, in ours.
+fn no_data(folders: &[DataMount], error: Error) -> Error {
+    let said = error.cause().map(ToString::to_string).unwrap_or_default();
+    let missing = |folder: &&DataMount| {
+        said.contains(NO_SOURCE) && said.split(NO_SOURCE).any(|rest| rest.trim() == folder.path())
+    };
+    match folders.iter().find(missing) {
+        None => error,
+        Some(folder) => Error::new(
+            ErrorCode::Unavailable,
+            format!("the machine of the Docker daemon lacks the data `{}`", folder.name()),
+        )
+        .with_fix("make the folder that MCP_SANDBOX_DATA_MOUNTS names, or take it out of there")
+        .with_cause(said),
     }
 }
 

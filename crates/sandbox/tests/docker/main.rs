@@ -7,6 +7,7 @@
 )]
 
 mod abuse;
+mod data;
 mod ends;
 mod faults_daemon;
 mod faults_deadman;

@@ -7,8 +7,8 @@ use url::Url;
 
 use crate::address::is_loopback;
 use crate::config::sections::{
-    Admission, AuditConfig, AuthConfig, Backend, CatalogConfig, DockerConfig, InstallConfig,
-    PostgresConfig, SessionConfig,
+    Admission, AuditConfig, AuthConfig, Backend, CatalogConfig, DockerConfig, EngineChoice,
+    EngineConfig, InstallConfig, PostgresConfig, SessionConfig,
 };
 use crate::config::settings::Settings;
 
@@ -108,6 +108,36 @@ pub(crate) fn docker(settings: &mut Settings, docker: Option<&DockerConfig>) {
             "DOCKER_HOST",
             "is not the address of a Docker daemon that can be used here",
             "set it to unix:///path or tcp://host:port (with DOCKER_TLS_VERIFY=1 for TLS)",
+        );
+    }
+}
+
+/// What sandboxes may read, against what runs them.
+pub(crate) fn data(
+    settings: &mut Settings,
+    engine: Option<&EngineConfig>,
+    docker: Option<&DockerConfig>,
+) {
+    let Some(engine) = engine.filter(|engine| !engine.data_mounts.is_empty()) else {
+        return;
+    };
+    if matches!(engine.engine, EngineChoice::Isolate | EngineChoice::Node) {
+        settings.refuse(
+            "MCP_SANDBOX_DATA_MOUNTS",
+            format!(
+                "needs the Docker engine, and MCP_EXECUTION_ENGINE={} sees no files",
+                engine.engine
+            ),
+            "set MCP_EXECUTION_ENGINE=docker, or unset MCP_SANDBOX_DATA_MOUNTS",
+        );
+    }
+    let socket = docker.and_then(|docker| docker.host.as_deref()?.strip_prefix("unix://"));
+    let Some(socket) = socket else { return };
+    if let Some(mount) = engine.data_mounts.iter().find(|it| it.holds(socket)) {
+        settings.refuse(
+            "MCP_SANDBOX_DATA_MOUNTS",
+            format!("`{mount}` would give the daemon's socket at {socket} to code"),
+            "name a folder without it",
         );
     }
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use domain::DataMount;
+
 use crate::config::choice::choice;
 use crate::config::key::{Key, Kind};
 use crate::config::section::section;
@@ -92,6 +94,11 @@ section! {
         pub cgroup_parent: Option<String> =
             Key::added("MCP_SANDBOX_CGROUP_PARENT", "sandbox.cgroupParent")
             .default_note("the daemon's own");
+        /// Folders on the daemon's machine, `name=/path`, that every sandbox of this executor may read at
+        /// `/data/<name>`: models and other data. At most 16. Only the Docker engine has them.
+        pub data_mounts: Vec<DataMount> =
+            Key::added("MCP_SANDBOX_DATA_MOUNTS", "sandbox.dataMounts")
+            .kind(Kind::List).default("");
         /// Refuses to start on a daemon whose runc has known ways out; otherwise it is a warning.
         pub require_patched_runc: bool =
             Key::added("MCP_SANDBOX_REQUIRE_PATCHED_RUNC", "sandbox.requirePatchedRunc")

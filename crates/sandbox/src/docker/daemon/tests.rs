@@ -52,6 +52,7 @@ pub(crate) async fn profile(daemon: &Daemon, image: &str) -> Profile {
         network: Network::None,
         volume: None,
         cgroup_parent: None,
+        data_mounts: Vec::new(),
         labels: Default::default(),
     }
 }

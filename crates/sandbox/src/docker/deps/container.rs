@@ -109,6 +109,7 @@ impl Workshop {
             network: Network::None,
             volume,
             cgroup_parent: self.cgroup_parent.clone(),
+            data_mounts: Vec::new(),
             labels: BTreeMap::new(),
         }
     }

@@ -28,6 +28,7 @@ fn example() -> Profile {
         network: Network::None,
         volume: None,
         cgroup_parent: None,
+        data_mounts: Vec::new(),
         labels: BTreeMap::new(),
     }
 }
@@ -74,6 +75,7 @@ fn fault_51_a_session_and_an_install_differ_in_this_only() {
         network: Network::Bridge,
         volume: mounted(dependencies_at(Runtime::Python), false),
         cgroup_parent: Some("sandboxes.slice".to_owned()),
+        data_mounts: vec![DataMount::parse("models=/srv/models").unwrap()],
         labels: [
             ("a".to_owned(), "b".to_owned()),
             ("dynamic-mcp.sandbox".to_owned(), "0".to_owned()),
