@@ -10,6 +10,7 @@ mod fleet;
 mod keys;
 mod lane;
 mod link;
+mod outage;
 mod runner;
 mod sessions;
 mod watch;

@@ -151,11 +151,21 @@ pub(crate) fn broken(backend: &str) -> Error {
     .with_may_have_run(true)
 }
 
-/// Whether the request provably never left: there was no connection to send it on.
-fn never_sent(status: &Status) -> bool {
+/// Whether the service provably has not begun with the request: there was no connection to send it on,
+/// the connection ended while it waited to be sent, or the service said in its farewell, or of this
+/// request alone, that it did not look at it (RFC 9113, 8.7).
+pub(crate) fn never_sent(status: &Status) -> bool {
     let mut source = status.source();
     while let Some(error) = source {
-        if error.is::<ConnectError>() {
+        let refused = error.downcast_ref::<h2::Error>().is_some_and(|error| {
+            let reason = match error.is_go_away() {
+                true => h2::Reason::NO_ERROR,
+                false => h2::Reason::REFUSED_STREAM,
+            };
+            error.is_remote() && error.reason() == Some(reason)
+        });
+        let unsent = error.downcast_ref::<hyper::Error>();
+        if refused || error.is::<ConnectError>() || unsent.is_some_and(hyper::Error::is_canceled) {
             return true;
         }
         source = error.source();

@@ -75,6 +75,12 @@ async fn isolate(
     metrics: &Arc<Metrics>,
     why: String,
 ) -> Result<Chosen, StartError> {
+    // Tools would run without the data that the operator promises them.
+    if !config.data_mounts.is_empty() {
+        let reason = "MCP_SANDBOX_DATA_MOUNTS needs the Docker engine: the isolate engine sees no files";
+        let fix = "set MCP_EXECUTION_ENGINE=docker, or unset MCP_SANDBOX_DATA_MOUNTS";
+        return Err(format!("{reason} ({why}); {fix}").into());
+    }
     let engine = IsolateEngine::launch(isolate_settings(config), Arc::clone(metrics)).await?;
     tracing::info!(
         engine = "isolate",
@@ -158,6 +164,7 @@ pub(crate) fn docker_settings(
         memory_bytes: config.memory_limit.0,
         cpu_millis: config.cpu_millis(),
         cgroup_parent: config.cgroup_parent.clone(),
+        data_mounts: config.data_mounts.clone(),
         max_timeout: policy.max_timeout,
         max_session: sessions.lifetime,
         allowed_images: policy.allowed_images.clone(),

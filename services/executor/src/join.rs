@@ -29,24 +29,39 @@ pub struct Membership {
     pub version: String,
 }
 
-/// Joins, renews every five seconds, and leaves once `stop` is cancelled. A registry that cannot be
-/// reached is asked again with the next beat; it never ends this.
+/// The stages of a stop, as far as the fleet has to know.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    /// Calls are still taken, and had better go elsewhere: told at once.
+    pub draining: CancellationToken,
+    /// No call is taken any more.
+    pub stopping: CancellationToken,
+}
+
+/// Joins, renews every five seconds, says when it is about to stop, and leaves when it does. A registry
+/// that cannot be reached is asked again with the next beat; it never ends this.
 pub async fn join(
     executor: Executor,
     fleet: Arc<dyn Fleet>,
     membership: Membership,
-    stop: CancellationToken,
+    stop: Stop,
 ) {
     let mut beat = interval(EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut joined = None;
+    let mut draining = false;
     loop {
         tokio::select! {
+            biased;
+            () = stop.stopping.cancelled() => break,
+            () = stop.draining.cancelled(), if !draining => draining = true,
             _ = beat.tick() => {}
-            () = stop.cancelled() => break,
         }
         let context = CallContext::service(executor.name(), PATIENCE);
-        let renewal = fleet.heartbeat(&context, info(&executor, &membership));
+        let mut info = info(&executor, &membership);
+        info.draining |= draining;
+        let renewal = fleet.heartbeat(&context, info);
+        // Not cut off by the stop: it must not come to the registry after the farewell.
         let renewed = bounded(renewal).await;
         tell(&executor, joined, &renewed);
         joined = Some(renewed.is_ok());

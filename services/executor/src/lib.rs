@@ -14,5 +14,5 @@ mod slots;
 mod stream;
 
 pub use executor::{Executor, ExecutorStatus, Settings};
-pub use join::{Membership, join};
+pub use join::{Membership, Stop, join};
 pub use sessions::SessionSettings;

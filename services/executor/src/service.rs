@@ -17,7 +17,7 @@ use rpc::client::{FleetClient, Link};
 use rpc::server::{Incoming, Server};
 use serde_json::json;
 
-use crate::{Executor, Membership, SessionSettings, Settings, engine, internal, join};
+use crate::{Executor, Membership, SessionSettings, Settings, Stop, engine, internal, join};
 
 /// How long sandboxes may take to end once the drain is over.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
@@ -71,14 +71,18 @@ pub async fn start(config: ExecutorConfig, mut app: App) -> Result<(), StartErro
     let registry = Endpoint::parse("MCP_REGISTRY_URL", &config.registry.url.to_string())?;
     let link = Link::over_tls(&registry, signer, tls)?;
     let fleet = Arc::new(FleetClient::new(
-        link.with_metrics(Arc::clone(&app.metrics)),
+        link.patient().with_metrics(Arc::clone(&app.metrics)),
     ));
     let membership = Membership {
         address: config.server.advertise.map_or(own, |url| url.to_string()),
         labels: labels(&config.server.labels)?,
         version: bootstrap::VERSION.to_owned(),
     };
-    let joining = join(executor, fleet, membership, app.tasks.stopping());
+    let stop = Stop {
+        draining: app.health.draining(),
+        stopping: app.tasks.stopping(),
+    };
+    let joining = join(executor, fleet, membership, stop);
     app.tasks.finish("fleet membership", joining);
     Ok(())
 }

@@ -16,7 +16,7 @@ use domain::fleet::Fleet;
 use domain::limits::RunLimits;
 use domain::runner::{Call, EngineKind, LogLevel, Outcome, RunEvent, Runner};
 use domain::{CallContext, Principal, RequestId, Revision, Scope};
-use executor::{Executor, Membership, Settings, join};
+use executor::{Executor, Membership, Settings, Stop, join};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use sandbox::{Engine, EngineStatus, Execution, ExecutionSink, Job, execution};
@@ -307,7 +307,10 @@ async fn a_draining_executor_refuses_and_is_drained_when_the_last_call_ends() {
 async fn it_joins_says_when_it_drains_and_leaves() {
     let (_engine, executor, _) = setup(3);
     let fleet = Arc::new(testkit::FakeFleet::default());
-    let stop = CancellationToken::new();
+    let stop = Stop {
+        draining: CancellationToken::new(),
+        stopping: CancellationToken::new(),
+    };
     let membership = Membership {
         address: "http://127.0.0.1:1".to_owned(),
         labels: [("pool".to_owned(), "ml".to_owned())].into(),
@@ -334,9 +337,12 @@ async fn it_joins_says_when_it_drains_and_leaves() {
         ("e-1", 3, false)
     );
     assert_eq!(now[0].engines, [EngineKind::Isolate]);
-    executor.drain();
+    let asked = Instant::now();
+    stop.draining.cancel();
     seen(&|all| all.first().is_some_and(|it| it.draining)).await;
-    stop.cancel();
+    assert!(asked.elapsed() < Duration::from_secs(1), "told at once");
+    assert!(!executor.status().draining, "it still takes calls");
+    stop.stopping.cancel();
     seen(&<[_]>::is_empty).await;
     joined.join_next().await.unwrap().unwrap();
 }

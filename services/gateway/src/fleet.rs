@@ -45,12 +45,12 @@ impl Follow {
                     while let Ok(Some(Ok(list))) = timeout(SILENCE, stream.next()).await {
                         pause = RETRY;
                         joined = list;
-                        self.placement.directory_read();
                         if resolved_at.elapsed() >= RESOLVE_EVERY {
                             named = resolve(&self.fixed, named).await;
                             resolved_at = Instant::now();
                         }
                         self.publish(&named, &joined);
+                        self.placement.directory_read();
                     }
                     tracing::debug!("the directory of executors ended; asking again");
                 }

@@ -13,7 +13,8 @@ use domain::runner::{EngineKind, RunStream};
 use domain::tool::{EngineChoice, Runtime};
 use domain::{Call, CallContext, Error, ErrorCode, Lockfile, Resolve, Result, Runner, Sessions};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use self::executor::Executor;
 pub use self::sessions::SessionsFound;
@@ -44,6 +45,8 @@ pub struct Placement {
     changing: Mutex<()>,
     /// When the directory of executors was last read.
     directory_read: Mutex<Option<Instant>>,
+    /// Cancelled when executors are known, or the directory says that there are none.
+    known: CancellationToken,
 }
 
 impl Placement {
@@ -55,6 +58,7 @@ impl Placement {
             client,
             changing: Mutex::new(()),
             directory_read: Mutex::new(None),
+            known: CancellationToken::new(),
         }
     }
 
@@ -81,12 +85,24 @@ impl Placement {
                 }
             }
         }
+        if !new.is_empty() {
+            self.known.cancel();
+        }
         self.executors.store(Arc::new(new));
+    }
+
+    /// Waits until executors are known or the directory has been read, but no longer than this: whoever
+    /// asks before would be told that there is none.
+    pub async fn first_look(&self, within: Duration) {
+        if timeout(within, self.known.cancelled()).await.is_err() {
+            tracing::warn!("no executor is known yet: calls of tools are refused until one is");
+        }
     }
 
     /// The directory has just been read: who is not in the list is no more.
     pub fn directory_read(&self) {
         *self.directory_read.lock() = Some(Instant::now());
+        self.known.cancel();
     }
 
     fn directory_is_current(&self) -> bool {

@@ -16,9 +16,11 @@ use tonic::client::Grpc;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
+use tracing::{Instrument as _, Span};
 
 use super::codec::Signed;
 use super::lane::{Lane, Open};
+use super::outage::{AGAIN, Outage};
 use crate::connect::Target;
 use crate::endpoint::Endpoint;
 use crate::method::Method;
@@ -41,6 +43,15 @@ pub struct Link {
     lane: Arc<Lane>,
     signer: Signer,
     metrics: Option<Arc<Metrics>>,
+    /// Where there is nobody else to ask.
+    patient: Option<Outage>,
+}
+
+/// Why one attempt has no answer.
+struct Failed {
+    error: Error,
+    /// The service provably has not seen the request.
+    never_sent: bool,
 }
 
 impl Link {
@@ -86,6 +97,7 @@ impl Link {
             lane: Arc::new(Lane::new(target, age)?),
             signer,
             metrics: None,
+            patient: None,
         })
     }
 
@@ -101,6 +113,14 @@ impl Link {
         self
     }
 
+    /// For the only service of its kind: while it restarts, requests that never reached it are tried
+    /// again for a few seconds, so that nobody notices.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.patient = Some(Outage::default());
+        self
+    }
+
     /// What errors call the service.
     pub(crate) fn backend(&self) -> &'static str {
         self.signer.audience().as_str()
@@ -113,7 +133,8 @@ impl Link {
         message: impl Message,
     ) -> Result<A> {
         let timer = self.timer(method);
-        let answer = self.unary_untimed(context, method, message).await;
+        let asked = self.unary_untimed(context, method, message);
+        let answer = asked.instrument(timer.span.clone()).await;
         timer.stop(answer.as_ref().map(|_| ()).map_err(Error::code));
         answer
     }
@@ -127,7 +148,8 @@ impl Link {
         let send = |mut grpc: Grpc<Channel>, request, path| async move {
             grpc.unary(request, path, Signed::<A>::default()).await
         };
-        self.answered(context, method, message, send).await
+        let outage = self.patient.as_ref();
+        self.answered(context, method, message, outage, send).await
     }
 
     /// Starts a method that answers with a stream, and waits for its beginning.
@@ -141,16 +163,19 @@ impl Link {
             grpc.server_streaming(request, path, Signed::<A>::default())
                 .await
         };
-        self.answered(context, method, message, send).await
+        // Whoever follows a feed says at once that it is lost, and asks again by itself.
+        self.answered(context, method, message, None, send).await
     }
 
     /// Sends one signed message and waits for the answer, or the beginning of one, within its time.
+    /// With an outage what did not reach the service is tried again while that lasts.
     async fn answered<T, F>(
         &self,
         context: &CallContext,
         method: &'static Method,
         message: impl Message,
-        send: impl FnOnce(Grpc<Channel>, Request<Bytes>, PathAndQuery) -> F,
+        outage: Option<&Outage>,
+        send: impl Fn(Grpc<Channel>, Request<Bytes>, PathAndQuery) -> F,
     ) -> Result<T>
     where
         F: Future<Output = std::result::Result<tonic::Response<T>, tonic::Status>>,
@@ -160,20 +185,52 @@ impl Link {
         } else {
             context.budget.min(ANSWER_WITHIN)
         };
-        let request = self.request(context, method, &message, limit)?;
-        let mut grpc = self.grpc(method);
+        let end = Instant::now() + limit;
         let answer = async {
-            grpc.ready()
-                .await
-                .map_err(|reason| self.unreachable(reason))?;
-            send(grpc, request, PathAndQuery::from_static(method.path))
-                .await
-                .map_err(|status| status::to_error(status, self.backend(), method))
+            loop {
+                let left = end.saturating_duration_since(Instant::now());
+                let request = self.request(context, method, &message, left)?;
+                let failed = match self.attempt(method, request, &send).await {
+                    Ok(answer) => {
+                        outage.into_iter().for_each(Outage::over);
+                        return Ok(answer.into_inner());
+                    }
+                    Err(failed) => failed,
+                };
+                match outage {
+                    Some(outage) if failed.never_sent && outage.missed() => {
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    _ => return Err(failed.error),
+                }
+            }
         };
         match tokio::time::timeout(limit + GRACE, answer).await {
-            Ok(answer) => Ok(answer?.into_inner()),
+            Ok(answer) => answer,
             Err(_) => Err(self.no_answer(context.budget <= limit, method)),
         }
+    }
+
+    async fn attempt<T, F>(
+        &self,
+        method: &'static Method,
+        request: Request<Bytes>,
+        send: impl Fn(Grpc<Channel>, Request<Bytes>, PathAndQuery) -> F,
+    ) -> std::result::Result<tonic::Response<T>, Failed>
+    where
+        F: Future<Output = std::result::Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let mut grpc = self.grpc(method);
+        grpc.ready().await.map_err(|reason| Failed {
+            error: self.unreachable(reason),
+            never_sent: true,
+        })?;
+        send(grpc, request, PathAndQuery::from_static(method.path))
+            .await
+            .map_err(|status| Failed {
+                never_sent: status::never_sent(&status),
+                error: status::to_error(status, self.backend(), method),
+            })
     }
 
     /// Starts a method with streams both ways. After the message the request stream stays open
@@ -264,6 +321,7 @@ impl Link {
             metrics: self.metrics.clone(),
             method,
             start: Instant::now(),
+            span: telemetry::client_span(method.service, method.name),
         }
     }
 }
@@ -281,10 +339,13 @@ pub(crate) struct Timer {
     metrics: Option<Arc<Metrics>>,
     method: &'static Method,
     start: Instant,
+    /// The request's own, where traces are exported.
+    pub(crate) span: Span,
 }
 
 impl Timer {
     pub(crate) fn stop(self, outcome: std::result::Result<(), ErrorCode>) {
+        telemetry::span_ended(&self.span, status::label(outcome));
         if let Some(metrics) = &self.metrics {
             metrics
                 .grpc_client_duration

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::Stream;
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 
@@ -59,23 +59,39 @@ impl Incoming {
 
 /// Accepts up to so many at once; what comes beyond is closed at once.
 pub(crate) struct Connections {
-    incoming: Incoming,
+    /// `None` after the stop.
+    incoming: Option<Incoming>,
     places: Arc<Semaphore>,
     pause: Option<Pin<Box<Sleep>>>,
     /// What TCP connections have to show; a Unix socket's file says who may connect.
     tls: Option<Tls>,
     handshakes: JoinSet<Option<Connection>>,
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Dropped when nobody waits to be accepted any more.
+    open: Option<oneshot::Sender<()>>,
 }
 
 impl Connections {
-    pub(crate) fn new(incoming: Incoming, max: usize, tls: Option<Tls>) -> Self {
-        Self {
-            incoming,
+    /// At `stop` whoever waits to be accepted still is, then nobody can connect any more, and when the
+    /// last handshake has ended the receiver hears of it. Closing the socket at once would reset
+    /// connections that their callers have already put a request on.
+    pub(crate) fn new(
+        incoming: Incoming,
+        max: usize,
+        tls: Option<Tls>,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> (Self, oneshot::Receiver<()>) {
+        let (open, closed) = oneshot::channel();
+        let connections = Self {
+            incoming: Some(incoming),
             places: Arc::new(Semaphore::new(max)),
             pause: None,
             tls,
             handshakes: JoinSet::new(),
-        }
+            stop: Box::pin(stop),
+            open: Some(open),
+        };
+        (connections, closed)
     }
 
     /// A connection that can be used at once, or `None` and a handshake more.
@@ -105,7 +121,23 @@ impl Stream for Connections {
                 std::task::ready!(pause.as_mut().poll(task));
                 self.pause = None;
             }
-            match std::task::ready!(self.incoming.poll_accept(task)) {
+            let this = &mut *self;
+            let Some(incoming) = &mut this.incoming else {
+                if this.handshakes.is_empty() {
+                    this.open = None;
+                }
+                return Poll::Pending;
+            };
+            let accepted = match incoming.poll_accept(task) {
+                Poll::Ready(accepted) => accepted,
+                // Nobody waits to be accepted.
+                Poll::Pending if this.stop.as_mut().poll(task).is_ready() => {
+                    this.incoming = None;
+                    continue;
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            match accepted {
                 None => return Poll::Ready(None),
                 Some(Ok(transport)) => match Arc::clone(&self.places).try_acquire_owned() {
                     Ok(place) => {

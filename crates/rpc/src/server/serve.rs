@@ -10,6 +10,8 @@ use domain::fleet::Fleet;
 use domain::keys::Keys;
 use domain::{Catalog, Runner, Sessions};
 use telemetry::Metrics;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -52,6 +54,9 @@ const PONG_WITHIN: Duration = Duration::from_secs(5);
 /// Over TLS a connection is asked to end after this time, so that none goes on with certificates that
 /// were replaced. Our own services open another one before.
 const TLS_AGE: Duration = Duration::from_secs(240);
+
+/// How long those who are connecting at a stop are waited for.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The server ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -223,6 +228,10 @@ impl Server {
                 self.verifier,
                 Rules(self.shared.clone()),
             ));
+        let closing = CancellationToken::new();
+        let last = closing.clone().cancelled_owned();
+        let (connections, closed) =
+            Connections::new(incoming, self.max_connections, self.tls, last);
         let stopping = async {
             shutdown.await;
             self.shared.stopping.cancel();
@@ -237,10 +246,14 @@ impl Server {
                 self.health.clear_service_status(name).await;
             }
             self.health.clear_service_status("").await;
+            closing.cancel();
+            if timeout(CLOSE_WITHIN, closed).await.is_err() {
+                tracing::debug!("callers that were still connecting are turned away");
+            }
         };
         http.serve_with_incoming_shutdown(
             self.routes,
-            Connections::new(incoming, self.max_connections, self.tls),
+            connections,
             stopping,
         )
         .await?;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::{Request, Response, Version};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -103,7 +104,7 @@ impl Connection {
         let until_the_end = async {
             tokio::select! {
                 ended = &mut connection => return ended,
-                () = shared.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+                () = last_requests(&shared, &used) => connection.as_mut().graceful_shutdown(),
                 () = used.idle(settings.idle_timeout, &answers) => {
                     connection.as_mut().graceful_shutdown();
                     // Whoever does not take part in the farewell is left without one.
@@ -126,7 +127,22 @@ impl Connection {
     }
 }
 
+/// Completes at the stop, when the connection may end once it is idle. Over HTTP/2 that is at once: the
+/// farewell says which requests are still answered. Over HTTP/1 only an answer can say it, so that
+/// there is a little time to ask for one.
+async fn last_requests(shared: &Shared, used: &Used) {
+    shared.shutdown.cancelled().await;
+    if !used.is_multiplexed() {
+        sleep(shared.settings.linger).await;
+    }
+}
+
 impl Shared {
+    /// Whether the process is about to stop, or stopping.
+    fn is_ending(&self) -> bool {
+        self.settings.draining.is_cancelled() || self.shutdown.is_cancelled()
+    }
+
     fn handshake(&self, outcome: &str) {
         let handshakes = &self.metrics.tls_handshakes;
         handshakes.with_label_values(&[outcome]).inc();
@@ -141,13 +157,23 @@ fn answer(
     peer: SocketAddr,
     mut request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Body>, std::convert::Infallible>> + use<> {
-    phase.head_is_complete(request.version());
+    let version = request.version();
+    phase.head_is_complete(version);
     request.extensions_mut().insert(ConnectInfo(peer));
     request.extensions_mut().insert(answers.clone());
     let mut router = shared.router.clone();
     let phase = phase.clone();
+    let shared = Arc::clone(shared);
     async move {
-        let response = router.call(request).await;
+        let mut response = router.call(request).await;
+        if let Ok(response) = &mut response
+            && version < Version::HTTP_2
+            && shared.is_ending()
+        {
+            // hyper closes the connection after it.
+            let headers = response.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         // A stream goes on after its head: the connection stays busy.
         if let Ok(response) = &response
             && !is_event_stream(response)
@@ -180,6 +206,10 @@ impl Used {
             this.last = Some(Instant::now());
             Running(self.clone())
         })
+    }
+
+    fn is_multiplexed(&self) -> bool {
+        self.0.lock().last.is_some()
     }
 
     /// Completes when nothing has been asked for so long and all that was asked is answered and

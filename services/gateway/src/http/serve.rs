@@ -1,6 +1,7 @@
 //! The accept loop: hyper's own server, with the bounds that its defaults leave out.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,11 @@ pub struct ServeSettings {
     /// Most bytes of unread answers on all connections together. Beyond it requests are refused
     /// and clients that do not read are disconnected.
     pub max_unread_bytes: u64,
+    /// Cancelled when the process is about to stop and still takes requests: from then on every
+    /// answer over HTTP/1 is the last one of its connection.
+    pub draining: CancellationToken,
+    /// How long a connection that nobody uses stays open after the stop.
+    pub linger: Duration,
 }
 
 impl Default for ServeSettings {
@@ -57,6 +63,8 @@ impl Default for ServeSettings {
             write_timeout: WRITE_TIMEOUT,
             stream_timeout: STREAM_TIMEOUT,
             max_unread_bytes: MAX_UNREAD_BYTES,
+            draining: CancellationToken::new(),
+            linger: LINGER,
         }
     }
 }
@@ -67,6 +75,11 @@ pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(65);
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(28);
 pub(super) const STREAM_TIMEOUT: Duration = Duration::from_secs(28);
 pub(super) const MAX_UNREAD_BYTES: u64 = 256 << 20;
+
+/// A proxy that has just put a request on a connection which it keeps must not find it closed: it may
+/// not send a POST again. So connections stay for this long while nobody can open another one, and
+/// whoever uses one in that time is answered and told that it ends.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const EXHAUSTED: Duration = Duration::from_millis(50);
@@ -92,8 +105,9 @@ pub(super) const H2_PING: Duration = Duration::from_secs(30);
 /// The kernel gives a connection up whose bytes nobody acknowledges for so long.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
-/// Serves until `shutdown`, then lets the requests in flight end and returns. How long that may
-/// take is the caller's to bound: dropping this future ends every connection.
+/// Serves until `shutdown`; then nobody can connect any more, whoever is connected may ask once more
+/// for [`ServeSettings::linger`], and this returns when all that was asked is answered. How long that
+/// may take is the caller's to bound: dropping this future ends every connection.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -121,25 +135,13 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let aborted = CancellationToken::new();
     let _abort = aborted.clone().drop_guard();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                pause_after(&error).await;
-                continue;
-            }
-        };
+    let open = |stream: TcpStream, peer: SocketAddr| {
         let Some(place) = places.take(peer.ip()) else {
-            continue;
+            return;
         };
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%peer, %error, "the connection is gone already");
-            continue;
+            return;
         }
         let connection = Connection {
             shared: Arc::clone(&shared),
@@ -153,8 +155,31 @@ pub async fn serve(
                 () = aborted.cancelled() => {}
             }
         });
+    };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => open(stream, peer),
+            Err(error) => pause_after(&error).await,
+        }
     }
-    drop(listener);
+    // Whoever waits to be accepted has been told by the kernel that it is connected, and has maybe
+    // asked: closing the socket would reset it.
+    match listener.into_std() {
+        Ok(listener) => {
+            while let Ok((stream, peer)) = listener.accept() {
+                let ready = stream.set_nonblocking(true);
+                if let Ok(stream) = ready.and_then(|()| TcpStream::from_std(stream)) {
+                    open(stream, peer);
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "connections that waited are reset"),
+    }
     connections.close();
     connections.wait().await;
 }

@@ -58,6 +58,10 @@ impl Executor {
         state.draining = info.draining;
         // One that only configuration knows has the setting for an id, and no engines.
         if !info.engines.is_empty() {
+            if state.name.as_ref().is_some_and(|name| *name != info.id) {
+                // Started anew: what its former life did not do says nothing.
+                state.works();
+            }
             state.name = Some(info.id.clone());
         }
     }
@@ -173,6 +177,10 @@ impl State {
     }
 
     fn fails(&mut self) {
+        // Calls that were under way together have seen one failure, not many.
+        if self.resting_until.is_some_and(|until| until > Instant::now()) {
+            return;
+        }
         let rest = (REST.0 * 2u32.saturating_pow(self.failures.min(10))).min(REST.1);
         self.failures = self.failures.saturating_add(1);
         self.resting_until = Some(Instant::now() + rest);
