@@ -114,7 +114,7 @@ for name in "${todo[@]}"; do
     redis) entry='null' command='["redis-server"]' user='' ;;
     prometheus) entry='["/usr/bin/prometheus"]' command='["--config.file=/etc/prometheus/prometheus.yml","--storage.tsdb.path=/prometheus"]' user='65534' ;;
   esac
-  printf '{"architecture":"%s","os":"linux","config":{"User":"%s","Env":["PATH=/usr/local/bin:/usr/sbin:/usr/bin%s"],"Entrypoint":%s,"Cmd":%s,"WorkingDir":"/","Labels":{"dynamic-mcp.build":"%s","dynamic-mcp.stand-in":"%s"}},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created_by":"deploy/images/peers.sh %s"}]}' \
+  printf '{"architecture":"%s","os":"linux","config":{"User":"%s","Env":["PATH=/usr/local/bin%s:/usr/sbin:/usr/bin","PGHOST=/tmp"],"Entrypoint":%s,"Cmd":%s,"WorkingDir":"/","Labels":{"dynamic-mcp.build":"%s","dynamic-mcp.stand-in":"%s"}},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created_by":"deploy/images/peers.sh %s"}]}' \
     "$(dpkg --print-architecture)" "$user" "${postgres:+:/$postgres}" "$entry" "$command" "$script" "$what" "$layer" "$name" >"$work/config.json"
   image=$(sha256sum "$work/config.json" | cut -d' ' -f1)
   mv "$work/config.json" "$work/archive/$image.json"
