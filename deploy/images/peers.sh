@@ -40,7 +40,8 @@ for name in "${wanted[@]}"; do
   elif [ -n "$remove" ]; then
     docker image rm "$image" >/dev/null
   elif [ "$(label "$image" dynamic-mcp.build)" != "$script" ]; then
-    docker image rm "$image" >/dev/null
+    # Where a container still is of it, it only loses its name, to the next one.
+    docker image rm "$image" >/dev/null 2>&1 || true
     todo+=("$name")
   fi
 done
