@@ -113,25 +113,28 @@ def expect(wanted, printed):
     return None
 
 
-def script(found):
-    """All blocks as one script that says on its own line where each begins and ends."""
+def script(found, go):
+    """All blocks as one script that says on its own line where each begins and ends, and after each
+    waits on the file descriptor `go` until somebody has looked at what was printed."""
     parts = ["set -eo pipefail\n"]
     for number, block in enumerate(found):
         if block["kind"] == "sh":
             parts.append(f"printf '{MARK}begin {number}\\n'\n{block['text']}")
-            parts.append(f"\nprintf '{MARK}end {number}\\n'\n")
+            parts.append(f"\nprintf '{MARK}end {number}\\n'\nread -r -u {go} _\n")
     return "".join(parts)
 
 
 def run(path, found, seconds):
     """Runs the page; one result of each block, None for what was not reached."""
     results = [None] * len(found)
+    go, goes = os.pipe()
     with tempfile.NamedTemporaryFile("w", suffix=".sh", delete=False) as file:
-        file.write(script(found))
+        file.write(script(found, go))
     shell = subprocess.Popen(
         ["bash", file.name], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, pass_fds=(go,),
     )
+    os.close(go)
     late = threading.Event()
 
     def stop():
@@ -166,10 +169,18 @@ def run(path, found, seconds):
             if missing is not None:
                 place = f"{path}:{found[following]['line']}"
                 results[following]["failure"] = f"{place}: this was not printed: {missing}"
-                os.killpg(shell.pid, signal.SIGKILL)
+                os.close(goes)
+                goes = None
         current = None
+        if goes is not None:
+            try:
+                os.write(goes, b"\n")
+            except BrokenPipeError:
+                pass  # The shell was killed meanwhile: its exit code says so.
     code = shell.wait()
     timer.cancel()
+    if goes is not None:
+        os.close(goes)
     os.unlink(file.name)
     if current is not None:
         why = f"{seconds} seconds were over" if late.is_set() else f"exit code {code}"
