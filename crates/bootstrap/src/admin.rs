@@ -11,7 +11,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -42,6 +42,15 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The routes. Without `metrics` there is no `/metrics` (it is off, or on a port of its own).
 pub fn routes(health: Health, metrics: Option<Arc<Metrics>>) -> Router {
+    routes_with(health, metrics, None)
+}
+
+/// The same with the routes of profiles, where those can be taken.
+pub(crate) fn routes_with(
+    health: Health,
+    metrics: Option<Arc<Metrics>>,
+    profiles: Option<Router>,
+) -> Router {
     let router = Router::new()
         .route("/livez", get(async || livez()))
         .route("/readyz", get(async move || readyz(&health)));
@@ -49,16 +58,21 @@ pub fn routes(health: Health, metrics: Option<Arc<Metrics>>) -> Router {
         Some(metrics) => router.route("/metrics", get(async move || scrape(&metrics))),
         None => router,
     };
+    let router = match profiles {
+        Some(profiles) => router.merge(profiles),
+        None => router,
+    };
     router.layer(from_fn(marked))
 }
 
 /// The headers of every answer: the request's id, what browsers may do with it, and that a proxy
 /// must not answer it from its cache.
-async fn marked(request: Request, next: Next) -> Response {
-    let given = request.headers().get(REQUEST_ID);
-    let id = given
-        .and_then(|value| RequestId::accept(value.to_str().ok()?))
-        .unwrap_or_else(RequestId::random);
+async fn marked(mut request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        // What is inside speaks of the request by the same id.
+        request.headers_mut().insert(REQUEST_ID, id);
+    }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
@@ -69,6 +83,14 @@ async fn marked(request: Request, next: Next) -> Response {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// The id of a request: its own where that is one, else a random one.
+pub(crate) fn request_id(headers: &HeaderMap) -> RequestId {
+    let given = headers.get(REQUEST_ID);
+    given
+        .and_then(|value| RequestId::accept(value.to_str().ok()?))
+        .unwrap_or_else(RequestId::random)
 }
 
 /// 200 while the process can answer at all.
@@ -205,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn every_answer_has_its_id_and_the_security_headers() {
         let router = routes(Health::new(), Some(metrics()));
-        for path in ["/livez", "/readyz", "/metrics", "/none"] {
+        for path in ["/livez", "/readyz", "/metrics", "/debug/pprof/profile"] {
             let request = Request::get(path).header("x-request-id", "r-1");
             let request = request.body(Body::empty()).unwrap();
             let response = router.clone().oneshot(request).await.unwrap();

@@ -9,8 +9,11 @@ mod environment;
 mod gate;
 mod health;
 mod listener;
+mod notify;
+mod observe;
 mod panics;
 mod probe;
+mod profiles;
 mod reload;
 mod run;
 mod secret;
@@ -26,8 +29,11 @@ pub use environment::Environment;
 pub use gate::{Gate, Guard, Holder};
 pub use health::{CheckReport, Health, Readiness};
 pub use listener::{BindError, BoundListener, Socket, SocketFile};
+pub use profiles::{ProfileRecords, ProfileRequest};
 pub use reload::{Reload, ReloadRequests};
-pub use run::{App, Diagnosis, EXIT_CONFIG, StartError, run, run_with_commands, run_with_doctor};
+pub use run::{
+    App, Diagnosis, EXIT_CONFIG, StartError, run, run_with_check, run_with_commands, run_with_doctor,
+};
 pub use secret::Secret;
 pub use tasks::{OnFailure, StopReason, Tasks};
 pub use units::{ByteSize, DurationUnit, parse_duration};

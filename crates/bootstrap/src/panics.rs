@@ -14,7 +14,8 @@ pub(crate) fn report(metrics: Arc<Metrics>) {
             .map(ToString::to_string)
             .unwrap_or_default();
         tracing::error!(
-            location,
+            fault = "panic",
+            at = location,
             message = message(panic),
             "a panic: this is a fault of the program"
         );

@@ -7,18 +7,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use telemetry::{LogFormat, LogSettings, Metrics, Telemetry, TraceSettings};
+use telemetry::{Metrics, Telemetry};
 
 use crate::admin;
 use crate::config::{
-    ADMIN_LISTENER, ConfigError, Decision, DoctorOptions, Loaded, LogFormatChoice, Service,
-    ServiceConfig, Subcommand, decide,
+    ADMIN_LISTENER, ConfigError, Decision, DoctorOptions, Loaded, Service, ServiceConfig,
+    Subcommand, decide,
 };
 use crate::environment::Environment;
 use crate::health::Health;
 use crate::listener::BoundListener;
+use crate::notify::Notify;
+use crate::observe::{self, Levels};
 use crate::panics;
 use crate::probe;
+use crate::profiles::{self, ProfileRecords};
 use crate::reload::Reload;
 use crate::signals::Signals;
 use crate::tasks::{OnFailure, StopReason, Tasks};
@@ -46,6 +49,8 @@ pub struct App {
     pub view: Arc<Json>,
     /// Tells a part that follows files to look at them now: somebody sent SIGHUP.
     pub reload: Reload,
+    /// Takes how profiles of this process are recorded.
+    pub profiles: ProfileRecords,
     listeners: Vec<(&'static str, BoundListener)>,
 }
 
@@ -62,6 +67,7 @@ impl App {
             metrics: Arc::new(Metrics::new(build_info(service))?),
             view: Arc::new(Json::Object(serde_json::Map::new())),
             reload: Reload::channel().1,
+            profiles: ProfileRecords::default(),
             listeners: Vec::new(),
         })
     }
@@ -85,11 +91,7 @@ pub fn run<C: ServiceConfig>(
     start: impl AsyncFnOnce(C, App) -> Result<(), StartError>,
 ) -> ExitCode {
     // Only what has sandboxes is ever asked.
-    run_with_doctor(start, async |_: C, _, _| Diagnosis {
-        complaint: Some(String::from("there is nothing to look at")),
-        exit_code: 1,
-        ..Diagnosis::default()
-    })
+    run_with_doctor(start, async |_: C, _, _| nothing_to_say())
 }
 
 /// The answer of a `doctor` or another command.
@@ -110,21 +112,40 @@ pub fn run_with_doctor<C: ServiceConfig>(
     doctor: impl AsyncFnOnce(C, DoctorOptions, Arc<Metrics>) -> Diagnosis,
 ) -> ExitCode {
     // Only `dynamic-mcp` has commands of that kind.
-    let command = async |_: Subcommand, _: Vec<String>, _: Result<C, ConfigError>| Diagnosis {
+    let command = async |_: Subcommand, _: Vec<String>, _: Result<C, ConfigError>| nothing_to_say();
+    run_with_commands(start, doctor, command, async |_: C| String::new())
+}
+
+/// The same for a program that can say more of a valid configuration than that it is: `check` answers
+/// `--check-config`, with lines of text.
+#[must_use]
+pub fn run_with_check<C: ServiceConfig>(
+    start: impl AsyncFnOnce(C, App) -> Result<(), StartError>,
+    check: impl AsyncFnOnce(C) -> String,
+) -> ExitCode {
+    let doctor = async |_: C, _: DoctorOptions, _: Arc<Metrics>| nothing_to_say();
+    let command = async |_: Subcommand, _: Vec<String>, _: Result<C, ConfigError>| nothing_to_say();
+    run_with_commands(start, doctor, command, check)
+}
+
+/// What is never asked for: only programs that have sandboxes or commands are asked for theirs.
+fn nothing_to_say() -> Diagnosis {
+    Diagnosis {
         complaint: Some(String::from("this program has no such command")),
         exit_code: 1,
         ..Diagnosis::default()
-    };
-    run_with_commands(start, doctor, command)
+    }
 }
 
 /// The same for `dynamic-mcp`, which has commands with words of their own. `command` gets the
-/// configuration, or what is wrong with it: not every command needs one.
+/// configuration, or what is wrong with it: not every command needs one; `check` as in
+/// [`run_with_check`].
 #[must_use]
 pub fn run_with_commands<C: ServiceConfig>(
     start: impl AsyncFnOnce(C, App) -> Result<(), StartError>,
     doctor: impl AsyncFnOnce(C, DoctorOptions, Arc<Metrics>) -> Diagnosis,
     command: impl AsyncFnOnce(Subcommand, Vec<String>, Result<C, ConfigError>) -> Diagnosis,
+    check: impl AsyncFnOnce(C) -> String,
 ) -> ExitCode {
     let environment = Environment::of_process();
     match decide::<C>(&environment) {
@@ -152,10 +173,23 @@ pub fn run_with_commands<C: ServiceConfig>(
             let config = config.map(|config| *config);
             in_a_runtime(command(which, words, config))
         }
+        Decision::Check(loaded) => {
+            let Loaded {
+                config, warnings, ..
+            } = *loaded;
+            warn(&warnings);
+            in_a_runtime(async {
+                let more = check(config).await;
+                let name = C::SERVICE.name();
+                let text = format!("{name}: the configuration is valid\n{more}");
+                Diagnosis {
+                    text,
+                    ..Diagnosis::default()
+                }
+            })
+        }
         Decision::Print { text, warnings } => {
-            warnings
-                .iter()
-                .for_each(|warning| complain(&format!("warning: {warning}")));
+            warn(&warnings);
             say(&text)
         }
         Decision::Refuse(error) => {
@@ -231,17 +265,19 @@ fn launch<C: ServiceConfig>(
 ) -> ExitCode {
     let telemetry = {
         let _inside = runtime.enter();
-        start_telemetry(environment, &loaded.config)
+        observe::start(environment, &loaded.config)
     };
     let telemetry = match telemetry {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error.to_string()),
     };
-    let code = match runtime.block_on(Box::pin(live(loaded, start))) {
+    let to_file = loaded.config.process().log.file.is_some();
+    let code = match runtime.block_on(Box::pin(live(environment, &telemetry, loaded, start))) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!(%error, "the start failed");
-            if !tracing::enabled!(tracing::Level::ERROR) {
+            // A log in a file is not where somebody looks who has just started this.
+            if to_file || !tracing::enabled!(tracing::Level::ERROR) {
                 complain(&error.to_string());
             }
             let config = error.downcast_ref::<ConfigError>().is_some();
@@ -252,54 +288,9 @@ fn launch<C: ServiceConfig>(
     code
 }
 
-fn start_telemetry<C: ServiceConfig>(
-    environment: &Environment,
-    config: &C,
-) -> Result<Telemetry, telemetry::InitError> {
-    let process = config.process();
-    let terminal = environment.stderr_is_terminal;
-    let format = match process.log.format {
-        Some(LogFormatChoice::Text) => LogFormat::Text,
-        Some(LogFormatChoice::Json) => LogFormat::Json,
-        None if terminal => LogFormat::Text,
-        None => LogFormat::Json,
-    };
-    let wins = environment
-        .variables
-        .get("RUST_LOG")
-        .filter(|filter| !filter.trim().is_empty());
-    let filter = wins
-        .cloned()
-        .unwrap_or_else(|| default_filter(&process.log.level));
-    let traces = process
-        .telemetry
-        .otlp_endpoint
-        .clone()
-        .map(|endpoint| TraceSettings {
-            endpoint,
-            service: C::SERVICE.name(),
-            version: VERSION,
-        });
-    telemetry::init(
-        &LogSettings {
-            filter,
-            format,
-            colours: terminal,
-        },
-        traces.as_ref(),
-    )
-}
-
-/// The filter of a plain level. rmcp logs every request that goes through it and calls a client
-/// that leaves an error: at the usual levels that is noise, and the gateway logs both itself.
-fn default_filter(level: &str) -> String {
-    match level {
-        "error" | "warn" | "info" => format!("{level},rmcp=off"),
-        other => other.to_owned(),
-    }
-}
-
 async fn live<C: ServiceConfig>(
+    environment: &Environment,
+    telemetry: &Telemetry,
     loaded: Loaded<C>,
     start: impl AsyncFnOnce(C, App) -> Result<(), StartError>,
 ) -> Result<ExitCode, StartError> {
@@ -308,9 +299,12 @@ async fn live<C: ServiceConfig>(
         tracing::warn!("{warning}");
     }
     let metrics = Arc::new(Metrics::new(build_info(C::SERVICE))?);
+    telemetry.count_in(&metrics);
     panics::report(Arc::clone(&metrics));
     let config = loaded.config;
     let process = config.process().clone();
+    let profile_token = config.profile_token().cloned();
+    let records = ProfileRecords::default();
     let mut listeners = Vec::new();
     for (name, address) in config.listeners() {
         let listener = BoundListener::bind(name, &address).await?;
@@ -320,17 +314,22 @@ async fn live<C: ServiceConfig>(
     let (tasks, health) = (Tasks::new(), Health::new());
     let (requests, reload) = Reload::channel();
     tasks.spawn("SIGHUP", OnFailure::Essential, signals.reloads(requests)?);
+    let control = telemetry.control();
+    let levels = Levels::new(environment, &process, control, reload.clone(), Arc::clone(&metrics));
+    tasks.spawn("log level", OnFailure::Essential, levels.run::<C>());
     let mut app = App {
         tasks: tasks.clone(),
         health: health.clone(),
         metrics: Arc::clone(&metrics),
         view: loaded.view,
         reload,
+        profiles: records.clone(),
         listeners,
     };
     if let Some(listener) = app.listener(ADMIN_LISTENER) {
+        let profiles = profiles::routes_of(profile_token.as_ref(), &records, &metrics);
         let metrics = process.telemetry.metrics.then_some(metrics);
-        let router = admin::routes(health.clone(), metrics);
+        let router = admin::routes_with(health.clone(), metrics, profiles);
         // No server in the sense of the drain: it answers `draining` until the very end.
         tasks.spawn(
             "admin endpoint",
@@ -350,12 +349,15 @@ async fn live<C: ServiceConfig>(
         return Err(error);
     }
     health.set_started();
+    let manager = Notify::to(environment.variables.get("NOTIFY_SOCKET"));
+    manager.ready();
     tracing::info!(program = C::SERVICE.name(), version = VERSION, "ready");
     let reason = tokio::select! {
         reason = tasks.stop_wanted() => reason,
         (name, _) = signals.next() => StopReason::Requested(name.to_owned()),
     };
     health.set_draining();
+    manager.stopping();
     tracing::info!(%reason, "stopping");
     let drain = async {
         tokio::time::sleep(process.shutdown.min_delay).await;
@@ -376,6 +378,12 @@ async fn live<C: ServiceConfig>(
 
 fn exit_code(code: i32) -> ExitCode {
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        complain(&format!("warning: {warning}"));
+    }
 }
 
 fn say(text: &str) -> ExitCode {

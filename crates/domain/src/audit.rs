@@ -106,6 +106,8 @@ actions! {
     ServiceStart = "service.start",
     /// The process ends.
     ServiceStop = "service.stop",
+    /// A profile of the process is about to be taken by somebody with the admin token.
+    ServiceProfile = "service.profile",
     /// Records were lost before this one, because they could not be written.
     AuditGap = "audit.gap",
     /// A new file of this log begins; the details name the log.
@@ -170,12 +172,12 @@ pub const fn is_denial(code: ErrorCode) -> bool {
     )
 }
 
-/// Who did it. Only callers have a tenant, so that no caller can pass for one of the other two.
+/// Who did it. Only callers have a tenant, so that no caller can pass for one of the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Actor {
-    /// The principal's subject; `system` for the process itself, `unauthenticated` for whoever has
-    /// shown no valid credential.
+    /// The principal's subject; `system` for the process itself, `config` for its configuration,
+    /// `unauthenticated` for whoever has shown no valid credential.
     pub subject: String,
     /// The client program, when the credential names one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,10 +194,22 @@ impl Actor {
         Self::without_tenant("system")
     }
 
+    /// The server's configuration, which makes and deletes the tools that it declares.
+    #[must_use]
+    pub fn config() -> Self {
+        Self::without_tenant("config")
+    }
+
     /// Somebody without a valid credential.
     #[must_use]
     pub fn unauthenticated() -> Self {
         Self::without_tenant("unauthenticated")
+    }
+
+    /// Somebody who has shown the admin token and nothing else, at the admin endpoint.
+    #[must_use]
+    pub fn admin_token() -> Self {
+        Self::without_tenant("admin-token")
     }
 
     fn without_tenant(subject: &str) -> Self {

@@ -1,6 +1,7 @@
 //! The closed list of error codes, and the one error type that crosses every port.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +112,8 @@ struct Parts {
     retry_after: Option<Duration>,
     may_have_run: bool,
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    /// Where a fault of ours was noticed.
+    origin: Option<&'static Location<'static>>,
 }
 
 impl Error {
@@ -126,6 +129,7 @@ impl Error {
             retry_after: None,
             may_have_run: false,
             cause: None,
+            origin: None,
         }))
     }
 
@@ -153,12 +157,15 @@ impl Error {
 
     /// `internal`: the cause goes to the log under the request's id, the caller learns nothing of it.
     #[must_use]
+    #[track_caller]
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::new(
+        let mut error = Self::new(
             ErrorCode::Internal,
             "internal error; look the request id up in the log",
         )
-        .with_cause(cause)
+        .with_cause(cause);
+        error.0.origin = Some(Location::caller());
+        error
     }
 
     /// Names the field at fault: a JSON pointer into the arguments or a plain name.
@@ -246,6 +253,19 @@ impl Error {
     #[must_use]
     pub fn may_have_run(&self) -> bool {
         self.0.may_have_run
+    }
+
+    /// Takes the cause out, for whoever has written it to the log: nobody after them does.
+    #[must_use]
+    pub fn logged(mut self) -> Self {
+        self.0.cause = None;
+        self
+    }
+
+    /// Where in the source an internal error was noticed, for the log and for reports.
+    #[must_use]
+    pub fn origin(&self) -> Option<&'static Location<'static>> {
+        self.0.origin
     }
 
     /// The internal cause, for the log only.

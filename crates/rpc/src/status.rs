@@ -61,7 +61,8 @@ pub(crate) fn label(outcome: Result<(), ErrorCode>) -> &'static str {
 pub(crate) fn from_error(error: &Error) -> Status {
     match (error.cause(), error.code()) {
         (Some(cause), ErrorCode::Internal) => {
-            tracing::error!(cause = %chain(cause), "internal error");
+            let at = error.origin().map(tracing::field::display);
+            tracing::error!(fault = "internal", at, cause = %chain(cause), "internal error");
         }
         (Some(cause), code) => tracing::debug!(%code, cause = %chain(cause), "request failed"),
         (None, _) => {}

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use domain::error::{Error, ErrorCode, Result};
 use domain::runner::{Call, EngineKind, Usage};
 use domain::tool::{EngineChoice, Runtime};
-use telemetry::Metrics;
+use telemetry::{Metrics, Trail};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -195,7 +195,9 @@ impl Engine for IsolateEngine {
         self.supports(&job.call)?;
         let asked = Instant::now();
         let taken = timeout_at(job.deadline, self.pool.take(&job.tenant)).await;
-        Stage::Take.observe(self.pool.metrics(), EngineKind::Isolate, asked.elapsed());
+        let trail = Trail::here();
+        let times = (asked, Instant::now());
+        Stage::Take.passed((self.pool.metrics(), &trail), EngineKind::Isolate, times);
         let Taken { sandbox, warm } = taken.unwrap_or_else(|_| {
             let message = "no sandbox was free within the time of the call; nothing has run";
             Err(Error::new(ErrorCode::Timeout, message))
@@ -219,6 +221,7 @@ impl Engine for IsolateEngine {
             usage,
             sink,
             pool,
+            trail,
         };
         let count = InFlight::new(&self.running);
         self.calls.spawn(async move {

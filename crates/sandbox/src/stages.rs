@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use domain::runner::EngineKind;
-use telemetry::Metrics;
+use telemetry::{Metrics, Trail};
+use tokio::time::Instant;
 
 /// A stage of a call, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +50,30 @@ impl Stage {
             Self::Read => "read",
             Self::Teardown => "teardown",
         }
+    }
+
+    /// As the trace names it.
+    const fn span(self) -> &'static str {
+        match self {
+            Self::Queue => "sandbox.queue",
+            Self::Take => "sandbox.take",
+            Self::Write => "sandbox.write",
+            Self::Load => "sandbox.load",
+            Self::Run => "sandbox.run",
+            Self::Read => "sandbox.read",
+            Self::Teardown => "sandbox.teardown",
+        }
+    }
+
+    /// Counts one call's time in it, and puts it into the call's trace.
+    pub fn passed(
+        self,
+        (metrics, trail): (&Metrics, &Trail),
+        engine: EngineKind,
+        (from, to): (Instant, Instant),
+    ) {
+        self.observe(metrics, engine, to.saturating_duration_since(from));
+        trail.add(self.span(), &[("engine", engine.as_str())], from, to);
     }
 
     /// Counts one call's time in it.

@@ -1,18 +1,24 @@
-//! Logging to stderr, as text or as JSON lines. Nothing is ever written to stdout: in stdio mode
-//! that belongs to MCP.
+//! Logging to stderr or to a file, as text or as JSON lines. Nothing is ever written to stdout: in
+//! stdio mode that belongs to MCP.
 
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
+use crate::lines::{KeepMarks, LineFilter, Lines, is_span_of_ours};
+use crate::metrics::Metrics;
 use crate::plain::PlainFields;
+use crate::reports::{ReportSettings, Reports};
+use crate::rotate::{FileLog, LogFile};
 use crate::traces::{self, TraceSettings};
 
-/// How long a stop waits for the last spans to leave.
+/// How long a stop waits for the last spans, reports and lines to leave, each.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How log lines look.
@@ -33,6 +39,8 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// Colours for [`LogFormat::Text`].
     pub colours: bool,
+    /// A file instead of stderr.
+    pub file: Option<LogFile>,
 }
 
 /// Why logging or tracing could not start.
@@ -46,6 +54,17 @@ pub enum InitError {
         /// Which directive is wrong.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The log file cannot be written.
+    #[error(
+        "LOG_FILE: the log cannot be written to `{path}`: {source}; make its directory writable, or \
+         unset LOG_FILE to log to stderr"
+    )]
+    File {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The OTLP exporter refused its settings.
     #[error("traces cannot be sent to `{endpoint}`: {source}")]
     Exporter {
@@ -54,6 +73,9 @@ pub enum InitError {
         /// Why the exporter refused it.
         source: opentelemetry_otlp::ExporterBuildError,
     },
+    /// Error reports cannot be sent.
+    #[error("SENTRY_DSN: error reports cannot be sent: {0}")]
+    Reports(std::io::Error),
     /// Logging was started before in this process.
     #[error("logging has already been started in this process")]
     AlreadyStarted,
@@ -65,16 +87,59 @@ impl LogSettings {
     /// # Errors
     /// [`InitError::Filter`] with the directive that is wrong.
     pub fn check(&self) -> Result<(), InitError> {
-        self.parse().map(drop)
+        parse(&self.filter).map(drop)
+    }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, InitError> {
+    EnvFilter::builder()
+        .parse(filter)
+        .map_err(|source| InitError::Filter {
+            filter: filter.to_owned(),
+            source,
+        })
+}
+
+/// What is started besides lines.
+#[derive(Debug, Clone, Default)]
+pub struct Exports {
+    /// Where traces go; without, there are none.
+    pub traces: Option<TraceSettings>,
+    /// Where faults of this program are reported; without, nowhere.
+    pub reports: Option<ReportSettings>,
+}
+
+/// Changes what is logged while the process runs. Cheap to clone.
+#[derive(Clone)]
+pub struct LogControl {
+    filter: reload::Handle<LineFilter, Registry>,
+    file: Option<FileLog>,
+}
+
+impl std::fmt::Debug for LogControl {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("LogControl")
+    }
+}
+
+impl LogControl {
+    /// Uses another filter from now on.
+    ///
+    /// # Errors
+    /// [`InitError::Filter`]: the one in use stays.
+    pub fn set_filter(&self, filter: &str) -> Result<(), InitError> {
+        let parsed = parse(filter)?;
+        // Only a subscriber that is gone refuses, and that is the process's end.
+        self.filter
+            .reload(LineFilter(parsed))
+            .map_err(|_| InitError::AlreadyStarted)
     }
 
-    fn parse(&self) -> Result<EnvFilter, InitError> {
-        EnvFilter::builder()
-            .parse(&self.filter)
-            .map_err(|source| InitError::Filter {
-                filter: self.filter.clone(),
-                source,
-            })
+    /// Opens the log file anew, for those who put it aside themselves.
+    pub fn reopen(&self) {
+        if let Some(file) = &self.file {
+            file.reopen();
+        }
     }
 }
 
@@ -83,53 +148,108 @@ impl LogSettings {
 #[must_use = "without a flush at the end the last spans are lost"]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
+    reports: Option<Reports>,
+    control: LogControl,
 }
 
 impl Telemetry {
-    /// Sends the spans that are still waiting, for two seconds at most. Blocks: call it outside the
-    /// runtime's worker threads or at the very end.
+    /// The way to change what is logged.
+    #[must_use]
+    pub fn control(&self) -> LogControl {
+        self.control.clone()
+    }
+
+    /// Counts what is lost of lines and reports in these metrics.
+    pub fn count_in(&self, metrics: &Metrics) {
+        if let Some(file) = self.control.file.clone() {
+            metrics.on_scrape(move |it| it.log_lines_lost.inc_by(file.take_lost()));
+        }
+        if let Some(reports) = &self.reports {
+            let counts = reports.counts();
+            metrics.on_scrape(move |it| counts.add_to(&it.error_reports));
+        }
+    }
+
+    /// Sends the spans and reports that are still waiting and writes the last lines, for two
+    /// seconds each at most. Blocks: call it outside the runtime's worker threads or at the very
+    /// end.
     pub fn flush(self) {
-        let Some(provider) = self.provider else {
-            return;
-        };
-        if let Err(reason) = provider.shutdown_with_timeout(FLUSH_DEADLINE) {
+        if let Some(provider) = self.provider
+            && let Err(reason) = provider.shutdown_with_timeout(FLUSH_DEADLINE)
+        {
             tracing::warn!(%reason, "the last traces could not be sent");
+        }
+        if let Some(reports) = self.reports {
+            reports.flush(FLUSH_DEADLINE);
+        }
+        if let Some(file) = self.control.file {
+            file.flush(FLUSH_DEADLINE);
         }
     }
 }
 
-/// Starts logging for the whole process and, with `traces`, the OTLP exporter (which needs to be
-/// inside a tokio runtime).
+/// Starts logging for the whole process and what else is asked for. With exports it needs to be
+/// inside a tokio runtime.
 ///
 /// # Errors
-/// An unreadable filter, an endpoint that the exporter refuses, or a second call.
-pub fn init(logs: &LogSettings, traces: Option<&TraceSettings>) -> Result<Telemetry, InitError> {
-    let filter = logs.parse()?;
+/// An unreadable filter, a file that cannot be written, an endpoint that the exporter refuses, or a
+/// second call.
+pub fn init(logs: &LogSettings, exports: Exports) -> Result<Telemetry, InitError> {
+    let (filter, handle) = reload::Layer::new(LineFilter(parse(&logs.filter)?));
+    let file = match &logs.file {
+        None => None,
+        Some(file) => Some(FileLog::start(file.clone()).map_err(|source| InitError::File {
+            path: file.path.display().to_string(),
+            source,
+        })?),
+    };
+    let writer = match &file {
+        None => BoxMakeWriter::new(std::io::stderr),
+        Some(file) => BoxMakeWriter::new(file.clone()),
+    };
     let lines = match logs.format {
         LogFormat::Text => fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_ansi(logs.colours)
+            .with_writer(writer)
+            .with_ansi(logs.colours && file.is_none())
             .fmt_fields(PlainFields)
             .boxed(),
         LogFormat::Json => fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .with_writer(std::io::stderr)
+            .fmt_fields(JsonFields::new())
+            .event_format(Lines::new())
+            .with_writer(writer)
             .boxed(),
     };
-    let provider = traces.map(traces::provider).transpose()?;
-    let spans = provider
+    let provider = exports
+        .traces
         .as_ref()
-        .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("dynamic-mcp")));
+        .map(traces::provider)
+        .transpose()?;
+    // Spans of ours only, whatever the log's level is, and never an event: an event may hold the
+    // text of an error.
+    let spans = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(traces::tracer(provider))
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(is_span_of_ours))
+    });
+    let reports = exports.reports.map(Reports::start).transpose();
+    let reports = reports.map_err(InitError::Reports)?;
     tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
+        .with(lines.with_filter(filter))
+        .with(KeepMarks.with_filter(filter_fn(is_span_of_ours)))
         .with(spans)
+        .with(reports.as_ref().map(Reports::layer))
         .try_init()
         .map_err(|_| InitError::AlreadyStarted)?;
-    Ok(Telemetry { provider })
+    Ok(Telemetry {
+        provider,
+        reports,
+        control: LogControl {
+            filter: handle,
+            file,
+        },
+    })
 }
 
 #[cfg(test)]
@@ -141,6 +261,7 @@ mod tests {
             filter: filter.to_owned(),
             format: LogFormat::Text,
             colours: false,
+            file: None,
         }
     }
 
@@ -155,9 +276,9 @@ mod tests {
 
     #[test]
     fn a_second_start_is_refused() {
-        init(&settings("off"), None).unwrap().flush();
+        init(&settings("off"), Exports::default()).unwrap().flush();
         assert!(matches!(
-            init(&settings("off"), None),
+            init(&settings("off"), Exports::default()),
             Err(InitError::AlreadyStarted)
         ));
     }

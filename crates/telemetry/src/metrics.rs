@@ -16,6 +16,7 @@ use tokio::time::Instant;
 pub use self::define::Description;
 use self::define::metrics;
 use self::labels::ToolLabels;
+pub(crate) use self::record::method_label;
 pub use self::labels::{MAX_TOOL_LABELS, OTHER_TOOL, ToolLabel};
 
 /// Buckets, in seconds, of everything that is a latency: from a tenth of a millisecond (a built-in
@@ -109,6 +110,22 @@ metrics! {
         pub http_queued: IntGauge = "mcp_http_queued";
         /// Share of the requests to the MCP endpoint that is let in: 1, and less while overloaded.
         pub http_admitted_share: Gauge = "mcp_http_admitted_share";
+
+        /// Looks into the response cache for calls of tools with a field `cache`, by outcome: `hit`, `miss`,
+        /// `unavailable` (Redis is away or refused), `unreadable`, `uncacheable` (arguments with numbers that
+        /// cannot be told apart surely).
+        pub response_cache_lookups: IntCounterVec = "mcp_response_cache_lookups_total" ["outcome"];
+        /// Results offered to the response cache by outcome: `stored`, `too_large`, `unavailable`, `failed`.
+        pub response_cache_stores: IntCounterVec = "mcp_response_cache_stores_total" ["outcome"];
+        /// Results that the response cache holds in memory; 0 with Redis.
+        pub response_cache_entries: IntGauge = "mcp_response_cache_entries";
+        /// Size of the results that the response cache holds in memory, in bytes; 0 with Redis.
+        pub response_cache_bytes: IntGauge = "mcp_response_cache_bytes";
+        /// Whether Redis answers: 1 or 0; 0 also without REDIS_URL.
+        pub redis_up: IntGauge = "mcp_redis_up";
+        /// Questions to Redis without an answer, by kind: `away` (it was not asked), `connection`, `timeout`,
+        /// `refused` (it answered with an error).
+        pub redis_failures: IntCounterVec = "mcp_redis_failures_total" ["kind"];
 
         /// Audit records that wait to be written, places kept for the ends of running calls included.
         pub audit_queue_depth: IntGauge = "mcp_audit_queue_depth";
@@ -229,6 +246,14 @@ metrics! {
         /// outcome: `ok`, or `failed` (what was in use stays in use).
         pub reloads: IntCounterVec = "mcp_reloads_total" ["what", "outcome"];
 
+        /// Log lines that are not in the log file: the disk was full or gone, or slower than the lines came.
+        pub(crate) log_lines_lost: IntCounter = "mcp_log_lines_lost_total";
+        /// Reports of faults by outcome: `sent`, `failed`, or `dropped` (too many at once, or the receiver
+        /// wants no more for now).
+        pub(crate) error_reports: IntCounterVec = "mcp_error_reports_total" ["outcome"];
+        /// Profiles of the running process that were asked for, by kind (`cpu`, `heap`) and outcome: `ok`,
+        /// `denied`, `busy`, `failed`.
+        pub profiles: IntCounterVec = "mcp_profiles_total" ["kind", "outcome"];
         /// Panics that were caught. Each is a fault of this program and has a line in the log.
         pub panics: IntCounter = "mcp_panics_total";
         /// Always 1; the labels say what is running.

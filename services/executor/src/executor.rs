@@ -13,7 +13,7 @@ use domain::lockfile::Lockfile;
 use domain::principal::{Action, authorize};
 use domain::runner::{Call, EngineKind, Resolve, RunStream, Runner};
 use sandbox::{Engine, EngineStatus, Job, Stage};
-use telemetry::Metrics;
+use telemetry::{Metrics, Trail};
 use tokio::time::Instant;
 
 use crate::sessions::{SessionSettings, Table};
@@ -248,9 +248,10 @@ impl Runner for Executor {
         let slot = slots
             .take(&context.principal.tenant, context.budget)
             .await?;
-        let queued = begun.elapsed();
+        let admitted = Instant::now();
+        let queued = admitted.saturating_duration_since(begun);
         metrics.queue_wait.observe(queued.as_secs_f64());
-        Stage::Queue.observe(metrics, engine.kind(), queued);
+        Stage::Queue.passed((metrics, &Trail::here()), engine.kind(), (begun, admitted));
         let left = context.budget.saturating_sub(queued);
         let job = Job {
             deadline: Instant::now() + left,

@@ -76,8 +76,10 @@ fn failure(
     took: Duration,
     logs: &[Printed],
 ) -> Result<ToolResult, ProtocolError> {
-    if error.code() == ErrorCode::Internal {
-        tracing::error!(request_id = %request, cause = ?error.cause(), "internal error");
+    // Without a cause it happened in another service, whose log has it.
+    if let (ErrorCode::Internal, Some(cause)) = (error.code(), error.cause()) {
+        let at = error.origin().map(tracing::field::display);
+        tracing::error!(fault = "internal", at, request_id = %request, ?cause, "internal error");
     }
     // Of the other failures the code itself says whether the tool was begun.
     let says_whether_it_ran = error.code() == ErrorCode::Unavailable;
@@ -147,7 +149,7 @@ pub(crate) fn text_block(text: &str) -> serde_json::Result<Box<RawValue>> {
 
 /// Our own data could not be written as JSON: a fault of ours.
 pub(crate) fn unwritable(request: &RequestId, cause: &serde_json::Error) -> ProtocolError {
-    tracing::error!(request_id = %request, %cause, "a result could not be written as JSON");
+    tracing::error!(fault = "internal", request_id = %request, %cause, "a result could not be written as JSON");
     ProtocolError::internal(request)
 }
 

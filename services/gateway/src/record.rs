@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::runner::EngineKind;
-use domain::{Call, ErrorCode, RequestId, Result as DomainResult, Revision, TenantId};
+use domain::{
+    Call, ErrorCode, RequestId, Result as DomainResult, Revision, TenantId, ToolRecord,
+};
 use serde_json::{Value, json};
 use telemetry::Metrics;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::audit::call::CallAudit;
 use crate::call::Refusal;
@@ -21,6 +24,8 @@ const CANCELLED: &str = ErrorCode::Cancelled.as_str();
 /// Counts and logs a call when it is dropped. Holds neither arguments nor code.
 pub(crate) struct CallRecord {
     metrics: Arc<Metrics>,
+    /// That of the call, where traces are exported.
+    span: Span,
     started: Instant,
     tool: String,
     /// Whether the name stands for something: what does not is no label.
@@ -34,12 +39,19 @@ pub(crate) struct CallRecord {
     audit: Option<Box<CallAudit>>,
     /// Whether the tool is there but not for this caller.
     hidden: bool,
+    /// Whether the code spoke to the client while it ran.
+    spoke: bool,
 }
 
 impl CallRecord {
     pub(crate) fn begin(call: &ToolCall, metrics: &Arc<Metrics>) -> Self {
         Self {
             metrics: Arc::clone(metrics),
+            span: if telemetry::traces_are_on() {
+                Span::current()
+            } else {
+                Span::none()
+            },
             started: Instant::now(),
             tool: call.name.chars().take(128).map(printable).collect(),
             known: false,
@@ -50,6 +62,7 @@ impl CallRecord {
             tenant: call.context.principal.tenant.clone(),
             audit: None,
             hidden: false,
+            spoke: false,
         }
     }
 
@@ -65,6 +78,8 @@ impl CallRecord {
     pub(crate) fn resolved(&mut self, revision: Option<Revision>) {
         self.known = true;
         self.revision = revision;
+        // A name that stands for nothing can be any text.
+        self.span.record("tool", self.tool.as_str());
     }
 
     /// An engine ran it.
@@ -125,6 +140,30 @@ impl CallRecord {
             }
             None => Ok(()),
         }
+    }
+
+    /// The answer is one that was made before: nothing runs, but it is a call like any other.
+    ///
+    /// # Errors
+    /// As [`CallRecord::runs`].
+    pub(crate) fn answered_before(&mut self, tool: &ToolRecord) -> DomainResult<()> {
+        match &mut self.audit {
+            Some(audit) => {
+                audit.answered_before(tool);
+                audit.begin()
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The code spoke to the client while it ran.
+    pub(crate) fn spoke(&mut self) {
+        self.spoke = true;
+    }
+
+    /// Whether an answer is all that the client got.
+    pub(crate) fn was_silent(&self) -> bool {
+        !self.spoke
     }
 
     /// A built-in begins. Waits until the record of a privileged one is on the disk.
@@ -230,6 +269,7 @@ impl Drop for CallRecord {
             self.metrics
                 .record_tool(&self.metrics.tool_label(&self.tool), self.outcome);
         }
+        telemetry::span_ended(&self.span, self.outcome);
         if let Some(engine) = self.engine {
             self.metrics
                 .execution_duration

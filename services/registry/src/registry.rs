@@ -150,12 +150,19 @@ impl Core {
             .registry_query_duration
             .with_label_values(&[operation])
             .observe(start.elapsed().as_secs_f64());
-        if let Err(error) = &result
-            && let Some(cause) = error.cause()
-        {
-            tracing::error!(operation, code = %error.code(), %error, cause, "store operation failed");
-        }
-        result
+        result.map_err(|error| {
+            let Some(cause) = error.cause() else {
+                return error;
+            };
+            if error.code() == ErrorCode::Internal {
+                let at = error.origin().map(tracing::field::display);
+                tracing::error!(fault = "internal", at, operation, cause, "store operation failed");
+            } else {
+                let code = error.code();
+                tracing::error!(operation, %code, %error, cause, "store operation failed");
+            }
+            error.logged()
+        })
     }
 
     /// Tells the watchers of this process about a version that was just made.

@@ -4,6 +4,7 @@
 mod front;
 mod internal;
 mod parts;
+mod stores;
 
 use std::time::Duration;
 
@@ -16,12 +17,14 @@ use super::sections::{
 };
 use super::settings::Settings;
 use crate::address::is_loopback;
+use crate::secret::Secret;
 
 pub(super) use front::{addresses, https};
 pub(super) use internal::{
     advertised, channels, incoming, outgoing, privileges, signing_key, verify_keys,
 };
-pub(super) use parts::{audit, database, docker, file_keys, install, sessions, tokens};
+pub(super) use parts::{audit, data, database, docker, file_keys, install, sessions, tokens};
+pub(super) use stores::{declared, redis};
 
 /// What a request may take beyond the longest tool.
 const REQUEST_MARGIN: Duration = Duration::from_secs(10);
@@ -199,6 +202,7 @@ pub(super) fn logs(settings: &mut Settings, log: Option<&LogConfig>) {
         filter: log.level.clone(),
         format: telemetry::LogFormat::Text,
         colours: false,
+        file: None,
     };
     if let Err(why) = wanted.check() {
         settings.refuse(
@@ -210,16 +214,52 @@ pub(super) fn logs(settings: &mut Settings, log: Option<&LogConfig>) {
 }
 
 pub(super) fn traces(settings: &mut Settings, telemetry: Option<&TelemetryConfig>) {
-    let Some(endpoint) = telemetry.and_then(|telemetry| telemetry.otlp_endpoint.as_deref()) else {
-        return;
+    let Some(telemetry) = telemetry else { return };
+    let usable = |endpoint: &str| {
+        url::Url::parse(endpoint).is_ok_and(|url| {
+            let bare = url.username().is_empty() && url.password().is_none();
+            matches!(url.scheme(), "http" | "https") && url.host_str().is_some() && bare
+        })
     };
-    let usable = url::Url::parse(endpoint)
-        .is_ok_and(|url| url.scheme() == "http" && url.host_str().is_some());
-    if !usable {
+    if telemetry.otlp_endpoint.as_deref().is_some_and(|it| !usable(it)) {
         settings.refuse(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
-            "is not `http://host:port`; this version sends traces over gRPC without TLS only",
-            "name a receiver as http://host:4317, or unset it",
+            "is not `http://host:port` or `https://host:port`",
+            "name a receiver as http://host:4317 (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf: \
+             http://host:4318), or unset it",
         );
+    }
+    let headers = telemetry.otlp_headers.as_ref();
+    if let Some(Err(why)) = headers.map(|it| telemetry::TraceSettings::check_headers(it.expose())) {
+        settings.refuse(
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            format!("cannot be sent: {why}"),
+            "write name=value pairs with commas between them, values percent-encoded",
+        );
+    }
+    let dsn = telemetry.sentry_dsn.as_ref();
+    if let Some(Err(why)) = dsn.map(|it| telemetry::Dsn::parse(it.expose())) {
+        settings.refuse(
+            "SENTRY_DSN",
+            why.to_string(),
+            "set it to https://<key>@host/<project>, or unset it",
+        );
+    }
+}
+
+/// The token of registry and executor for profiles.
+pub(super) fn profiling_token(settings: &mut Settings, token: Option<&Secret>) {
+    match token.map(Secret::expose) {
+        Some(token) if is_an_example(token) => settings.refuse(
+            "MCP_PROFILING_TOKEN",
+            "is the one of the examples, which everybody knows",
+            "set it to a secret of your own, for example from `openssl rand -hex 32`",
+        ),
+        Some(token) if token.chars().count() < SHORT_TOKEN => settings.refuse(
+            "MCP_PROFILING_TOKEN",
+            format!("is shorter than {SHORT_TOKEN} characters and could be guessed"),
+            "set it to a secret, for example from `openssl rand -hex 32`",
+        ),
+        _ => {}
     }
 }

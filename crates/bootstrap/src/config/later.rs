@@ -5,9 +5,7 @@ use super::key::Services;
 /// What setting such a key does in this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Refuses to start: whoever sets it counts on it.
-    Refused,
-    /// Refuses to start, but for this value, which asks for what is so anyway.
+    /// Refuses to start (whoever sets it counts on it), but for this value, which asks for what is so anyway.
     RefusedUnless(&'static str),
     /// Warns: it only tunes a part that this version does not have.
     Unused,
@@ -29,16 +27,6 @@ impl Later {
         let file = format!("{}_FILE", self.name);
         let names = std::iter::once(self.name).chain(self.aliases.iter().copied());
         names.map(str::to_owned).chain(std::iter::once(file))
-    }
-}
-
-const fn refused(name: &'static str, services: Services, part: &'static str) -> Later {
-    Later {
-        name,
-        aliases: &[],
-        services,
-        effect: Effect::Refused,
-        part,
     }
 }
 
@@ -81,17 +69,8 @@ pub(crate) const LATER: &[Later] = &[
         Services::PUBLIC,
         FEDERATION,
     ),
-    refused(
-        "REDIS_URL",
-        Services::PUBLIC,
-        "the shared store for limits and caching",
-    ),
-    refused("LOG_FILE", Services::ALL, "logging to a file"),
-    refused("SENTRY_DSN", Services::ALL, "error reports"),
 ];
 
 /// Sections of a configuration file that a later version brings, with the part that reads them.
 pub(crate) const LATER_SECTIONS: &[(&str, &str)] = &[
-    ("tools", "declared tools"),
-    ("caching", "the response cache"),
 ];

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::sections::keys;
 use super::settings::{Found, Settings, Source};
 use super::value::Raw;
-use super::{dotenv, rate, sections::FileConfig};
+use super::{dotenv, rate, sections::FileConfig, ttls};
 use crate::environment::Environment;
 
 /// Largest file that a secret is read from.
@@ -252,13 +252,18 @@ impl Layers<'_> {
         {
             return self.tables(key, tables);
         }
+        if key.kind == Kind::Ttls
+            && let Some(tables) = ttls::of_file(key.file, &self.file)
+        {
+            return self.tables(key, tables);
+        }
         let wanted = file::normalised(key.file);
         let entry = self
             .file
             .iter()
             .find(|entry| file::normalised(&entry.path) == wanted)?;
         let source = Source::File(entry.path.clone());
-        if let (Kind::Keys, Some(tables)) = (key.kind, &entry.tables) {
+        if let (Kind::Keys | Kind::Tools, Some(tables)) = (key.kind, &entry.tables) {
             let raw = Raw::Text(tables.clone());
             return Some(Found { raw, source });
         }
@@ -358,7 +363,7 @@ impl Layers<'_> {
         }
         match later.effect {
             Effect::RefusedUnless(harmless) if value.trim().eq_ignore_ascii_case(harmless) => {}
-            Effect::Refused | Effect::RefusedUnless(_) => self.problems.push(
+            Effect::RefusedUnless(_) => self.problems.push(
                 Problem::new(
                     *name,
                     format!("belongs to {part}, which this version does not have"),
@@ -439,7 +444,7 @@ fn is_of(key: &Key, given: &str) -> bool {
     }
     let rest = given.strip_prefix(file::normalised(key.file).as_str());
     rest.is_some_and(|rest| {
-        let holds_tables = matches!(key.kind, Kind::Rate | Kind::Rates);
+        let holds_tables = matches!(key.kind, Kind::Rate | Kind::Rates | Kind::Ttls);
         rest.is_empty() || (holds_tables && rest.starts_with('.'))
     })
 }

@@ -44,7 +44,6 @@ pub fn reference_markdown() -> String {
     );
     for later in LATER {
         let effect = match later.effect {
-            Effect::Refused => String::from("the start is refused"),
             Effect::RefusedUnless(value) => format!("the start is refused, but for `{value}`"),
             Effect::Unused => String::from("a warning: it is not used"),
         };

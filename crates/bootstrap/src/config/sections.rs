@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod cache;
 mod catalog;
 mod engine;
 mod http;
@@ -11,7 +12,8 @@ mod process;
 
 pub use access::{AccessConfig, Admission, AuthConfig, AuthMode};
 pub use audit::{AuditConfig, AuditKeepConfig, AuditOnFailure};
-pub use catalog::{Backend, CatalogConfig, PostgresConfig, SynchronousCommit};
+pub use cache::{CacheConfig, RedisConfig};
+pub use catalog::{Backend, CatalogConfig, DeclaredConfig, PostgresConfig, SynchronousCommit};
 pub use engine::{
     DockerConfig, EngineChoice, EngineConfig, InstallConfig, PolicyConfig, SessionConfig,
     SessionNetwork,
@@ -24,7 +26,9 @@ pub use internal::{
     RegistryClientConfig, RegistryServerConfig, SigningConfig, VerifyConfig,
 };
 pub use limits::{GuardConfig, LimitsConfig};
-pub use process::{FileConfig, LogConfig, LogFormatChoice, ShutdownConfig, TelemetryConfig};
+pub use process::{
+    FileConfig, LogConfig, LogFormatChoice, OtlpProtocol, Sampler, ShutdownConfig, TelemetryConfig,
+};
 
 use super::key::Key;
 
@@ -40,6 +44,7 @@ pub const TABLE: &[(&str, &[Key])] = &[
     ("Audit log", AuditConfig::KEYS),
     ("Audit logs at the registry", AuditKeepConfig::KEYS),
     ("Tools", CatalogConfig::KEYS),
+    ("Declared tools", DeclaredConfig::KEYS),
     ("Postgres", PostgresConfig::KEYS),
     ("Sandbox policy", PolicyConfig::KEYS),
     ("Execution engine", EngineConfig::KEYS),
@@ -48,8 +53,10 @@ pub const TABLE: &[(&str, &[Key])] = &[
     ("Dependencies", InstallConfig::KEYS),
     ("Guard", GuardConfig::KEYS),
     ("Limits", LimitsConfig::KEYS),
+    ("Response cache", CacheConfig::KEYS),
+    ("Redis", RedisConfig::KEYS),
     ("Logs", LogConfig::KEYS),
-    ("Metrics and traces", TelemetryConfig::KEYS),
+    ("Metrics, traces and reports", TelemetryConfig::KEYS),
     ("Stopping", ShutdownConfig::KEYS),
     ("Registry", RegistryServerConfig::KEYS),
     ("Executor", ExecutorServerConfig::KEYS),

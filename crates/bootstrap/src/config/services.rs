@@ -8,16 +8,19 @@ use std::time::Duration;
 use domain::keys::KeptKey;
 
 use super::checks;
+use super::declared::Declared;
 use super::key::Service;
 use super::sections::{
-    AccessConfig, Admission, AuditConfig, AuditKeepConfig, AuthConfig, CatalogConfig, DockerConfig,
+    AccessConfig, Admission, AuditConfig, AuditKeepConfig, AuthConfig, CacheConfig, CatalogConfig,
+    DeclaredConfig, DockerConfig,
     EngineConfig, FileConfig, GuardConfig, HttpConfig, InstallConfig, LimitsConfig, LogConfig,
-    PolicyConfig, PostgresConfig, Profile, ProfileConfig, SessionConfig, ShutdownConfig,
+    PolicyConfig, PostgresConfig, Profile, ProfileConfig, RedisConfig, SessionConfig, ShutdownConfig,
     TelemetryConfig, Transport, TransportConfig, Wiring, WiringConfig,
 };
 use super::settings::Settings;
 use crate::address::ListenAddress;
 use crate::environment::Environment;
+use crate::secret::Secret;
 
 pub use split::{ExecutorConfig, GatewayConfig, RegistryConfig};
 
@@ -54,6 +57,11 @@ pub trait ServiceConfig: Sized + Send + 'static {
     fn certificate(&self) -> Option<&Path> {
         None
     }
+
+    /// What lets its holder take profiles of the process on the admin listener; nobody can without.
+    fn profile_token(&self) -> Option<&Secret> {
+        None
+    }
 }
 
 /// Keeps the settings as they are read out of the public API.
@@ -73,6 +81,19 @@ fn process(settings: &mut Settings) -> Option<ProcessConfig> {
         telemetry: telemetry?,
         shutdown: shutdown?,
     })
+}
+
+/// The tools of the configuration, checked with their handlers.
+fn declared(
+    settings: &mut Settings,
+    service: Service,
+    environment: &Environment,
+    catalog: &Option<CatalogConfig>,
+    policy: &Option<PolicyConfig>,
+) -> Option<Declared> {
+    let list = DeclaredConfig::read(settings)?.tools;
+    let rules = (catalog.as_ref()?, policy.as_ref()?);
+    checks::declared(settings, service, &environment.directory, &list, rules)
 }
 
 /// The MCP endpoint with all that stands in front of a tool: the same for `dynamic-mcp` and the
@@ -99,6 +120,10 @@ pub struct PublicConfig {
     pub limits: LimitsConfig,
     /// The audit log.
     pub audit: AuditConfig,
+    /// The response cache.
+    pub cache: CacheConfig,
+    /// The Redis that gateways share.
+    pub redis: RedisConfig,
 }
 
 impl PublicConfig {
@@ -115,6 +140,9 @@ impl PublicConfig {
         let guard = GuardConfig::read(settings);
         let limits = LimitsConfig::read(settings);
         let audit = AuditConfig::read(settings);
+        let cache = CacheConfig::read(settings);
+        let redis = RedisConfig::read(settings);
+        checks::redis(settings, redis.as_ref(), cache.as_ref());
         checks::tokens(settings, auth.as_ref());
         let admission = if over_http {
             checks::admission(settings, service, http.as_ref(), auth.as_ref())
@@ -143,6 +171,8 @@ impl PublicConfig {
             guard: guard?,
             limits: limits?,
             audit: audit?,
+            cache: cache?,
+            redis: redis?,
         })
     }
 
@@ -229,6 +259,8 @@ pub struct StandaloneConfig {
     pub install: InstallConfig,
     /// What is kept of audit logs.
     pub audit_keep: AuditKeepConfig,
+    /// Tools of the configuration.
+    pub declared: Declared,
 }
 
 /// Name of the MCP endpoint's listener.
@@ -256,11 +288,13 @@ impl ServiceConfig for StandaloneConfig {
         let engine = EngineConfig::read(settings);
         let docker = DockerConfig::read(settings);
         checks::docker(settings, docker.as_ref());
+        checks::data(settings, engine.as_ref(), docker.as_ref());
         let sessions = SessionConfig::read(settings);
         checks::sessions(settings, sessions.as_ref());
         let install = InstallConfig::read(settings);
         checks::install(settings, install.as_ref());
         let audit_keep = AuditKeepConfig::read(settings);
+        let declared = declared(settings, Self::SERVICE, environment, &catalog, &policy);
         Some(Self {
             process: process?,
             transport: transport?,
@@ -274,6 +308,7 @@ impl ServiceConfig for StandaloneConfig {
             sessions: sessions?,
             install: install?,
             audit_keep: audit_keep?,
+            declared: declared?,
         })
     }
 
@@ -297,5 +332,9 @@ impl ServiceConfig for StandaloneConfig {
 
     fn certificate(&self) -> Option<&Path> {
         self.public.http.tls_cert.as_deref()
+    }
+
+    fn profile_token(&self) -> Option<&Secret> {
+        self.public.access.token.as_ref()
     }
 }

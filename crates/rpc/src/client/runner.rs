@@ -12,6 +12,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use prost::Message;
 use tokio::time::Instant;
 use tonic::Streaming;
+use tracing::Instrument as _;
 
 use super::link::{GRACE, Link, Timer};
 use crate::convert::{call_to, event_from, locked_from, required, resolve_to};
@@ -60,8 +61,12 @@ pub(super) async fn run<A: Message + Default + 'static>(
     message: impl Message,
     read: Read<A>,
 ) -> Result<RunStream> {
-    let mut timer = Some(link.timer(method));
-    let started = start(link, context, method, message, read, &mut timer).await;
+    let timer = link.timer(method);
+    let span = timer.span.clone();
+    let mut timer = Some(timer);
+    let started = start(link, context, method, message, read, &mut timer)
+        .instrument(span)
+        .await;
     if let (Err(error), Some(timer)) = (&started, timer) {
         timer.stop(Err(error.code()));
     }

@@ -99,13 +99,8 @@ pub(crate) fn context<Q>(method: &Method, request: &Request<Q>) -> Result<(CallC
         .and_then(|millis| millis.parse().ok())
         .map_or(DEFAULT_BUDGET, Duration::from_millis)
         .min(MAX_BUDGET);
-    let span = tracing::info_span!(
-        "grpc",
-        service = method.service,
-        method = method.name,
-        request_id = %request_id,
-        call_id = %caller.call_id,
-    );
+    let id = request_id.as_str();
+    let span = telemetry::grpc_span(method.service, method.name, id, &caller.call_id);
     let incoming = TraceHeaders::from_headers(headers);
     if let Some(trace) = &incoming {
         trace.continue_in(&span);
@@ -153,6 +148,7 @@ impl Timer {
         let took = self.start.elapsed();
         self.span
             .in_scope(|| tracing::debug!(code, ?took, "answered"));
+        telemetry::span_ended(&self.span, code);
         if let Some(metrics) = &self.metrics {
             metrics
                 .grpc_server_duration

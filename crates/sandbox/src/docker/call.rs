@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::error::ErrorCode;
 use domain::runner::{EngineKind, Usage};
-use telemetry::Metrics;
+use telemetry::{Metrics, Trail};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::daemon::{ContainerId, Daemon};
@@ -43,6 +43,8 @@ pub(super) struct Running {
     pub(super) pool: Pool<Maker>,
     pub(super) daemon: Daemon,
     pub(super) metrics: Arc<Metrics>,
+    /// Where its stages go in the trace.
+    pub(super) trail: Trail,
     /// For a call whose sandbox others of its tool may have after it.
     pub(super) tenancy: Option<Tenancy>,
 }
@@ -99,6 +101,7 @@ impl Running {
             usage,
             sink,
             metrics,
+            trail,
             nonce,
             tenancy,
             ..
@@ -125,7 +128,8 @@ impl Running {
         if let Some(sandbox) = left {
             sandbox.destroy().await;
         }
-        Stage::Teardown.observe(&metrics, EngineKind::Docker, answered.elapsed());
+        let times = (answered, Instant::now());
+        Stage::Teardown.passed((&metrics, &trail), EngineKind::Docker, times);
         drop((lease, job.slot));
     }
 
@@ -134,8 +138,8 @@ impl Running {
         let now = Instant::now();
         let since = |stage: Stage, from: Option<Instant>, to: Option<Instant>| {
             if let Some(from) = from {
-                let took = to.unwrap_or(now).saturating_duration_since(from);
-                stage.observe(&self.metrics, EngineKind::Docker, took);
+                let times = (from, to.unwrap_or(now));
+                stage.passed((&self.metrics, &self.trail), EngineKind::Docker, times);
             }
         };
         since(Stage::Write, Some(begun), written);
@@ -171,6 +175,9 @@ impl Running {
             return End::Last(Last::Gone);
         }
         *written = Some(Instant::now());
+        if sandbox.is_kept && !heard.output.started {
+            heard.begin();
+        }
         let listener = Listener {
             nonce: &self.nonce,
             max_output: self.max_output(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::error::ErrorCode;
 use domain::runner::{Failure, Usage};
 use serde_json::value::RawValue;
+use telemetry::Trail;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::pool::{Pool, Taken};
@@ -31,6 +32,8 @@ pub(super) struct Running {
     pub(super) usage: Usage,
     pub(super) sink: ExecutionSink,
     pub(super) pool: Pool,
+    /// Where its stages go in the trace.
+    pub(super) trail: Trail,
 }
 
 /// How the child's part ended.
@@ -87,7 +90,7 @@ impl Running {
         } = self;
         sink.finish(output.outcome(result, usage, job.call.limits.max_output_bytes));
         sandbox.destroy().await;
-        watch.end(self.pool.metrics());
+        watch.end(self.pool.metrics(), &self.trail);
         drop(slot);
     }
 

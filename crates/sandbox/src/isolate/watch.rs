@@ -1,7 +1,7 @@
 //! How long each stage of a call takes.
 
 use domain::runner::EngineKind;
-use telemetry::Metrics;
+use telemetry::{Metrics, Trail};
 use tokio::time::Instant;
 
 use crate::Stage;
@@ -36,16 +36,12 @@ impl Watch {
     }
 
     /// The last stage has ended.
-    pub(super) fn end(self, metrics: &Metrics) {
+    pub(super) fn end(self, metrics: &Metrics, trail: &Trail) {
         let now = Instant::now();
         let begun = || self.begun.into_iter().flatten();
         let ends = begun().skip(1).map(|(_, at)| at).chain([now]);
         for ((stage, at), end) in begun().zip(ends) {
-            stage.observe(
-                metrics,
-                EngineKind::Isolate,
-                end.saturating_duration_since(at),
-            );
+            stage.passed((metrics, trail), EngineKind::Isolate, (at, end));
         }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bootstrap::config::{AuditConfig, AuditOnFailure, Profile, PublicConfig};
 use bootstrap::{App, OnFailure as TaskFailure, StartError};
-use domain::audit::Archive;
+use domain::audit::{Action, Actor, Archive, Outcome, Record};
+use tokio::time::Instant;
 
-use super::{AuditLog, AuditSettings, OnFailure};
+use super::{AuditLog, AuditSettings, ON_DISK_WITHIN, OnFailure};
 
 /// Opens the log and starts its task, where the configuration or the profile wants one.
 ///
@@ -41,7 +42,26 @@ pub(crate) fn start(public: &PublicConfig, app: &App) -> Result<AuditLog, StartE
         .last("audit log", TaskFailure::Essential, |closing| {
             task.run(closing)
         });
+    record_profiles(&log, app);
     Ok(log)
+}
+
+/// A profile of the process is taken only once its record is on the disk.
+fn record_profiles(log: &AuditLog, app: &App) {
+    let log = log.clone();
+    app.profiles.record_with(move |profile| {
+        let mut record = Record::of_system(Action::ServiceProfile, Outcome::Success)
+            .with("kind", profile.kind)
+            .with("seconds", profile.length.as_secs());
+        record.actor = Actor::admin_token();
+        record.request_id = Some(profile.request_id);
+        let log = log.clone();
+        Box::pin(async move {
+            let deadline = Instant::now() + ON_DISK_WITHIN;
+            let recorded = log.record_on_disk(record, deadline).await;
+            recorded.map_err(|error| error.to_string())
+        })
+    });
 }
 
 /// Begins to ship the log to the registry, where there is one.

@@ -56,11 +56,8 @@ pub(super) async fn layer(
         .and_then(|value| value.to_str().ok())
         .and_then(RequestId::accept)
         .unwrap_or_else(RequestId::random);
-    let span = tracing::info_span!("request", %method, route, request_id = request_id.as_str());
     let incoming = TraceHeaders::from_headers(request.headers());
-    if let Some(incoming) = &incoming {
-        incoming.continue_in(&span);
-    }
+    let span = telemetry::http_span(&method, route, request_id.as_str(), incoming.as_ref());
     let trace =
         TraceHeaders::of_span(&span)
             .or(incoming)
@@ -77,17 +74,21 @@ pub(super) async fn layer(
 
     let answered = AssertUnwindSafe(next.run(request))
         .catch_unwind()
-        .instrument(span)
+        .instrument(span.clone())
         .await;
     let mut response = answered.unwrap_or_else(|_| {
-        // The hook has counted it and written its place to the log already.
-        tracing::error!(request_id = %request_id, "a request ended in a panic");
+        // The hook has counted it and written it to the log, with the id of the request.
+        tracing::debug!(request_id = %request_id, "a request ended in a panic");
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         let refusal = Refusal::http(status, ErrorCode::Internal, "internal error");
         json_response(status, refusal.body(None, &request_id))
     });
     if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    if telemetry::traces_are_on() {
+        let status = response.status().as_u16();
+        span.record("http.response.status_code", status);
     }
     let took = received.elapsed();
     tracing::debug!(

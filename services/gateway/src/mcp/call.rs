@@ -9,8 +9,10 @@ use axum::body::Body;
 use domain::RawValue;
 use futures::FutureExt as _;
 use http::Response;
+use telemetry::TraceHeaders;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until};
+use tracing::{Instrument as _, Span};
 
 use super::endpoint::Endpoint;
 use super::message::{is_object, text};
@@ -121,12 +123,22 @@ pub(super) async fn guarded(
     notifications: mpsc::Sender<Notification>,
 ) -> Outcome {
     let request_id = call.context.request_id.clone();
+    let span = span_of(&call);
     let running = AssertUnwindSafe(operations.call_tool(call, notifications)).catch_unwind();
-    running.await.unwrap_or_else(|_| {
-        // The hook has counted it and written its place to the log already.
-        tracing::error!(request_id = %request_id, "a tool call ended in a panic");
+    running.instrument(span).await.unwrap_or_else(|_| {
+        // The hook has counted it and written it to the log, with the id of the request.
+        tracing::debug!(request_id = %request_id, "a tool call ended in a panic");
         Err(ProtocolError::internal(&request_id))
     })
+}
+
+/// The span of a call: also once its answer is a stream, when that of the HTTP request has ended.
+fn span_of(call: &ToolCall) -> Span {
+    let trace = &call.context.trace;
+    let parent = trace.traceparent.as_deref();
+    let incoming = parent.and_then(|it| TraceHeaders::new(it, trace.tracestate.as_deref()));
+    let span = telemetry::mcp_span("tools/call", incoming.as_ref());
+    if span.is_none() { Span::current() } else { span }
 }
 
 impl Pending {

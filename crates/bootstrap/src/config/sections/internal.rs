@@ -134,5 +134,7 @@ section! {
         pub listen: Option<ListenAddress> = Key::added("MCP_ADMIN_LISTEN", "admin.listen")
             .kind(Kind::Listen)
             .default_note("registry `127.0.0.1:9464`, executor `127.0.0.1:9465`");
+        /// Lets its holder take profiles of the process there. Without it nobody can.
+        pub token: Option<Secret> = Key::added("MCP_PROFILING_TOKEN", "admin.profilingToken").secret();
     }
 }

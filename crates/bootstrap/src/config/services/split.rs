@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::{ADMIN_LISTENER, GRPC_LISTENER, HTTP_LISTENER};
-use super::{ProcessConfig, PublicConfig, ServiceConfig, SettingsHandle, process};
+use super::{ProcessConfig, PublicConfig, ServiceConfig, SettingsHandle, declared, process};
 use crate::address::ListenAddress;
 use crate::config::checks;
+use crate::config::declared::Declared;
 use crate::config::key::Service;
 use crate::config::sections::{
     AdminConfig, AuditKeepConfig, CatalogConfig, DockerConfig, EngineConfig, ExecutorServerConfig,
@@ -14,6 +15,7 @@ use crate::config::sections::{
 };
 use crate::config::settings::Settings;
 use crate::environment::Environment;
+use crate::secret::Secret;
 
 /// Configuration of the gateway.
 #[derive(Debug, Clone)]
@@ -88,6 +90,10 @@ impl ServiceConfig for GatewayConfig {
     fn certificate(&self) -> Option<&Path> {
         self.public.http.tls_cert.as_deref()
     }
+
+    fn profile_token(&self) -> Option<&Secret> {
+        self.public.access.token.as_ref()
+    }
 }
 
 /// Configuration of the registry.
@@ -99,6 +105,8 @@ pub struct RegistryConfig {
     pub listen: ListenAddress,
     /// Where `/livez`, `/readyz` and `/metrics` are.
     pub admin: ListenAddress,
+    /// Lets its holder take profiles there.
+    pub profiling: Option<Secret>,
     /// Where tools are kept.
     pub catalog: CatalogConfig,
     /// The database of backend `postgres`.
@@ -107,6 +115,8 @@ pub struct RegistryConfig {
     pub policy: PolicyConfig,
     /// What is kept of audit logs.
     pub audit_keep: AuditKeepConfig,
+    /// Tools of the configuration.
+    pub declared: Declared,
     /// The keys whose signatures are accepted; always set.
     pub verify: VerifyConfig,
     /// The channels from gateways and executors.
@@ -116,11 +126,14 @@ pub struct RegistryConfig {
 impl ServiceConfig for RegistryConfig {
     const SERVICE: Service = Service::Registry;
 
-    fn read(settings: &mut SettingsHandle<'_>, _: &Environment) -> Option<Self> {
+    fn read(settings: &mut SettingsHandle<'_>, environment: &Environment) -> Option<Self> {
         let settings = &mut *settings.0;
         let process = process(settings);
         let server = RegistryServerConfig::read(settings);
-        let admin = AdminConfig::read(settings).map(|admin| admin_address(settings, admin, 9464));
+        let admin = AdminConfig::read(settings);
+        let profiling = admin.as_ref().map(|admin| admin.token.clone());
+        checks::profiling_token(settings, profiling.as_ref().and_then(Option::as_ref));
+        let admin = admin.map(|admin| admin_address(settings, admin, 9464));
         let catalog = CatalogConfig::read(settings);
         let postgres = PostgresConfig::read(settings);
         checks::database(settings, catalog.as_ref(), postgres.as_ref());
@@ -137,14 +150,17 @@ impl ServiceConfig for RegistryConfig {
             listen.as_ref(),
         );
         checks::verify_keys(settings, verify.as_ref());
+        let declared = declared(settings, Self::SERVICE, environment, &catalog, &policy);
         Some(Self {
             process: process?,
             listen: listen?,
             admin: admin?,
+            profiling: profiling?,
             catalog: catalog?,
             postgres: postgres?,
             policy: policy?,
             audit_keep: audit_keep?,
+            declared: declared?,
             verify: verify?,
             internal: internal?,
         })
@@ -164,6 +180,10 @@ impl ServiceConfig for RegistryConfig {
     fn readiness(&self) -> Option<ListenAddress> {
         Some(self.admin.clone())
     }
+
+    fn profile_token(&self) -> Option<&Secret> {
+        self.profiling.as_ref()
+    }
 }
 
 /// Configuration of the executor.
@@ -175,6 +195,8 @@ pub struct ExecutorConfig {
     pub server: ExecutorServerConfig,
     /// Where `/livez`, `/readyz` and `/metrics` are.
     pub admin: ListenAddress,
+    /// Lets its holder take profiles there.
+    pub profiling: Option<Secret>,
     /// Where the registry is.
     pub registry: RegistryClientConfig,
     /// What a tool may ask for.
@@ -202,12 +224,16 @@ impl ServiceConfig for ExecutorConfig {
         let settings = &mut *settings.0;
         let process = process(settings);
         let server = ExecutorServerConfig::read(settings);
-        let admin = AdminConfig::read(settings).map(|admin| admin_address(settings, admin, 9465));
+        let admin = AdminConfig::read(settings);
+        let profiling = admin.as_ref().map(|admin| admin.token.clone());
+        checks::profiling_token(settings, profiling.as_ref().and_then(Option::as_ref));
+        let admin = admin.map(|admin| admin_address(settings, admin, 9465));
         let registry = RegistryClientConfig::read(settings);
         let policy = PolicyConfig::read(settings);
         let engine = EngineConfig::read(settings);
         let docker = DockerConfig::read(settings);
         checks::docker(settings, docker.as_ref());
+        checks::data(settings, engine.as_ref(), docker.as_ref());
         let sessions = SessionConfig::read(settings);
         checks::sessions(settings, sessions.as_ref());
         let install = InstallConfig::read(settings);
@@ -231,6 +257,7 @@ impl ServiceConfig for ExecutorConfig {
             process: process?,
             server: server?,
             admin: admin?,
+            profiling: profiling?,
             registry: registry?,
             policy: policy?,
             engine: engine?,
@@ -256,6 +283,10 @@ impl ServiceConfig for ExecutorConfig {
 
     fn readiness(&self) -> Option<ListenAddress> {
         Some(self.admin.clone())
+    }
+
+    fn profile_token(&self) -> Option<&Secret> {
+        self.profiling.as_ref()
     }
 }
 
