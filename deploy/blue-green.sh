@@ -201,8 +201,8 @@ running=$(containers "$project" gateway-1 | head -1)
 old=$(image_of gateway-1)
 old=${old##*:}
 commit=''
-for image in gateway registry executor; do
-  name=${prefix}dynamic-mcp-$image:$version
+for image in dynamic-mcp dynamic-mcp-gateway dynamic-mcp-registry dynamic-mcp-executor; do
+  name=$prefix$image:$version
   docker image inspect "$name" >/dev/null 2>&1 || fail "the image $name is not here: load or pull it, or build it with deploy/images/build.sh"
 done
 commit=$(label_of "${prefix}dynamic-mcp-gateway:$version" revision)
