@@ -148,6 +148,11 @@ impl Program {
         entries.count()
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Sends a signal by name (`TERM`, `INT`, `KILL`, `STOP`, `CONT`).
     ///
     /// # Panics

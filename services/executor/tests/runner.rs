@@ -21,6 +21,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use sandbox::{Engine, EngineStatus, Execution, ExecutionSink, Job, execution};
 use telemetry::{BuildInfo, Metrics};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Keeps what it was given; the test says how each call ends.

@@ -8,11 +8,13 @@
 
 mod audit;
 mod between;
+mod cache;
 mod canaries;
 mod clients;
 mod concurrency;
 mod contract;
 mod crash;
+mod declared;
 mod deployment;
 mod faults;
 mod golden;
@@ -29,7 +31,9 @@ mod piped;
 mod processes;
 mod production;
 mod replicas;
+mod rolling;
 mod scale;
+mod services;
 mod sessions;
 mod start;
 mod table;

@@ -48,7 +48,7 @@ pub(super) fn engine_of(kind: Kind) -> Vec<(&'static str, &'static str)> {
 /// Which process a variable belongs to: each refuses the others' keys.
 fn belongs(name: &str, process: &str) -> bool {
     let is = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
-    let catalog = is(&["MCP_DYNAMIC", "MCP_AUDIT_KEEP"]);
+    let catalog = is(&["MCP_DYNAMIC", "MCP_AUDIT_KEEP", "MCP_DECLARED"]);
     let sandbox = is(&[
         "DOCKER_",
         "MCP_EXECUTION",
