@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use self::internal::Internal;
 use crate::Gateway;
 use crate::audit;
+use crate::cache::{CacheSettings, RedisSettings};
 use crate::fleet;
 use crate::http::{AddressRules, HostRules, HttpSettings, Lifecycle, ServeSettings, router, serve};
 use crate::limits::{CallLimits, LimitSettings, Limits};
@@ -45,6 +46,7 @@ pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
     let internal = Internal::start(&config, &app)?;
     let registry = config.registry.url.to_string();
     let link = internal.link("MCP_REGISTRY_URL", &registry, Audience::Registry)?;
+    let link = link.patient();
     let placement = Arc::new(Placement::new(Box::new(move |executor: &ExecutorInfo| {
         let link = internal.link("executor", &executor.address, Audience::Executor)?;
         Ok(Client {
@@ -63,7 +65,7 @@ pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
         &config.policy,
         Arc::new(CatalogClient::new(link.clone())),
         (placement.clone(), placement.clone()),
-        Some(placement),
+        Some(Arc::clone(&placement)),
         &app,
     )?;
     ship_audit_log(&gateway, Arc::new(ArchiveClient::new(link.clone())), &app);
@@ -72,6 +74,7 @@ pub async fn start(config: GatewayConfig, app: App) -> Result<(), StartError> {
         &config.public,
         config.process.telemetry.metrics,
         Arc::new(KeysClient::new(link)),
+        placement.first_look(FIRST_SYNC),
         app,
     )
     .await
@@ -116,6 +119,16 @@ pub fn assemble(
         policy: policy.rules(),
         runtime_config: as_clients_know_it(&app.view, public, audit.is_on()),
         code_cache_bytes: defaults.code_cache_bytes,
+        cache: CacheSettings {
+            enabled: public.cache.enabled,
+            longest: public.cache.ttl,
+            max_bytes: public.cache.max_size.0,
+            tools: public.cache.tools.0.clone(),
+            redis: public.redis.url.clone().map(|url| RedisSettings {
+                url: url.into_inner(),
+                authorities: public.redis.tls_ca.clone(),
+            }),
+        },
     };
     let metrics = Arc::clone(&app.metrics);
     Ok(Gateway::new(Parts {
@@ -158,8 +171,9 @@ fn as_clients_know_it(view: &Value, public: &PublicConfig, audited: bool) -> Val
     view
 }
 
-/// Serves MCP over HTTP on the listener of that name. `keys` are the registry's API keys, which are
-/// followed where they let callers in.
+/// Serves MCP over HTTP on the listener of that name, once there has been a first look at what it serves
+/// and `ready` has completed. `keys` are the registry's API keys, which are followed where they let
+/// callers in.
 ///
 /// # Errors
 /// A rule for hosts or origins cannot be read.
@@ -168,6 +182,7 @@ pub async fn serve_http(
     public: &PublicConfig,
     metrics: bool,
     keys: Arc<dyn Keys>,
+    ready: impl Future<Output = ()>,
     mut app: App,
 ) -> Result<(), StartError> {
     let listener = app.listener(HTTP_LISTENER).ok_or("no HTTP listener")?;
@@ -186,6 +201,7 @@ pub async fn serve_http(
         max_connections_per_address: http.max_connections_per_address,
         addresses: addresses.clone(),
         tls: tls.clone(),
+        draining: app.health.draining(),
         ..ServeSettings::default()
     };
     let limits = Arc::new(Limits::new(LimitSettings::from(&public.limits)));
@@ -223,7 +239,7 @@ pub async fn serve_http(
         Arc::clone(&app.metrics),
         lifecycle,
     );
-    tokio::join!(first_look(gateway), admission::first_keys(&auth));
+    tokio::join!(first_look(gateway), admission::first_keys(&auth), ready);
     let metrics = Arc::clone(&app.metrics);
     app.tasks.serve("MCP over HTTP", |stop| async move {
         serve(socket, router, serving, metrics, stop).await;

@@ -86,7 +86,8 @@ pub(crate) async fn start(config: StandaloneConfig, app: App) -> Result<(), Star
     if config.public.admission == Admission::FirstKey {
         first_key::make_sure(&*ports.keys, &folder_of_the_store(&config)).await?;
     }
-    gateway::service::serve_http(&gateway, &config.public, metrics, ports.keys, app).await
+    let ready = std::future::ready(());
+    gateway::service::serve_http(&gateway, &config.public, metrics, ports.keys, ready, app).await
 }
 
 /// Where the program keeps what is its own, also when the tools are in Postgres.
@@ -106,6 +107,7 @@ pub(crate) fn registry_parts(config: &StandaloneConfig) -> RegistryParts<'_> {
         postgres: &config.postgres,
         policy: &config.policy,
         audit: &config.audit_keep,
+        declared: &config.declared,
     }
 }
 
