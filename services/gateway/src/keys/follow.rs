@@ -11,6 +11,7 @@ use domain::{CallContext, Error, Result};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::KeyRing;
 
@@ -29,16 +30,28 @@ const BATCH: usize = 1_024;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often uses are told of.
 const TELL_EVERY: Duration = Duration::from_secs(5);
+/// How long a stop waits for the last of them.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// How long the registry may take to note them.
 const TELL_WITHIN: Duration = Duration::from_secs(5);
 
 impl KeyRing {
-    /// Keeps the ring for as long as the process lives.
+    /// Keeps the ring until `closing`, and then tells the registry of the last uses.
     ///
     /// # Errors
-    /// None: it does not end.
-    pub async fn keep(self: Arc<Self>, keys: Arc<dyn Keys>) -> Result<(), Infallible> {
-        tokio::join!(self.follow(&*keys), self.sweep(), self.tell(&*keys));
+    /// None.
+    pub async fn keep(
+        self: Arc<Self>,
+        keys: Arc<dyn Keys>,
+        closing: CancellationToken,
+    ) -> Result<(), Infallible> {
+        let kept = async {
+            tokio::join!(self.follow(&*keys), self.sweep(), self.tell(&*keys));
+        };
+        closing.run_until_cancelled(kept).await;
+        if timeout(LAST_WORD, self.tell_now(&*keys)).await.is_err() {
+            tracing::debug!("the registry was not told of the last uses of API keys in time");
+        }
         Ok(())
     }
 
@@ -130,15 +143,19 @@ impl KeyRing {
     async fn tell(&self, keys: &dyn Keys) {
         loop {
             sleep(TELL_EVERY.mul_f64(0.8 + fastrand::f64() / 5.0)).await;
-            let uses = self.untold();
-            for some in uses.chunks(MAX_USES) {
-                let context = CallContext::service("gateway", TELL_WITHIN);
-                match keys.touch(&context, some.to_vec()).await {
-                    Ok(()) => self.note_told(some),
-                    Err(error) => {
-                        tracing::debug!(%error, "uses of API keys are told of later");
-                        break;
-                    }
+            self.tell_now(keys).await;
+        }
+    }
+
+    async fn tell_now(&self, keys: &dyn Keys) {
+        let uses = self.untold();
+        for some in uses.chunks(MAX_USES) {
+            let context = CallContext::service("gateway", TELL_WITHIN);
+            match keys.touch(&context, some.to_vec()).await {
+                Ok(()) => self.note_told(some),
+                Err(error) => {
+                    tracing::debug!(%error, "uses of API keys are told of later");
+                    break;
                 }
             }
         }

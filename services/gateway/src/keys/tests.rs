@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
 use telemetry::BuildInfo;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -106,7 +107,8 @@ type Feed = mpsc::UnboundedSender<Result<KeyChange>>;
 struct World {
     ring: Arc<KeyRing>,
     registry: Arc<Scripted>,
-    _kept: tokio::task::JoinSet<()>,
+    closing: CancellationToken,
+    kept: tokio::task::JoinSet<()>,
 }
 
 impl World {
@@ -121,14 +123,16 @@ impl World {
         }
         let ring = Arc::new(KeyRing::new(Vec::new(), metrics()));
         let mut kept = tokio::task::JoinSet::new();
-        let keep = Arc::clone(&ring).keep(registry.clone());
+        let closing = CancellationToken::new();
+        let keep = Arc::clone(&ring).keep(registry.clone(), closing.clone());
         kept.spawn(async move {
             let Ok(()) = keep.await;
         });
         let world = Self {
             ring,
             registry,
-            _kept: kept,
+            closing,
+            kept,
         };
         (world, senders)
     }
@@ -234,7 +238,7 @@ async fn the_feed_brings_keys_and_takes_them_away() {
 
 #[tokio::test(start_paused = true)]
 async fn uses_are_told_of_once_and_again_when_the_registry_was_away() {
-    let (world, feeds) = World::new(1);
+    let (mut world, feeds) = World::new(1);
     let (text, kept) = key("acme");
     for change in [
         KeyChange::Reset,
@@ -262,6 +266,15 @@ async fn uses_are_told_of_once_and_again_when_the_registry_was_away() {
     let told = world.registry.used.lock().clone();
     assert_eq!(told.len(), 1, "once: {told:?}");
     assert_eq!(told[0].prefix, kept.record.prefix);
+    // A use of which nothing was told yet is told of at the end. Uses are told apart by the wall
+    // clock's milliseconds.
+    std::thread::sleep(Duration::from_millis(2));
+    world.ring.check(&text).unwrap();
+    world.closing.cancel();
+    world.kept.join_next().await.unwrap().unwrap();
+    let told = world.registry.used.lock().clone();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1].at > told[0].at);
 }
 
 #[test]

@@ -58,8 +58,11 @@ pub(super) async fn first_keys(auth: &HttpAuth) {
 fn ring(public: &PublicConfig, keys: Arc<dyn Keys>, app: &App) -> Arc<KeyRing> {
     let metrics = Arc::clone(&app.metrics);
     let ring = Arc::new(KeyRing::new(public.file_keys.clone(), metrics));
-    let kept = Arc::clone(&ring).keep(keys);
-    app.tasks.spawn("API keys", OnFailure::Essential, kept);
+    let kept = Arc::clone(&ring);
+    app.tasks
+        .last("API keys", OnFailure::Essential, |closing| {
+            kept.keep(keys, closing)
+        });
     let watched = Arc::clone(&ring);
     app.health.require("keys", move || {
         let (count, age) = watched.extent();
