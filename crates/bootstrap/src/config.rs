@@ -3,6 +3,7 @@
 mod arguments;
 mod checks;
 mod choice;
+mod declared;
 mod dotenv;
 mod file;
 mod file_keys;
@@ -22,9 +23,11 @@ mod sections;
 mod services;
 mod settings;
 mod show;
+mod ttls;
 mod value;
 
 pub use arguments::{DoctorOptions, Subcommand};
+pub use declared::{Declared, DeclaredList, DeclaredTool};
 pub use file_keys::FileKeys;
 pub use followed::Followed;
 pub use key::{Key, Kind, Service, Services};
@@ -39,6 +42,7 @@ pub use services::{
     PublicConfig, RegistryConfig, ServiceConfig, SettingsHandle, StandaloneConfig,
     TransportDecision,
 };
+pub use ttls::Ttls;
 pub use value::Pem;
 
 #[cfg(test)]

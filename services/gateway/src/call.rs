@@ -235,6 +235,14 @@ impl Gateway {
         let name = ScopeName::stored(&call.name);
         let permit = self.guard().admit(principal, name, spec.rate_limit);
         let permit = permit.inspect_err(|_| record.limited(due(self, &call)))?;
+        let place = self.cache().place(&entry.record, &args, &call);
+        if let Some(place) = &place
+            && let Some(result) = self.cache().get(place, deadline).await
+        {
+            let recorded = record.answered_before(&entry.record);
+            recorded.inspect_err(|_| permit.failed())?;
+            return Ok((result, None));
+        }
         let loaded = match self.load(&entry.record, &call, deadline).await {
             Err(refusal) => Err(refusal),
             Ok(code) => {
@@ -251,8 +259,13 @@ impl Gateway {
                     .await
             }
         };
-        if !matches!(settled, Ok((_, None))) {
-            permit.failed();
+        match (&settled, &place) {
+            // What else reached the client than the answer would be missing the next time.
+            (Ok((result, None)), Some(place)) if record.was_silent() => {
+                self.cache().put(place, result, deadline).await;
+            }
+            (Ok((_, None)), _) => {}
+            _ => permit.failed(),
         }
         settled
     }
@@ -393,6 +406,9 @@ impl Gateway {
             Err(error) => Ok(settling.failed(&error, &[])?),
             Ok(ran) => {
                 record.ran_on(ran.engine);
+                if ran.spoke {
+                    record.spoke();
+                }
                 let (mut result, code) = settling.settle(ran.outcome)?;
                 result
                     .meta

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin;
 use crate::audit::AuditLog;
 use crate::builtin::BuiltIn;
+use crate::cache::ResponseCache;
 use crate::catalog::Catalogue;
 use crate::catalog::entry::Entry;
 use crate::code::CodeCache;
@@ -49,6 +50,7 @@ struct Inner {
     catalogue: Arc<Catalogue>,
     codes: CodeCache,
     locks: LockCache,
+    cache: Arc<ResponseCache>,
     schemas: Schemas,
     guard: Arc<Guard>,
     admin_guesses: AdminGuesses,
@@ -66,7 +68,8 @@ impl Gateway {
     /// Puts the core together and starts to follow the registry. Needs a tokio runtime.
     ///
     /// # Errors
-    /// `internal` when a built-in's definition is broken, which the tests exclude.
+    /// `internal` when a built-in's definition is broken, which the tests exclude;
+    /// `invalid_argument` when a setting of Redis cannot be used.
     pub fn new(parts: Parts) -> Result<Self> {
         let Parts {
             settings,
@@ -107,6 +110,17 @@ impl Gateway {
                     .set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
             }
         });
+        let cache = Arc::new(ResponseCache::new(&settings.cache, &metrics)?);
+        if let Some(keep_up) = cache.keep_up(stop.clone()) {
+            tasks.spawn(keep_up);
+        }
+        let seen = Arc::downgrade(&cache);
+        metrics.on_scrape(move |metrics| {
+            let (entries, bytes) = seen.upgrade().map_or((0, 0), |cache| cache.extent());
+            let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            metrics.response_cache_entries.set(shown(entries));
+            metrics.response_cache_bytes.set(shown(bytes));
+        });
         let calls = settings.calls.clone();
         let guard = Arc::new(Guard::new(settings.guard, calls, Arc::clone(&metrics)));
         let seen = Arc::downgrade(&guard);
@@ -120,6 +134,7 @@ impl Gateway {
             admin_token: settings.admin_token.as_ref().map(AdminToken::new),
             codes: CodeCache::new(settings.code_cache_bytes),
             locks: LockCache::new(),
+            cache,
             schemas: Schemas::new(),
             admin_guesses: AdminGuesses::new(&settings.calls),
             guard,
@@ -248,6 +263,10 @@ impl Gateway {
 
     pub(crate) fn locks(&self) -> &LockCache {
         &self.inner.locks
+    }
+
+    pub(crate) fn cache(&self) -> &ResponseCache {
+        &self.inner.cache
     }
 
     pub(crate) fn schemas(&self) -> &Schemas {

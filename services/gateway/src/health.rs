@@ -49,11 +49,15 @@ impl Gateway {
             detail: object(json!({"known": known, "usable": usable})),
         });
         let (entries, bytes) = self.codes().extent();
+        let (usable, responses) = self.cache().health();
         checks.push(Check {
             name: "cache",
-            healthy: true,
+            healthy: usable,
+            // Without it every call runs.
             needed: false,
-            detail: object(json!({"codeEntries": entries, "codeBytes": bytes})),
+            detail: object(json!({
+                "codeEntries": entries, "codeBytes": bytes, "responses": responses
+            })),
         });
         checks.extend(self.audit().health());
         checks

@@ -6,6 +6,7 @@ mod arguments;
 pub mod audit;
 mod blocks;
 mod builtin;
+pub mod cache;
 mod call;
 mod catalog;
 mod code;

@@ -42,6 +42,8 @@ pub(crate) struct Ran {
     pub(crate) engine: EngineKind,
     /// The end.
     pub(crate) outcome: Outcome,
+    /// Whether there were messages or progress on the way.
+    pub(crate) spoke: bool,
 }
 
 /// Runs `call` until its end or the deadline. Dropping the future cancels it.
@@ -67,16 +69,17 @@ pub(crate) async fn run(
     let mut events = timeout_at(deadline, on.start(&context, call))
         .await
         .map_err(not_taken)??;
-    let mut engine = None;
+    let (mut engine, mut spoke) = (None, false);
     loop {
         let event = match timeout_at(deadline, events.next()).await {
             Ok(Some(event)) => event,
-            Ok(None) => return Ok(ended(engine, gone())),
-            Err(_) => return Ok(ended(engine, overdue(context.budget))),
+            Ok(None) => return Ok(ended(engine, gone(), spoke)),
+            Err(_) => return Ok(ended(engine, overdue(context.budget), spoke)),
         };
         match event {
             RunEvent::Accepted { engine: by, .. } => engine = Some(by),
             RunEvent::Log { level, data } => {
+                spoke = true;
                 let data = crate::json_text::on_one_line(data);
                 listener.log(level, data, deadline).await;
             }
@@ -85,18 +88,20 @@ pub(crate) async fn run(
                 total,
                 message,
             } => {
+                spoke = true;
                 listener.progress(progress, total, message, deadline).await;
             }
-            RunEvent::Finished(outcome) => return Ok(ended(engine, outcome)),
+            RunEvent::Finished(outcome) => return Ok(ended(engine, outcome, spoke)),
         }
     }
 }
 
-fn ended(engine: Option<EngineKind>, outcome: Outcome) -> Ran {
+fn ended(engine: Option<EngineKind>, outcome: Outcome, spoke: bool) -> Ran {
     // A stream that says nothing of acceptance comes from an isolate in this process at most.
     Ran {
         engine: engine.unwrap_or(EngineKind::Isolate),
         outcome,
+        spoke,
     }
 }
 

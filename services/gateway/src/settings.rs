@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use telemetry::Metrics;
 
 use crate::audit::AuditLog;
+use crate::cache::CacheSettings;
 use crate::limits::CallLimits;
 use crate::placement::Placement;
 
@@ -66,6 +67,8 @@ pub struct Settings {
     pub runtime_config: serde_json::Value,
     /// Most memory for tools' code, compressed, in bytes.
     pub code_cache_bytes: u64,
+    /// The response cache.
+    pub cache: CacheSettings,
 }
 
 impl Default for Settings {
@@ -85,6 +88,7 @@ impl Default for Settings {
             policy: Policy::default(),
             runtime_config: serde_json::Value::Object(serde_json::Map::new()),
             code_cache_bytes: 64 << 20,
+            cache: CacheSettings::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod core {
     mod admin;
     mod arguments;
     mod audit;
+    mod cache;
     mod catalogue;
     mod lifecycle;
     mod listing;

@@ -1,6 +1,6 @@
 //! The rules of the catalogue.
 
-mod change;
+pub(crate) mod change;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -318,7 +318,7 @@ fn missing(name: &ToolName, revision: Option<Revision>) -> Error {
     }
 }
 
-fn revision_of(tenant: TenantId, draft: ToolDraft, subject: &str) -> Result<NewRevision> {
+pub(crate) fn revision_of(tenant: TenantId, draft: ToolDraft, subject: &str) -> Result<NewRevision> {
     // What is answered now has to equal what is read later: the store keeps milliseconds.
     let made_at =
         Timestamp::from_millisecond(Timestamp::now().as_millisecond()).map_err(Error::internal)?;
@@ -334,6 +334,7 @@ fn revision_of(tenant: TenantId, draft: ToolDraft, subject: &str) -> Result<NewR
         lock: draft.lock,
         lock_of: None,
         once: None,
+        declared: false,
     })
 }
 

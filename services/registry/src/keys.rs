@@ -1,6 +1,6 @@
 //! The rules of API keys.
 
-mod audit;
+pub(crate) mod audit;
 mod feed;
 
 use std::sync::Arc;

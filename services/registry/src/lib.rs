@@ -8,6 +8,7 @@
 
 mod audit;
 mod catalog;
+pub mod declared;
 mod feed;
 mod fleet;
 mod import;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bootstrap::config::{
-    AuditKeepConfig, Backend, CatalogConfig, GRPC_LISTENER, PolicyConfig, PostgresConfig,
+    AuditKeepConfig, Backend, CatalogConfig, Declared, GRPC_LISTENER, PolicyConfig, PostgresConfig,
     RegistryConfig,
 };
 use bootstrap::{App, CheckReport, OnFailure, Socket, StartError};
@@ -13,7 +13,7 @@ use serde_json::json;
 use telemetry::Metrics;
 use tokio::sync::watch;
 
-use crate::internal;
+use crate::{declared, internal};
 use crate::{
     ImportReport, PostgresSettings, PostgresStore, Registry, Settings, SqliteStore, Store,
     StorePaths, SynchronousCommit,
@@ -29,13 +29,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// # Errors
 /// The store cannot be opened or imported into, or the keys are not keys.
 pub async fn start(config: RegistryConfig, mut app: App) -> Result<(), StartError> {
-    let kept = RegistryParts {
-        catalog: &config.catalog,
-        postgres: &config.postgres,
-        policy: &config.policy,
-        audit: &config.audit_keep,
-    };
-    let registry = Arc::new(open(kept, &app).await?);
+    let registry = Arc::new(open(parts(&config), &app).await?);
     let server = Server::new(internal::verifier(&config.verify, &app)?)
         .with_metrics(Arc::clone(&app.metrics))
         .with_tls(internal::tls(&config.internal, &app)?)
@@ -58,6 +52,21 @@ pub async fn start(config: RegistryConfig, mut app: App) -> Result<(), StartErro
     Ok(())
 }
 
+/// What `--check-config` adds: what the declared tools would change.
+pub async fn check_config(config: RegistryConfig) -> String {
+    declared::what_would_change(parts(&config)).await
+}
+
+fn parts(config: &RegistryConfig) -> RegistryParts<'_> {
+    RegistryParts {
+        catalog: &config.catalog,
+        postgres: &config.postgres,
+        policy: &config.policy,
+        audit: &config.audit_keep,
+        declared: &config.declared,
+    }
+}
+
 /// What a registry is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct RegistryParts<'a> {
@@ -69,6 +78,8 @@ pub struct RegistryParts<'a> {
     pub policy: &'a PolicyConfig,
     /// What is kept of audit logs.
     pub audit: &'a AuditKeepConfig,
+    /// Tools of the configuration.
+    pub declared: &'a Declared,
 }
 
 /// Opens the store that is configured and nothing else: for commands that look into it.
@@ -112,8 +123,8 @@ pub fn settings(parts: RegistryParts<'_>) -> Settings {
     }
 }
 
-/// Opens the store that is configured, takes over what the Node server left, and watches that the
-/// store answers.
+/// Opens the store that is configured, takes over what the Node server left, applies what the
+/// configuration declares, and watches that the store answers.
 ///
 /// # Errors
 /// A sentence that names the file or the database and what to do.
@@ -129,6 +140,7 @@ pub async fn open(parts: RegistryParts<'_>, app: &App) -> Result<Registry, Start
     if let Some(report) = registry.import_node_store(&paths.import).await? {
         tell(&report);
     }
+    declared::follow(&registry, parts.declared, app).await?;
     watch_store(&registry, backend, app);
     Ok(registry)
 }
@@ -151,7 +163,7 @@ fn tell(report: &ImportReport) {
     }
 }
 
-fn database(config: &PostgresConfig) -> Result<PostgresSettings, StartError> {
+pub(crate) fn database(config: &PostgresConfig) -> Result<PostgresSettings, StartError> {
     use bootstrap::config::SynchronousCommit as Configured;
     let url = config
         .url

@@ -52,6 +52,28 @@ pub struct NewRevision {
     pub lock_of: Option<Revision>,
     /// Makes it once, however often it is sent: what was answered the first time is answered again.
     pub once: Option<Once>,
+    /// Whether the configuration makes it: then the configuration alone changes the tool.
+    pub declared: bool,
+}
+
+/// A tool that the configuration has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredHead {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: ToolName,
+    /// Its newest revision.
+    pub revision: Revision,
+}
+
+/// At which revision a tool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest.
+    pub revision: Revision,
+    /// Whether the configuration made it.
+    pub declared: bool,
 }
 
 /// A tool of another store, taken over with its numbers and times.
@@ -207,6 +229,24 @@ pub trait Store: audit::AuditStore + keys::KeyStore + Send + Sync {
         name: &ToolName,
         revision: Option<Revision>,
     ) -> Result<Option<ToolWithCode>>;
+
+    /// Every tool whose newest revision the configuration has made, by tenant and name.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn declared(&self) -> Result<Vec<DeclaredHead>>;
+
+    /// At which revision a tool is, its definition unread; `None` where there is none.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn standing(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<Standing>>;
+
+    /// How many tools a tenant has.
+    ///
+    /// # Errors
+    /// See the trait.
+    async fn count(&self, tenant: &TenantId) -> Result<u64>;
 
     /// The lockfile of a kept revision as it is stored, if it has one; the outer `None` when there is no
     /// such revision.

@@ -27,6 +27,9 @@ fn main() -> ExitCode {
                 doctor::examine(sandbox, options, metrics).await
             },
             commands::run,
+            async |config: StandaloneConfig| {
+                registry::declared::what_would_change(compose::registry_parts(&config)).await
+            },
         ),
     }
 }

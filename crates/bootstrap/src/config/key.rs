@@ -136,6 +136,10 @@ pub enum Kind {
     Rates,
     /// Hashes of API keys.
     Keys,
+    /// Seconds by name: `weather=60,news=5m`.
+    Ttls,
+    /// Declared tools.
+    Tools,
 }
 
 /// One configuration key: the single source of its names, bounds, default and documentation.
@@ -284,6 +288,12 @@ impl Key {
             Kind::Pem => String::from("PEM text"),
             Kind::Keys => String::from(
                 "a list of tables (in a variable: of JSON objects), each with name, prefix, sha256 and role or scopes, and maybe tenant, subject, tier and expires",
+            ),
+            Kind::Ttls => String::from(
+                "seconds by name as `weather=60,news=5m`, or a table of them by name",
+            ),
+            Kind::Tools => String::from(
+                "a list of tables (in a variable: of JSON objects), each with name, description and handler, and what else a tool has",
             ),
             Kind::Rate => String::from("a rate as `300/1m`, or a table of maxRequests and window"),
             Kind::Rates => String::from(

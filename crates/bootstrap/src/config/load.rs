@@ -75,6 +75,8 @@ pub(crate) enum Decision<C> {
     /// Look whether this host can hold sandboxes. The program may not start with this configuration
     /// for other reasons, a key that is not there yet for example.
     Doctor(Box<C>, DoctorOptions, Option<ConfigError>),
+    /// The configuration is valid: say so, with what the program adds to it, and warnings on stderr.
+    Check(Box<Loaded<C>>),
     /// Carry out a command of `dynamic-mcp`; it says itself whether it needs the configuration.
     Subcommand(Subcommand, Vec<String>, Result<Box<C>, ConfigError>),
     /// Print this on stdout, warnings on stderr, and end well.
@@ -141,10 +143,7 @@ pub(crate) fn decide<C: ServiceConfig>(environment: &Environment) -> Decision<C>
         Err(error) => return Decision::Refuse(error),
     };
     match arguments.command {
-        Command::CheckConfig => Decision::Print {
-            text: format!("{}: the configuration is valid\n", C::SERVICE.name()),
-            warnings: loaded.warnings,
-        },
+        Command::CheckConfig => Decision::Check(Box::new(loaded)),
         Command::PrintConfig => Decision::Print {
             text: loaded.printed,
             warnings: loaded.warnings,

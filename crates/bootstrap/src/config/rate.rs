@@ -130,7 +130,7 @@ impl Value for Rates {
     }
 }
 
-fn is_name(name: &str) -> Result<(), String> {
+pub(crate) fn is_name(name: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
         return Err(format!(

@@ -92,7 +92,7 @@ impl Settings {
                     Problem::new(key.name, why, set_to(key))
                 }
                 .from(source);
-                if !key.secret && key.kind != Kind::Keys {
+                if !key.secret && !matches!(key.kind, Kind::Keys | Kind::Tools) {
                     problem = problem.value(&raw.shown());
                 }
                 self.problems.push(problem);

@@ -1,5 +1,6 @@
 //! What a person meets: precedence, every kind of mistake, and the texts.
 
+mod caching;
 mod data;
 mod front;
 mod internal;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use domain::audit::{Action, Outcome, Record, is_denial};
-use domain::{Call, CallContext, CodeDigest, ErrorCode, Result};
+use domain::{Call, CallContext, CodeDigest, ErrorCode, Result, ToolRecord};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -170,6 +170,16 @@ impl CallAudit {
         }
         let digest = sha256(call.code_digest);
         self.asked.insert("codeSha256".to_owned(), digest);
+    }
+
+    /// A tool whose code does not run: the answer was made before.
+    pub(crate) fn answered_before(&mut self, tool: &ToolRecord) {
+        let revision = json!(tool.revision.0);
+        self.asked.insert("revision".to_owned(), revision);
+        let digest = sha256(tool.code_digest);
+        self.asked.insert("codeSha256".to_owned(), digest);
+        self.asked.insert("cached".to_owned(), json!(true));
+        self.found("cached", json!(true));
     }
 
     /// Adds a fact to the record of the end.

@@ -1,5 +1,6 @@
 -- $1 tenant, $2 name, $3 most tools, $4 spec, $5 digest, $6 code, $7 its bytes, $8 made at,
--- $9 made by, $10 changed, $11 lockfile, $12 the revision whose lockfile it keeps. Runs after lock.sql, so what is read here is true until the commit.
+-- $9 made by, $10 changed, $11 lockfile, $12 the revision whose lockfile it keeps,
+-- $13 whether the configuration made it. Runs after lock.sql, so what is read here is true until the commit.
 WITH head AS (
     SELECT revision, deleted FROM mcp_tools WHERE tenant = $1 AND name = $2
 ), verdict AS (
@@ -26,10 +27,11 @@ WITH head AS (
         created_at = excluded.created_at
 ), kept AS (
     INSERT INTO mcp_revisions
-        (tenant, name, revision, version, spec, code_digest, code_bytes, made_at, made_by, changed, lock)
+        (tenant, name, revision, version, spec, code_digest, code_bytes, made_at, made_by, changed, lock,
+         declared)
     SELECT $1, $2, revision, version, $4::json, $5, $7, $8, $9, $10::json,
            coalesce($11, (SELECT lock FROM mcp_revisions AS before
-                          WHERE before.tenant = $1 AND before.name = $2 AND before.revision = $12))
+                          WHERE before.tenant = $1 AND before.name = $2 AND before.revision = $12)), $13
     FROM bump
 ), mark AS (
     INSERT INTO mcp_writes (slot, mark) SELECT version % 65536, gen_random_uuid() FROM bump

@@ -3,8 +3,8 @@
 use domain::catalog::Deleted;
 use domain::principal::Action;
 use domain::{
-    CodeDigest, Error, ErrorCode, Principal, Result, Revision, Scope, ToolName, ToolPatch,
-    ToolRecord, ToolSpec, validate,
+    CodeDigest, Error, ErrorCode, Principal, Result, Revision, Scope, TenantId, ToolName,
+    ToolPatch, ToolRecord, ToolSpec, validate,
 };
 
 use super::{Right, not_found, only_enables, revision_of};
@@ -33,6 +33,7 @@ impl Core {
             if expected.is_some_and(|expected| expected != based_on) {
                 return Err(self.refused(Refusal::Moved(based_on), &name, expected));
             }
+            self.check_not_declared(tenant, &name).await?;
             let before = (current.record.spec.clone(), current.record.code_digest);
             let draft = patch
                 .clone()
@@ -96,7 +97,9 @@ impl Core {
         let keep = self.settings.max_deleted;
         for _ in 0..MAX_TRIES {
             let seen = self.may_delete(principal, name).await?;
-            let (tenant, based_on) = (&principal.tenant, expected.or(seen));
+            let tenant = &principal.tenant;
+            let standing = self.check_not_declared(tenant, name).await?;
+            let based_on = expected.or(seen).or(standing);
             let deleted = self.store.delete(tenant, name, based_on, keep, once);
             match deleted.await? {
                 Ok(version) => {
@@ -113,6 +116,29 @@ impl Core {
             }
         }
         Err(crowded(name))
+    }
+
+    /// Refuses what only the configuration may change; answers the revision that says it may not. What
+    /// the configuration takes over after this is another revision.
+    async fn check_not_declared(
+        &self,
+        tenant: &TenantId,
+        name: &ToolName,
+    ) -> Result<Option<Revision>> {
+        match self.store.standing(tenant, name).await? {
+            Some(standing) if standing.declared => Err(Error::new(
+                ErrorCode::PolicyDenied,
+                format!(
+                    "Dynamic tool \"{name}\" is declared in the server's configuration and cannot be \
+                     changed here."
+                ),
+            )
+            .with_fix(
+                "change or remove its entry under tools in the configuration file, and send the \
+                 process that keeps the tools SIGHUP",
+            )),
+            standing => Ok(standing.map(|standing| standing.revision)),
+        }
     }
 
     /// Whether this caller may delete a tool, and the revision that says so. Of an administrator
@@ -140,7 +166,7 @@ fn crowded(name: &ToolName) -> Error {
 }
 
 /// The names of the fields that differ.
-fn changed(
+pub(crate) fn changed(
     (before, code_before): (&ToolSpec, CodeDigest),
     (after, code_after): (&ToolSpec, CodeDigest),
 ) -> Result<Vec<String>> {

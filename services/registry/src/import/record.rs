@@ -157,6 +157,7 @@ fn check(record: &str) -> Result<Import, String> {
             lock: None,
             lock_of: None,
             once: None,
+            declared: false,
         },
         revision: Revision(record.revision),
         created_at,

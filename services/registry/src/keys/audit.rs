@@ -44,11 +44,11 @@ impl Registry {
         for (name, value) in &change.details {
             begun = begun.with(name, value.clone());
         }
-        self.record(change.context, begun).await?;
+        self.record(LOG, change.context, begun).await?;
         let result = work.await;
         let code = result.as_ref().err().map(Error::code);
         let ended = change.record(Outcome::of(code), code);
-        if let Err(error) = self.record(change.context, ended).await {
+        if let Err(error) = self.record(LOG, change.context, ended).await {
             // The change has been made or refused: its begin is on record, and the log says the rest.
             tracing::error!(%error, prefix = %change.prefix, action = change.action.as_str(),
                 "the end of a change of an API key was not recorded");
@@ -56,8 +56,14 @@ impl Registry {
         result
     }
 
-    async fn record(&self, context: &CallContext, record: Record) -> Result<()> {
-        let log = LogName::parse(LOG)?;
+    /// Writes one line of a log of the registry's own.
+    pub(crate) async fn record(
+        &self,
+        log: &str,
+        context: &CallContext,
+        record: Record,
+    ) -> Result<()> {
+        let log = LogName::parse(log)?;
         let service = CallContext::service("registry", context.budget);
         for _ in 0..MAX_TRIES {
             let after = self.head(&service, &log).await?;

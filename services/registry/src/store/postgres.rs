@@ -36,7 +36,10 @@ use self::link::Link;
 use self::listen::Listener;
 pub use self::open::PostgresError;
 pub use self::settings::{PostgresSettings, SynchronousCommit};
-use super::{Answer, Change, Hints, Import, NewRevision, NodeTable, Once, Span, Store, Verdict};
+use super::{
+    Answer, Change, DeclaredHead, Hints, Import, NewRevision, NodeTable, Once, Span, Standing,
+    Store, Verdict,
+};
 
 /// How long the connections may take to be closed.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -86,6 +89,23 @@ impl PostgresStore {
             hints,
             tasks,
             stop,
+        })
+    }
+
+    /// The store as it is, for a look: nothing is made or brought up to date, nothing is listened to,
+    /// and nobody is asked before the first question.
+    ///
+    /// # Errors
+    /// The settings cannot be used.
+    pub fn look(settings: PostgresSettings) -> Result<Self, PostgresError> {
+        let options = open::options(&settings)?;
+        Ok(Self {
+            place: open::place(&options),
+            schema: settings.schema.clone(),
+            link: Link::new(options, &settings),
+            hints: Arc::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
         })
     }
 
@@ -156,6 +176,18 @@ impl Store for PostgresStore {
         revision: Option<Revision>,
     ) -> Result<Option<ToolWithCode>> {
         read::load(&self.link, tenant, name, revision).await
+    }
+
+    async fn declared(&self) -> Result<Vec<DeclaredHead>> {
+        read::declared(&self.link).await
+    }
+
+    async fn standing(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<Standing>> {
+        read::standing(&self.link, tenant, name).await
+    }
+
+    async fn count(&self, tenant: &TenantId) -> Result<u64> {
+        read::count(&self.link, tenant).await
     }
 
     async fn load_lock(

@@ -4,7 +4,7 @@ use domain::tool::ToolWithCode;
 use domain::{CatalogVersion, CodeDigest, Revision, TenantId, ToolName, ToolRecord};
 use jiff::Timestamp;
 
-use super::Change;
+use super::{Change, DeclaredHead};
 
 type Reason = Box<dyn std::error::Error + Send + Sync>;
 
@@ -46,6 +46,16 @@ impl Loaded {
             updated_at: Timestamp::from_millisecond(self.made_at)?,
         };
         Ok(ToolWithCode { record, code })
+    }
+}
+
+impl DeclaredHead {
+    pub(super) fn of(tenant: &str, name: &str, revision: i64) -> domain::Result<Self> {
+        Ok(Self {
+            tenant: TenantId::parse(tenant)?,
+            name: ToolName::parse(name)?,
+            revision: Revision(revision.unsigned_abs()),
+        })
     }
 }
 

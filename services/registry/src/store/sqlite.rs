@@ -25,7 +25,9 @@ use sqlx::SqlitePool;
 
 pub use self::open::OpenError;
 use self::presence::Presence;
-use super::{Answer, Change, Hints, Import, NewRevision, Once, Span, Store, Verdict};
+use super::{
+    Answer, Change, DeclaredHead, Hints, Import, NewRevision, Once, Span, Standing, Store, Verdict,
+};
 
 /// The registry's tables in one SQLite file.
 #[derive(Debug, Clone)]
@@ -46,6 +48,15 @@ impl SqliteStore {
     /// not to be opened.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         open::open(path).await
+    }
+
+    /// The store as it is, for a look: nothing is made, changed or brought up to date. `None` when
+    /// there is no file.
+    ///
+    /// # Errors
+    /// The file is there and cannot be used.
+    pub fn look(path: &Path) -> Result<Option<Self>, OpenError> {
+        open::look(path)
     }
 
     /// Where the store is.
@@ -100,6 +111,18 @@ impl Store for SqliteStore {
         revision: Option<Revision>,
     ) -> Result<Option<ToolWithCode>> {
         read::load(self, tenant, name, revision).await
+    }
+
+    async fn declared(&self) -> Result<Vec<DeclaredHead>> {
+        read::declared(self).await
+    }
+
+    async fn standing(&self, tenant: &TenantId, name: &ToolName) -> Result<Option<Standing>> {
+        read::standing(self, tenant, name).await
+    }
+
+    async fn count(&self, tenant: &TenantId) -> Result<u64> {
+        read::count(self, tenant).await
     }
 
     async fn load_lock(

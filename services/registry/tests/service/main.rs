@@ -4,6 +4,7 @@
 
 mod audit;
 mod conformance;
+mod declared;
 mod faults;
 mod fleet;
 mod import;

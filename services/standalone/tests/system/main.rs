@@ -37,5 +37,6 @@ mod services;
 mod sessions;
 mod start;
 mod table;
+mod telemetry;
 mod tokens;
 mod upgrade;

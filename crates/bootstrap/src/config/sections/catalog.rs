@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::choice::choice;
+use crate::config::declared::DeclaredList;
 use crate::config::key::{Key, Kind};
 use crate::config::section::section;
 use crate::secret::Secret;
@@ -56,6 +57,17 @@ section! {
         /// Refuses every change of tools.
         pub read_only: bool = Key::kept("MCP_DYNAMIC_READ_ONLY", "dynamic.readOnly")
             .kind(Kind::Bool).default("false");
+    }
+}
+
+section! {
+    /// Tools that stand in the configuration.
+    pub struct DeclaredConfig for CATALOG {
+        /// Tools that are made, changed and deleted by this list alone, at the start and on SIGHUP, as
+        /// revisions by the actor `config`. A `handler` is the file of the code, relative to the
+        /// configuration file. See docs/declared-tools.md.
+        pub tools: DeclaredList = Key::added("MCP_DECLARED_TOOLS", "tools")
+            .kind(Kind::Tools).default_note("nothing is declared, and what was declared stays");
     }
 }
 

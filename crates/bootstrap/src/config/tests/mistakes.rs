@@ -78,7 +78,7 @@ fn keys_of_later_versions_are_never_silently_ignored() {
     let text = start(
         "",
         &[
-            ("REDIS_URL", "redis://:canary@r"),
+            ("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH", "true"),
             ("LOG_FILE", "x.log"),
             ("SENTRY_DSN", "https://canary@s/1"),
         ],
@@ -95,7 +95,6 @@ fn harmless_keys_of_later_versions_start_with_a_warning_or_nothing() {
         &[
             ("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH", "FALSE"),
             ("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH_MAX", "8"),
-            ("REDIS_URL", ""),
         ],
     )
     .standalone();

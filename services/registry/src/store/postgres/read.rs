@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 
 use super::super::row::{Changed, Loaded};
-use super::super::{Change, NodeTable, Span};
+use super::super::{Change, DeclaredHead, NodeTable, Span, Standing};
 use super::arguments::arguments;
 use super::link::Link;
 use super::sql;
@@ -58,6 +58,36 @@ pub(super) async fn load(
     };
     let loaded = Loaded::from_row(row).map_err(Error::internal)?;
     loaded.into_tool().map(Some).map_err(Error::internal)
+}
+
+pub(super) async fn declared(link: &Link) -> Result<Vec<DeclaredHead>> {
+    let rows = link.read(sql::DECLARED, arguments![]).await?;
+    let head = |row: &PgRow| {
+        let revision = column(row, "revision")?;
+        DeclaredHead::of(column(row, "tenant")?, column(row, "name")?, revision)
+    };
+    rows.iter().map(head).collect()
+}
+
+pub(super) async fn standing(
+    link: &Link,
+    tenant: &TenantId,
+    name: &ToolName,
+) -> Result<Option<Standing>> {
+    let arguments = arguments![tenant.as_str(), name.as_str()];
+    let rows = link.read(sql::STANDING, arguments).await?;
+    let standing = |row: &PgRow| {
+        Ok(Standing {
+            revision: Revision(column::<i64>(row, "revision")?.unsigned_abs()),
+            declared: column(row, "declared")?,
+        })
+    };
+    rows.first().map(standing).transpose()
+}
+
+pub(super) async fn count(link: &Link, tenant: &TenantId) -> Result<u64> {
+    let row = one(link.read(sql::COUNT_LIVE, arguments![tenant.as_str()]).await?)?;
+    Ok(column::<i64>(&row, "tools")?.unsigned_abs())
 }
 
 pub(super) async fn load_lock(

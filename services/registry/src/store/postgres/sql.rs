@@ -24,6 +24,9 @@ statements! {
     WAS_MADE = "was_made.sql";
     SPAN = "span.sql";
     LOAD = "load.sql";
+    DECLARED = "declared.sql";
+    STANDING = "standing.sql";
+    COUNT_LIVE = "count_live.sql";
     LOAD_LOCK = "load_lock.sql";
     PUT_LOCK = "put_lock.sql";
     ANSWERED = "answered.sql";

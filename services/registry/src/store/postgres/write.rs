@@ -100,7 +100,7 @@ fn revision(row: &PgRow) -> Result<Revision> {
 }
 
 /// The columns from the definition on: spec, digest, code, its bytes, made at, made by, changed, lockfile, the
-/// revision whose lockfile it keeps.
+/// revision whose lockfile it keeps, whether the configuration made it.
 fn definition(mut arguments: PgArguments, tool: &NewRevision) -> Result<PgArguments> {
     use sqlx::Arguments as _;
     let spec = serde_json::to_string(&tool.spec).map_err(Error::internal)?;
@@ -129,6 +129,7 @@ fn definition(mut arguments: PgArguments, tool: &NewRevision) -> Result<PgArgume
     arguments
         .add(tool.lock_of.map(|revision| int(revision.0)))
         .map_err(Error::internal)?;
+    arguments.add(tool.declared).map_err(Error::internal)?;
     Ok(arguments)
 }
 

@@ -105,6 +105,30 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, OpenError> {
     })
 }
 
+/// A store whose connections all only read.
+pub(super) fn look(path: &Path) -> Result<Option<SqliteStore>, OpenError> {
+    let unusable = |source| OpenError::Unusable {
+        path: path.to_owned(),
+        source,
+    };
+    let path = match path.canonicalize() {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unusable(error)),
+    };
+    let presence = Arc::new(Presence::of(&path).map_err(unusable)?);
+    let readers = pool(&path, &presence, READERS, "1024", |options| {
+        options.pragma("query_only", "ON")
+    });
+    Ok(Some(SqliteStore {
+        path,
+        writer: readers.clone(),
+        readers,
+        presence,
+        hints: Arc::default(),
+    }))
+}
+
 /// Makes directory and file with no rights for others; SQLite gives its side files the rights of
 /// the main one.
 fn prepare_file(path: &Path) -> Result<PathBuf, OpenError> {

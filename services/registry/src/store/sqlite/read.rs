@@ -4,7 +4,7 @@ use domain::tool::ToolWithCode;
 use domain::{CatalogVersion, Error, Result, Revision, TenantId, ToolName};
 
 use super::super::row::{Changed, Loaded};
-use super::super::{Change, Span};
+use super::super::{Change, DeclaredHead, Span, Standing};
 use super::failure::failed;
 use super::{SqliteStore, sql};
 
@@ -36,6 +36,42 @@ pub(super) async fn load(
         .map_err(|error| failed(&store.presence, error))?;
     row.map(|row| row.into_tool().map_err(Error::internal))
         .transpose()
+}
+
+pub(super) async fn declared(store: &SqliteStore) -> Result<Vec<DeclaredHead>> {
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(sql::DECLARED)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|error| failed(&store.presence, error))?;
+    rows.into_iter()
+        .map(|(tenant, name, revision)| DeclaredHead::of(&tenant, &name, revision))
+        .collect()
+}
+
+pub(super) async fn standing(
+    store: &SqliteStore,
+    tenant: &TenantId,
+    name: &ToolName,
+) -> Result<Option<Standing>> {
+    let row: Option<(i64, bool)> = sqlx::query_as(sql::STANDING)
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .fetch_optional(&store.readers)
+        .await
+        .map_err(|error| failed(&store.presence, error))?;
+    Ok(row.map(|(revision, declared)| Standing {
+        revision: Revision(revision.unsigned_abs()),
+        declared,
+    }))
+}
+
+pub(super) async fn count(store: &SqliteStore, tenant: &TenantId) -> Result<u64> {
+    let count: i64 = sqlx::query_scalar(sql::COUNT_LIVE)
+        .bind(tenant.as_str())
+        .fetch_one(&store.readers)
+        .await
+        .map_err(|error| failed(&store.presence, error))?;
+    Ok(count.unsigned_abs())
 }
 
 pub(super) async fn load_lock(

@@ -26,6 +26,8 @@ statements! {
     TAKE_OLDEST_REVISIONS = "take_oldest_revisions.sql";
     DROP_UNUSED_CODE = "drop_unused_code.sql";
     LOAD = "load.sql";
+    DECLARED = "declared.sql";
+    STANDING = "standing.sql";
     LOAD_LOCK = "load_lock.sql";
     PUT_LOCK = "put_lock.sql";
     ANSWERED = "answered.sql";

@@ -131,6 +131,7 @@ impl<'a> Write<'a> {
             .bind(changed)
             .bind(tool.lock.as_ref().map(Lockfile::text))
             .bind(tool.lock_of.map(|revision| int(revision.0)))
+            .bind(tool.declared)
             .execute(self.connection())
             .await
             .map_err(&failed)?;

@@ -1,0 +1,1 @@
+SELECT count(*) AS tools FROM mcp_tools WHERE tenant = $1 AND NOT deleted
