@@ -26,7 +26,7 @@ for word in "$@"; do
 done
 [ "${#wanted[@]}" -gt 0 ] || wanted=(postgres nginx redis prometheus)
 declare -A tag=([postgres]=postgres:17-alpine [nginx]=nginx:1.28-alpine [redis]=redis:7-alpine [prometheus]=prom/prometheus:v3.5.0)
-declare -A package=([postgres]=postgresql [nginx]=nginx-light [redis]=redis-server [prometheus]=prometheus)
+declare -A package=([postgres]=postgresql [nginx]="nginx-light libnginx-mod-http-js" [redis]=redis-server [prometheus]=prometheus)
 
 script=$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-16)
 label() { docker image inspect --format "{{index .Config.Labels \"$2\"}}" "$1" 2>/dev/null; }
@@ -56,7 +56,7 @@ mkdir -p "$root/usr"/{bin,sbin,lib,lib64} "$work/debs/partial"
 for folder in bin sbin lib lib64; do ln -s "usr/$folder" "$root/$folder"; done
 : >"$work/status"
 packages=(dash coreutils grep sed util-linux wget)
-for name in "${todo[@]}"; do packages+=("${package[$name]}"); done
+for name in "${todo[@]}"; do read -ra more <<<"${package[$name]}"; packages+=("${more[@]}"); done
 # As if nothing were installed: all that they need comes along.
 apt-get -o APT::Sandbox::User=root -o Dir::State::status="$work/status" -o Dir::Cache::archives="$work/debs" \
   install -y -qq --download-only --no-install-recommends "${packages[@]}" >"$work/log" 2>&1 || {
@@ -107,8 +107,9 @@ mkdir -p "$work/archive/$layer"
 mv "$work/layer.tar" "$work/archive/$layer/layer.tar"
 manifest=''
 for name in "${todo[@]}"; do
-  deb=$(compgen -G "$work/debs/${package[$name]}_*.deb" | head -1)
-  what="${package[$name]} $(dpkg-deb --field "$deb" Version)"
+  main=${package[$name]%% *}
+  deb=$(compgen -G "$work/debs/${main}_*.deb" | head -1)
+  what="$main $(dpkg-deb --field "$deb" Version)"
   case "$name" in
     postgres) entry='["docker-entrypoint.sh"]' command='["postgres"]' user='' ;;
     nginx) entry='null' command='["nginx","-g","daemon off;"]' user='' ;;

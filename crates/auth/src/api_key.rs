@@ -45,12 +45,11 @@ impl MadeKey {
     /// [`NoRandomness`].
     pub fn generate() -> Result<Self, NoRandomness> {
         let mut public = [0_u8; PREFIX_BYTES];
-        let mut secret = [0_u8; SECRET_BYTES];
-        let random = SystemRandom::new();
-        random.fill(&mut public).map_err(|_| NoRandomness)?;
-        random.fill(&mut secret).map_err(|_| NoRandomness)?;
+        SystemRandom::new()
+            .fill(&mut public)
+            .map_err(|_| NoRandomness)?;
         let prefix = KeyPrefix::of(public);
-        let text = format!("{MARK}{prefix}_{}", URL_SAFE_NO_PAD.encode(secret));
+        let text = format!("{MARK}{prefix}_{}", random_text()?);
         let digest = KeyDigest::of(Sha256::digest(text.as_bytes()).into());
         Ok(Self {
             text: SecretString::from(text),
@@ -58,6 +57,18 @@ impl MadeKey {
             digest,
         })
     }
+}
+
+/// 256 random bits as 43 characters of base64url: a password or a token of ours, fit for a URL.
+///
+/// # Errors
+/// [`NoRandomness`].
+pub fn random_text() -> Result<String, NoRandomness> {
+    let mut secret = [0_u8; SECRET_BYTES];
+    SystemRandom::new()
+        .fill(&mut secret)
+        .map_err(|_| NoRandomness)?;
+    Ok(URL_SAFE_NO_PAD.encode(secret))
 }
 
 impl std::fmt::Debug for MadeKey {

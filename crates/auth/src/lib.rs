@@ -10,4 +10,4 @@ pub mod internal;
 pub mod token;
 
 pub use admin_token::AdminToken;
-pub use api_key::{MadeKey, NoRandomness, ShownKey};
+pub use api_key::{MadeKey, NoRandomness, ShownKey, random_text};

@@ -1,6 +1,7 @@
 //! `dynamic-mcp certs`: certificates and keys for the channels between services.
 
 mod authority;
+mod deployment;
 mod files;
 mod keys;
 
@@ -67,6 +68,20 @@ enum What {
         name: String,
         #[command(flatten)]
         to: To,
+    },
+    /// Everything that a deployment of one gateway or more needs, a folder for each service: the
+    /// authority, certificates, signing keys, passwords and the admin token. Makes what is missing, and
+    /// certificates of which two thirds of the time are over; keeps everything else.
+    Deployment {
+        /// The folder of the folders.
+        #[arg(long, default_value = "secrets")]
+        out: PathBuf,
+        /// A password for a Redis at `redis:6379` too.
+        #[arg(long)]
+        redis: bool,
+        /// A password for Grafana's administrator too.
+        #[arg(long)]
+        grafana: bool,
     },
 }
 
@@ -152,6 +167,11 @@ pub(super) fn run(words: &[String]) -> Diagnosis {
 
 fn make(what: What) -> Result<String, String> {
     match what {
+        What::Deployment {
+            out,
+            redis,
+            grafana,
+        } => deployment::make(&out, deployment::Extras { redis, grafana }),
         What::Ca { to, days } => {
             let folder = Folder::new(to.out, to.force)?;
             let written = folder.write(&make_authority(days)?)?;

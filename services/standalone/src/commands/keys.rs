@@ -26,6 +26,9 @@ const NOT_UNDERSTOOD: u8 = 2;
     disable_help_subcommand = true
 )]
 struct Words {
+    // Before the command or after it: whoever sets them once for all puts them before.
+    #[command(flatten)]
+    at: Reach,
     #[command(subcommand)]
     command: Command,
 }
@@ -37,8 +40,6 @@ enum Command {
     /// Lists the keys of a tenant, the newest first.
     List {
         #[command(flatten)]
-        at: Reach,
-        #[command(flatten)]
         form: Form,
     },
     /// Ends a key at once: every gateway refuses it within seconds.
@@ -46,8 +47,6 @@ enum Command {
         /// The key's prefix: the middle of `dmcp_PREFIX_...`.
         #[arg(value_name = "PREFIX", value_parser = prefix)]
         prefix: KeyPrefix,
-        #[command(flatten)]
-        at: Reach,
         #[command(flatten)]
         form: Form,
     },
@@ -63,8 +62,6 @@ enum Command {
         /// When the new key stops working: 2027-01-31T00:00:00Z, or after 12h, 90d.
         #[arg(long, value_name = "TIME", value_parser = moment)]
         expires: Option<Timestamp>,
-        #[command(flatten)]
-        at: Reach,
         #[command(flatten)]
         form: Form,
     },
@@ -91,10 +88,8 @@ struct Create {
     #[arg(long, value_name = "TIME", value_parser = moment)]
     expires: Option<Timestamp>,
     /// Stores nothing: prints the key, and the entry for `security.apiKeys` of a configuration file.
-    #[arg(long, conflicts_with_all = ["json", "registry"])]
+    #[arg(long, conflicts_with = "json")]
     for_file: bool,
-    #[command(flatten)]
-    at: Reach,
     #[command(flatten)]
     form: Form,
 }
@@ -126,7 +121,7 @@ pub(super) async fn run(
             };
         }
     };
-    match Box::pin(carry_out(asked.command, config)).await {
+    match Box::pin(carry_out(asked.at, asked.command, config)).await {
         Ok(said) => said,
         Err(why) => Diagnosis {
             complaint: Some(why),
@@ -137,18 +132,19 @@ pub(super) async fn run(
 }
 
 async fn carry_out(
+    at: Reach,
     command: Command,
     config: Result<StandaloneConfig, ConfigError>,
 ) -> Result<Diagnosis, String> {
     match command {
-        Command::Create(create) => make(create, config).await,
-        Command::List { at, form } => {
+        Command::Create(create) => make(at, create, config).await,
+        Command::List { form } => {
             let reached = at.open(config).await?;
             let listed = reached.keys.list(&reached.context).await;
             reached.close().await;
             show::list(&listed.map_err(told)?, form.json)
         }
-        Command::Revoke { prefix, at, form } => {
+        Command::Revoke { prefix, form } => {
             let reached = at.open(config).await?;
             let revoked = reached.keys.revoke(&reached.context, &prefix).await;
             reached.close().await;
@@ -158,7 +154,6 @@ async fn carry_out(
             prefix,
             overlap,
             expires,
-            at,
             form,
         } => {
             let made = MadeKey::generate().map_err(|error| error.to_string())?;
@@ -180,6 +175,7 @@ async fn carry_out(
 }
 
 async fn make(
+    at: Reach,
     create: Create,
     config: Result<StandaloneConfig, ConfigError>,
 ) -> Result<Diagnosis, String> {
@@ -202,9 +198,12 @@ async fn make(
     };
     key.check(Timestamp::now()).map_err(told)?;
     if create.for_file {
-        return Ok(show::for_file(&made, &key, create.at.tenant.as_str()));
+        if at.is_elsewhere() {
+            return Err("--for-file asks no registry: leave --registry away".to_owned());
+        }
+        return Ok(show::for_file(&made, &key, at.tenant.as_str()));
     }
-    let reached: Reached = create.at.open(config).await?;
+    let reached: Reached = at.open(config).await?;
     let record = reached.keys.create(&reached.context, key).await;
     reached.close().await;
     show::made(&made, &record.map_err(told)?, create.form.json)
@@ -286,6 +285,8 @@ mod tests {
             "list --json --registry unix:/run/registry.sock --signing-key gateway.pem",
             "revoke 0a1b2c3d",
             "rotate 0a1b2c3d --overlap 0s --expires 2030-01-01T00:00:00Z",
+            "--registry https://registry:50051 --signing-key s.pem --ca ca.pem --cert o.pem --key o.key \
+             create --name ci --role admin --tenant acme",
         ] {
             parsed(good).unwrap_or_else(|error| panic!("{good}: {error}"));
         }
@@ -297,6 +298,8 @@ mod tests {
             "revoke 0A1B2C3D",
             "rotate 0a1b2c3d --overlap 1w",
             "list --registry unix:/run/registry.sock",
+            "--registry unix:/run/registry.sock list",
+            "--registry https://registry:50051 --signing-key s.pem --ca ca.pem list",
             "create --name ci --tenant a/b",
         ] {
             assert!(parsed(bad).is_err(), "{bad}");

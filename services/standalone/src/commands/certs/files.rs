@@ -1,9 +1,10 @@
 //! Where the files go: nobody else may read them, and what is there stays.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A folder of certificates and keys.
 #[derive(Debug)]
@@ -26,6 +27,33 @@ impl Folder {
     /// The path of a file, as a setting would name it.
     pub(super) fn place(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
+    }
+
+    /// How long ago the youngest of these files was written; `None` when one of them is missing.
+    pub(super) fn age(&self, names: &[&str]) -> Result<Option<Duration>, String> {
+        let mut youngest = Duration::MAX;
+        for name in names {
+            let path = self.path.join(name);
+            let written = match fs::metadata(&path).and_then(|about| about.modified()) {
+                Ok(written) => written,
+                Err(why) if why.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(why) => return Err(format!("{}: cannot be read: {why}", path.display())),
+            };
+            // A clock that was set back makes it young, which is the harmless mistake.
+            youngest = youngest.min(written.elapsed().unwrap_or_default());
+        }
+        Ok(Some(youngest))
+    }
+
+    /// Writes one file unless it has that text already. Says whether it was written.
+    pub(super) fn keep(&self, name: &str, text: &str) -> Result<bool, String> {
+        let path = self.path.join(name);
+        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            return Ok(false);
+        }
+        replace(&path, text)
+            .map_err(|why| format!("{}: cannot be written: {why}", path.display()))?;
+        Ok(true)
     }
 
     /// The text of a file that another of these commands wrote.
@@ -70,7 +98,7 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     beside.push(".new");
     let beside = PathBuf::from(beside);
     if let Err(why) = fs::remove_file(&beside)
-        && why.kind() != std::io::ErrorKind::NotFound
+        && why.kind() != ErrorKind::NotFound
     {
         return Err(why);
     }

@@ -25,26 +25,26 @@ const WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 pub(super) struct Reach {
     /// Whose keys.
-    #[arg(long, default_value = "default", value_parser = tenant)]
+    #[arg(long, global = true, default_value = "default", value_parser = tenant)]
     pub(super) tenant: TenantId,
     /// Asks a registry instead of opening a store: https://host:port, http://127.0.0.1:port or
     /// unix:/path.
-    #[arg(long, value_name = "URL", requires = "signing_key")]
+    #[arg(long, global = true, value_name = "URL", requires = "signing_key")]
     registry: Option<String>,
     /// The file of a service's signing key that the registry accepts.
-    #[arg(long, value_name = "FILE", requires = "registry")]
+    #[arg(long, global = true, value_name = "FILE", requires = "registry")]
     signing_key: Option<PathBuf>,
     /// The authority of the registry's certificate, PEM.
-    #[arg(long, value_name = "FILE", requires_all = ["registry", "cert", "key"])]
+    #[arg(long, global = true, value_name = "FILE", requires_all = ["registry", "cert", "key"])]
     ca: Option<PathBuf>,
     /// The certificate of that service, PEM.
-    #[arg(long, value_name = "FILE", requires_all = ["registry", "ca", "key"])]
+    #[arg(long, global = true, value_name = "FILE", requires_all = ["registry", "ca", "key"])]
     cert: Option<PathBuf>,
     /// The certificate's private key, PEM.
-    #[arg(long, value_name = "FILE", requires_all = ["registry", "ca", "cert"])]
+    #[arg(long, global = true, value_name = "FILE", requires_all = ["registry", "ca", "cert"])]
     key: Option<PathBuf>,
     /// Asks a registry on another machine without TLS, on a network that you trust.
-    #[arg(long, requires = "registry")]
+    #[arg(long, global = true, requires = "registry")]
     insecure: bool,
 }
 
@@ -65,6 +65,11 @@ impl Reached {
 }
 
 impl Reach {
+    /// Whether a registry is asked.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.registry.is_some()
+    }
+
     pub(super) async fn open(
         self,
         config: Result<StandaloneConfig, ConfigError>,
