@@ -8,7 +8,7 @@ use moka::sync::Cache;
 use super::Accepted;
 
 /// Most memory for tokens that were seen, in bytes.
-const BYTES: u64 = 16 << 20;
+const BYTES: u64 = 8 << 20;
 /// After this time a token is verified anew, whatever it says.
 const LONGEST: Duration = Duration::from_secs(3600);
 

@@ -54,9 +54,7 @@ async fn names_without_end_leave_neither_series_nor_memory() {
     ];
     let limited = Limited::start(Kind::Direct, &env).await;
     let count = if soak() { 100_000 } else { 2_000 };
-    // The bounds of what is kept (tokens by their bytes, callers by their number) are reached within
-    // 40,000 names; from there on nothing grows.
-    let warm = if soak() { 40_000 } else { count / 10 };
+    let warm = count / 10;
     limited.strangers(0, warm).await;
     let (series, memory) = (
         limited.series().await,
