@@ -76,6 +76,7 @@ const accounts = {
   peak: open('/sys/fs/cgroup/memory/memory.max_usage_in_bytes', '/sys/fs/cgroup/memory.peak'),
   kills: open('/sys/fs/cgroup/memory/memory.oom_control', '/sys/fs/cgroup/memory.events'),
   pids: open('/sys/fs/cgroup/pids/pids.events', '/sys/fs/cgroup/pids.events'),
+  tasks: open('/sys/fs/cgroup/pids/pids.current', '/sys/fs/cgroup/pids.current'),
 };
 const scratch = Buffer.alloc(1024);
 const account = (fd, name) => {

@@ -7,12 +7,27 @@ const finite = (name, value) => {
   return value;
 };
 
-const makeContext = (head, controller) => freeze({
+// Made once the code asks for it: most does not.
+let controller, isCancelled = false;
+const cancelled = () => abort(controller, new DOMExceptionOf('The call was cancelled', 'AbortError'));
+const cancel = () => {
+  isCancelled = true;
+  if (controller !== undefined) cancelled();
+};
+const signalOfCall = () => {
+  if (controller === undefined) {
+    controller = new AbortControllerOf();
+    if (isCancelled) cancelled();
+  }
+  return controller.signal;
+};
+
+const makeContext = (head) => freeze({
   tool: freeze({ name: head.tool, revision: head.revision }),
   requestId: head.requestId,
   deadline: now() + head.leftMs,
   clientCapabilities: head.clientCapabilities,
-  signal: controller.signal,
+  get signal() { return signalOfCall(); },
   log(level, data) {
     const at = typeof level === 'string' ? levelOf[level] : undefined;
     if (at === undefined) throw new TypeErrorOf(`ctx.log: the level must be one of ${LEVEL_NAMES}`);
@@ -71,10 +86,9 @@ const syntaxError = (error) => {
 };
 
 const drive = async (head, text, code) => {
-  const controller = new AbortControllerOf();
-  cancel = () => abort(controller, new DOMExceptionOf('The call was cancelled', 'AbortError'));
-  callSignal = controller.signal;
-  const context = makeContext(head, controller);
+  controller = undefined;
+  isCancelled = false;
+  const context = makeContext(head);
   let args, run;
   try {
     const script = scriptOf(code);
@@ -104,14 +118,15 @@ const drive = async (head, text, code) => {
   return finish(value, head.maxOutputBytes);
 };
 
-let cancel = () => {};
-let callSignal;
-const dependants = () => {
-  for (const symbol of Object.getOwnPropertySymbols(callSignal)) {
-    if (symbol.description === 'kDependantSignals') return callSignal[symbol]?.size > 0;
+const dependants = (signal) => {
+  for (const symbol of Object.getOwnPropertySymbols(signal)) {
+    if (symbol.description === 'kDependantSignals') return signal[symbol]?.size > 0;
   }
   return false;
 };
-const waitsForSignal = () =>
-  getEventListeners(callSignal, 'abort').length > 0 || callSignal.onabort !== null || dependants();
+const waitsForSignal = () => {
+  if (controller === undefined) return false;
+  const { signal } = controller;
+  return getEventListeners(signal, 'abort').length > 0 || signal.onabort !== null || dependants(signal);
+};
 

@@ -4,10 +4,9 @@
 // every realm. It keeps honest code from stumbling over the call before; what cannot be cleaned ends
 // the process.
 const { createContext } = vm;
-const { readdirSync, rmSync } = fs;
+const { readdirSync, rmSync, writeFileSync } = fs;
 const { ownKeys, getOwnPropertyDescriptor } = Reflect;
 const { defineProperty, is: same } = Object;
-const ROOMS = ['/workspace', '/tmp', '/dev/shm'];
 const THREADS = +(process.env.UV_THREADPOOL_SIZE || 4);
 const PARSE = new Script('JSON.parse');
 
@@ -32,19 +31,22 @@ const track = (start, stop, once) => {
   return timer;
 };
 
+// What a realm has of the host, as it is defined there. A name that is set in a realm is that realm's own.
+const hosted = (names) => names.map((name) => {
+  const found = getOwnPropertyDescriptor(globalThis, name);
+  return [name, found.get ? {
+    get: () => globalThis[name],
+    set(value) { defineProperty(this, name, { value, writable: true, configurable: true }); },
+    configurable: true, enumerable: found.enumerable,
+  } : found];
+});
+
 const makeRealm = () => {
   const global = createContext({}, { name: 'tool' });
-  for (const name of world.host) {
-    const found = getOwnPropertyDescriptor(globalThis, name);
-    if (found !== undefined) defineProperty(global, name, found.get ? {
-      get: () => globalThis[name],
-      set(value) { defineProperty(global, name, { value, writable: true, configurable: true }); },
-      configurable: true, enumerable: found.enumerable,
-    } : found);
-  }
+  for (const [name, found] of world.host) defineProperty(global, name, found);
   defineProperty(global, 'console', { value: { ...console }, writable: true, configurable: true });
   defineProperty(global, 'global', { value: global, writable: true, configurable: true });
-  defineProperty(global, 'require', { value: world.require(), writable: true, configurable: true });
+  defineProperty(global, 'require', { value: world.required, writable: true, configurable: true });
   return global;
 };
 
@@ -53,20 +55,67 @@ const listenersNow = () => {
   for (const name of process.eventNames()) all.set(name, process.rawListeners(name));
   return all;
 };
+// Processes and threads: of all control groups' counts the one that is read at once. What it cannot tell
+// is looked up when it has changed.
+const countTasks = () => account(accounts.tasks);
 const countProcesses = () => readdirSync('/proc').filter((name) => name[0] >= '0' && name[0] <= '9').length;
 const countThreads = () => readdirSync('/proc/self/task').length;
-const countFiles = () => readdirSync('/proc/self/fd').length;
+const isAlone = () => {
+  const tasks = countTasks();
+  if (tasks > 0 && tasks === world.tasks) return true;
+  if (countThreads() > world.threads + THREADS || countProcesses() > world.processes) return false;
+  world.tasks = tasks;
+  return true;
+};
+// The size of that directory is the number of open files, since Linux 6.2.
+const FILES = '/proc/self/fd';
+const countFiles = () => statSync(FILES).size || readdirSync(FILES).length;
 const activeNow = () => {
   const counts = new Map();
   for (const kind of process.getActiveResourcesInfo?.() ?? []) counts.set(kind, (counts.get(kind) ?? 0) + 1);
   return counts;
 };
+
+// A directory in memory is as large as it has entries. Where it is not, as it is tried once, it is read.
+const measured = (path) => {
+  try {
+    const fd = openSync(path, 'r');
+    const size = () => fstatSync(fd).size;
+    const [empty, probe] = [size(), `${path}/.probe`];
+    writeFileSync(probe, '');
+    const full = size();
+    rmSync(probe);
+    if (full > empty && size() === empty) return { fd, empty, path };
+  } catch { /* it is read, whenever somebody wants to know */ }
+  return { path };
+};
+const isEmpty = ({ fd, empty, path }) =>
+  empty === undefined ? readdirSync(path).length === 0 : fstatSync(fd).size === empty;
+const ROOM_PATHS = ['/workspace', '/tmp', '/dev/shm'];
+
+// Own properties of what all realms share. Only what is no accessor can be read where it is, which is
+// many times faster than to ask how it is defined.
 const INTRINSICS = [Object, Function, Array, String, Number, Promise, Map, Set, RegExp, Error, Date, Buffer, URL,
   AbortSignal, AbortController, EventTarget].flatMap((it) => [it, it.prototype]).concat([JSON, Math, Reflect]);
-const intrinsicsNow = () => INTRINSICS.map((object) => ownKeys(object).map((key) => {
-  const found = getOwnPropertyDescriptor(object, key);
-  return found.value ?? found.get ?? key;
-}));
+const noted = (object) => {
+  const keys = ownKeys(object);
+  const found = keys.map((key) => [key, getOwnPropertyDescriptor(object, key)]);
+  const values = found.filter(([, own]) => 'value' in own).map(([key, { value }]) => [key, value]);
+  const accessors = found.filter(([, own]) => !('value' in own));
+  return { object, count: keys.length, values, accessors };
+};
+const isAsNoted = ({ object, count, values, accessors }) => {
+  if (ownKeys(object).length !== count) return false;
+  for (let at = 0; at < values.length; at += 1) {
+    const own = values[at];
+    if (!same(object[own[0]], own[1])) return false;
+  }
+  for (let at = 0; at < accessors.length; at += 1) {
+    const own = getOwnPropertyDescriptor(object, accessors[at][0]);
+    if (own === undefined || own.get !== accessors[at][1].get || own.set !== accessors[at][1].set) return false;
+  }
+  return true;
+};
 
 // What a call may have changed.
 const makeWorld = () => {
@@ -77,26 +126,32 @@ const makeWorld = () => {
   }
   // What ECMAScript itself brings is each realm's own.
   const own = new Set(new Script('Object.getOwnPropertyNames(globalThis)').runInContext(createContext({})));
-  const cache = createRequire('/').cache;
+  const cwd = process.cwd();
+  const required = createRequire(`${cwd}/tool.js`);
+  const rooms = ROOM_PATHS.map(measured);
   return {
-    host: Object.getOwnPropertyNames(globalThis).filter((name) => !own.has(name) && name !== 'global'),
-    cwd: process.cwd(),
+    host: hosted(Object.getOwnPropertyNames(globalThis).filter((name) => !own.has(name) && name !== 'global')),
+    cwd,
+    required,
+    rooms,
     env: { ...process.env },
     listeners: listenersNow(),
     active: activeNow(),
-    globals: ownKeys(globalThis),
-    intrinsics: intrinsicsNow(),
+    globals: new Set(ownKeys(globalThis)),
+    intrinsics: [...INTRINSICS, required, required.resolve].map(noted),
+    tasks: countTasks(),
     threads: countThreads(),
     processes: countProcesses(),
     files: countFiles(),
-    // Packages stay, for they are where nothing can be written; the tool's own files are read afresh.
-    require() {
-      for (const path of Object.keys(cache)) {
-        if (ROOMS.some((room) => path.startsWith(`${room}/`))) delete cache[path];
-      }
-      return createRequire(`${this.cwd}/tool.js`);
-    },
   };
+};
+
+// Packages stay, for they are where nothing can be written; the tool's own files are read afresh.
+const forgetOwnFiles = () => {
+  const { cache } = world.required;
+  for (const path in cache) {
+    if (ROOM_PATHS.some((room) => path.startsWith(`${room}/`))) delete cache[path];
+  }
 };
 
 const isAsBefore = (roomsAreFull) => {
@@ -117,46 +172,53 @@ const isAsBefore = (roomsAreFull) => {
   for (const [name, before] of world.listeners) {
     if (process.rawListeners(name).length !== before.length) return false;
   }
-  for (const name of ownKeys(globalThis)) if (!world.globals.includes(name)) delete globalThis[name];
-  const intrinsics = intrinsicsNow();
-  for (let at = 0; at < intrinsics.length; at += 1) {
-    const [own, before] = [intrinsics[at], world.intrinsics[at]];
-    if (own.length !== before.length || own.some((value, i) => !same(value, before[i]))) return false;
-  }
-  if (roomsAreFull) for (const room of ROOMS) {
-    for (const name of readdirSync(room)) rmSync(`${room}/${name}`, { recursive: true, force: true });
+  for (const name of ownKeys(globalThis)) if (!world.globals.has(name)) delete globalThis[name];
+  forgetOwnFiles();
+  if (!world.intrinsics.every(isAsNoted)) return false;
+  if (roomsAreFull) for (const { path } of world.rooms) {
+    for (const name of readdirSync(path)) rmSync(`${path}/${name}`, { recursive: true, force: true });
   }
   for (const [kind, count] of activeNow()) {
     if (count > (world.active.get(kind) ?? 0)) return false;
   }
-  return countThreads() <= world.threads + THREADS && countProcesses() <= world.processes &&
-    countFiles() <= world.files;
+  return isAlone() && countFiles() <= world.files;
 };
 
-// The end of a shared call: ready for the next one, or no more. It says so together with the answer and
-// looks only then, while the answer is on its way: nothing of the tool runs in between, and an agent that
-// ends before it has said that it began with a call has not had it, so that another gets it. What takes
-// long, removing files, comes before the word.
+const looksAsBefore = (roomsAreFull) => {
+  try {
+    return isAsBefore(roomsAreFull);
+  } catch {
+    // What cannot be looked at is not clean.
+    return false;
+  }
+};
+const hasFiles = () => {
+  try {
+    return !world.rooms.every(isEmpty);
+  } catch {
+    // Then all of it is looked at once more.
+    return true;
+  }
+};
+
+// The end of a shared call: ready for the next one, or no more. Who says that it is ready has looked
+// before, in one write with the answer; only where files have to be removed, which takes long, the answer
+// goes first. So an agent that is ready waits for nothing but its next call, and needs no word that it
+// began with it: whatever becomes of it then may be the call's doing.
 const again = (answer) => {
   const ready = frame(READY, allocUnsafe(0));
-  let full = true, clean = false;
-  try {
-    full = ROOMS.some((room) => readdirSync(room).length > 0);
-  } catch { /* then all of it is looked at once more */ }
-  writeAll(full ? answer : concat([answer, ready]));
-  try {
-    clean = isAsBefore(full);
-    if (clean && full) writeAll(ready);
-  } catch { /* what cannot be looked at is not clean */ }
+  const full = hasFiles();
+  if (full) writeAll(answer);
+  const clean = looksAsBefore(full);
+  if (!full) writeAll(clean ? concat([answer, ready]) : answer);
   if (!clean) return exit(0);
-  stopTimer(deadMan);
+  if (full) writeAll(ready);
   working = false;
   ended = false;
   truncated = false;
-  cancel = () => {};
   staying = false;
   input.ref();
-  deadMan = waitsUntil();
+  endIn(options.maxAgeMs);
   prepared = makeRealm();
   return undefined;
 };

@@ -37,8 +37,24 @@ input.on('data', receive);
 input.on('end', () => exit(0));
 input.on('error', () => exit(0));
 
-const waitsUntil = () => startTimer(() => exit(0), options.maxAgeMs);
-let deadMan = waitsUntil();
+// The end that comes whatever happens. There is one timer, which looks whether it is time; it is set anew
+// for an earlier end only, so that calls that follow each other set none.
+let endsAt = Infinity, wakesAt = Infinity, deadMan;
+const endIn = (millis) => {
+  endsAt = monotonic() + millis;
+  if (wakesAt <= endsAt) return;
+  if (deadMan !== undefined) stopTimer(deadMan);
+  wakesAt = endsAt;
+  deadMan = startTimer(isItTime, millis);
+  unref(deadMan);
+};
+const isItTime = () => {
+  const left = endsAt - monotonic();
+  if (left <= 0) return exit(0);
+  wakesAt = Infinity;
+  return endIn(left);
+};
+endIn(options.maxAgeMs);
 
 const work = (payload) => {
   const headLength = readU32(payload, 0);
@@ -54,11 +70,10 @@ const work = (payload) => {
   wantsProgress = head.wantsProgress;
   lastProgress = -Infinity;
   working = true;
-  stopTimer(deadMan);
-  send(STARTED, allocUnsafe(0));
+  // A container that has said that it is ready for one more call of its tool needs no word for it.
+  if (world === undefined) send(STARTED, allocUnsafe(0));
   input.unref();
-  deadMan = startTimer(() => exit(0), head.leftMs + options.marginMs);
-  unref(deadMan);
+  endIn(head.leftMs + options.marginMs);
   cpuBefore = cpuMicros();
   if (head.shared) {
     world ??= makeWorld();
@@ -139,14 +154,12 @@ const practise = async () => {
     await done;
     // What comes after a call is none of the next one's, and Node warns of the loader once.
     await new PromiseOf((resolve) => { later(resolve); });
-    stopTimer(deadMan);
     working = false;
     ended = false;
     truncated = false;
   }
   input.ref();
-  deadMan = waitsUntil();
-  cancel = () => {};
+  endIn(options.maxAgeMs);
   // Node puts it back once a script that was given by argument is through.
   delete globalThis.module;
   nonce = Buffer.alloc(16);

@@ -10,9 +10,9 @@ BUILTINS = dict(vars(_builtins))
 globals().update({name: value for name, value in BUILTINS.items() if name[0] != '_'})
 
 import ast, asyncio, codecs, dataclasses, datetime, enum, faulthandler, functools, gc, io, json
-import linecache, logging, math, os, random, re, resource, selectors, shutil, signal, site, struct, sys
+import linecache, logging, math, os, random, re, resource, select, selectors, shutil, signal, site, struct, sys
 import threading, time, traceback, types, uuid, warnings, weakref
-import _thread
+import _signal, _thread
 
 OPTIONS = json.loads(sys.argv[1])
 
@@ -20,12 +20,13 @@ OPTIONS = json.loads(sys.argv[1])
 
 os_write, os_read, os_pread, os_exit, getpid = os.write, os.read, os.pread, os._exit, os.getpid
 loads, escaped = json.loads, json.encoder.encode_basestring
-now, sleep = time.time, time.sleep
+now, sleep, monotonic = time.time, time.sleep, time.monotonic
 pack_head, unpack_u32 = struct.Struct('<16sIB').pack, struct.Struct('<I').unpack_from
 compile_code, parse_code, execute = compile, ast.parse, exec
 Task = asyncio.Task
 dump_later = faulthandler.dump_traceback_later
 getrusage = resource.getrusage
+get_handler = _signal.getsignal
 describe_trace = traceback.TracebackException
 lines_cache = linecache.cache
 running_loop, pause, wait_for_all = asyncio.get_running_loop, asyncio.sleep, asyncio.wait

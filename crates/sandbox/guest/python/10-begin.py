@@ -47,31 +47,31 @@ def begin():
     global OWN_THREADS
     practise()
     _thread.start_new_thread(listen, ())
-    live_until(OPTIONS['maxAgeMs'])
+    live_for(OPTIONS['maxAgeMs'])
     OWN_THREADS = len(os.listdir('/proc/self/task'))
     gc.collect()
     gc.freeze()
     state.silent = False
     write_all(frame(READY, b''))
     while True:
-        called.acquire()
-        work(CALLS.pop())
+        work(next_call())
         if state.is_child:
             leave()
-        # The word that the next call may come goes out with the answer, and what comes now happens while
-        # that is on its way. An agent that ends before it has said that it began with a call has not had
-        # it, so that another gets it. What takes long comes before the word.
-        ready = frame(READY, b'')
-        is_quick = state.shared and WORLD.is_quickly_restored()
         state.working = False
-        answer(ready if is_quick else b'')
         if not state.shared:
+            answer()
             leave()
-        if not WORLD.restore():
-            os_exit(0)
+        # Who says that the next call may come has looked before, in one write with the answer; only what
+        # takes long comes after that. So an agent that is ready waits for nothing but its next call, and
+        # needs no word that it began with it: whatever becomes of it then may be the call's doing.
+        is_quick = WORLD.is_quickly_restored()
         if not is_quick:
-            write_all(ready)
-        live_until(OPTIONS['maxAgeMs'])
+            answer()
+        if not WORLD.restore(is_quick):
+            answer()
+            os_exit(0)
+        answer(frame(READY, b''))
+        WORLD.refresh()
 
 
 try:

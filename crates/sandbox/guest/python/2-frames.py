@@ -19,11 +19,12 @@ class State:
     __slots__ = ('nonce', 'silent', 'working', 'ended', 'truncated', 'bytes_left', 'messages_left',
                  'least_level', 'wants_progress', 'last_progress', 'max_output', 'cpu_before',
                  'kills_before', 'refused_before', 'is_child', 'signal', 'unfinished', 'tasks', 'shared', 'answer',
-                 'is_over')
+                 'is_over', 'number', 'is_heard')
 
     def __init__(self):
         self.nonce, self.silent, self.is_child, self.shared = NO_CALL, True, False, False
         self.answer = b''
+        self.number, self.is_heard = 0, False
         self.signal, self.max_output, self.kills_before, self.refused_before = None, 0, 0, 0
         self.clear()
 

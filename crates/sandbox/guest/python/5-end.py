@@ -15,6 +15,7 @@ CPU = open_first('/sys/fs/cgroup/cpuacct/cpuacct.usage', '/sys/fs/cgroup/cpu,cpu
 PEAK = open_first('/sys/fs/cgroup/memory/memory.max_usage_in_bytes', '/sys/fs/cgroup/memory.peak')
 KILLS = open_first('/sys/fs/cgroup/memory/memory.oom_control', '/sys/fs/cgroup/memory.events')
 PIDS = open_first('/sys/fs/cgroup/pids/pids.events', '/sys/fs/cgroup/pids.events')
+TASKS = open_first('/sys/fs/cgroup/pids/pids.current', '/sys/fs/cgroup/pids.current')
 
 
 def account(fd, name=b''):

@@ -72,7 +72,7 @@ def finite(name, value):
 
 class Context:
     """What the code learns of its call."""
-    __slots__ = ('tool', 'request_id', 'deadline', 'client_capabilities', 'signal')
+    __slots__ = ('tool', 'request_id', 'deadline', 'client_capabilities', '_signal')
 
     def __init__(self, head, told):
         keep = functools.partial(object.__setattr__, self)
@@ -80,12 +80,17 @@ class Context:
         keep('request_id', head['requestId'])
         keep('deadline', int(now() * 1000) + head['leftMs'])
         keep('client_capabilities', head['clientCapabilities'])
-        keep('signal', told)
+        keep('_signal', told)
 
     def __setattr__(self, name, value):
         raise AttributeError(f'ctx.{name} cannot be set')
 
     __delattr__ = functools.partialmethod(__setattr__, None)
+
+    @property
+    def signal(self):
+        hear()
+        return self._signal
 
     @property
     def requestId(self):

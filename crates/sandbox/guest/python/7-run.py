@@ -130,6 +130,8 @@ def thread_failed(args):
 
 def restore_builtins():
     names = vars(_builtins)
+    if names == BUILTINS:
+        return
     dict.update(names, BUILTINS)
     for name in [name for name in names if name not in BUILTINS]:
         del names[name]

@@ -17,25 +17,79 @@ def read_exactly(size, eof_ok=False):
     return parts[0] if len(parts) == 1 else b''.join(parts)
 
 
+def read_call():
+    """The next call, and nothing else, from the engine."""
+    while True:
+        head = read_exactly(5)
+        length = unpack_u32(head)[0]
+        if not 1 <= length <= LARGEST_FRAME:
+            os_exit(71)
+        payload = read_exactly(length - 1)
+        if head[4] == TO_JOB and not state.working and not CALLS:
+            return payload
+        if head[4] != TO_CANCEL:
+            # Anything else than one call: not the engine.
+            os_exit(71)
+        if state.working:
+            abort(state.signal)
+
+
+# While a call runs another thread hears what the engine says: that the call is cancelled, or nothing any
+# more because it is gone. That thread takes each call from then on, and to pass one on between threads
+# costs more than a short call itself takes. So with calls that share this process it begins only once
+# a call has asked for its signal, or has run for a while.
+HEARS_AFTER = 1
+turn = _thread.allocate_lock()
+needed = _thread.allocate_lock()
+needed.acquire()
+
+
+def hear():
+    """The other thread reads from now on."""
+    if state.is_heard or state.is_child or state.silent:
+        return
+    with turn:
+        if state.is_heard:
+            return
+        state.is_heard = True
+        needed.release()
+
+
+def wait_until_needed():
+    seen = -1
+    while not needed.acquire(timeout=HEARS_AFTER):
+        with turn:
+            if state.working and state.number == seen:
+                state.is_heard = True
+            if state.is_heard:
+                return
+            seen = state.number
+
+
 def listen():
     try:
+        wait_until_needed()
         while True:
-            head = read_exactly(5)
-            length = unpack_u32(head)[0]
-            if not 1 <= length <= LARGEST_FRAME:
-                os_exit(71)
-            payload = read_exactly(length - 1)
-            if head[4] == TO_CANCEL:
-                if state.working:
-                    abort(state.signal)
-            elif head[4] == TO_JOB and not state.working and not CALLS:
-                CALLS.append(payload)
-                called.release()
-            else:
-                # Anything else than one call: not the engine.
-                os_exit(71)
+            CALLS.append(read_call())
+            called.release()
     except BaseException:
         os_exit(71)
+
+
+IDLE_AFTER = 1
+INCOMING = select.poll()
+INCOMING.register(INPUT, select.POLLIN)
+
+
+def next_call():
+    """The next call. Nobody sets the end anew between calls that follow each other."""
+    with turn:
+        is_heard = state.is_heard
+    if not (called.acquire(timeout=IDLE_AFTER) if is_heard else INCOMING.poll(IDLE_AFTER * 1000)):
+        live_for(OPTIONS['maxAgeMs'])
+        if is_heard:
+            called.acquire()
+    return CALLS.pop() if is_heard else read_call()
 
 
 LATER = '/workspace/.site-packages'
@@ -62,10 +116,15 @@ def work(payload):
     # Packages that came into a session after it was opened.
     if os.path.isdir(LATER) and LATER not in sys.path:
         sys.path.insert(1, LATER)
+    state.number += 1
     state.working = True
-    send(STARTED, b'')
+    # A container that has said that it is ready for one more call of its tool needs no word for it.
+    if WORLD is None:
+        send(STARTED, b'')
     if not state.silent:
-        live_until(head['leftMs'] + OPTIONS['marginMs'])
+        live_for(head['leftMs'] + OPTIONS['marginMs'], MORE if state.shared else 0)
+        if not state.shared:
+            hear()
     state.cpu_before = cpu_micros()
     if state.shared:
         WORLD = WORLD or World()
@@ -77,8 +136,15 @@ def work(payload):
     return run_call(head, args, code)
 
 
-def live_until(millis):
+# How much longer, in milliseconds: so long no call that follows sets it anew, which makes a thread.
+MORE = 5000
+ends_at = 0.0
+
+
+def live_for(millis, more=0):
     """Whatever happens then, the process ends: also when the code holds the interpreter's lock."""
-    dump_later(millis / 1000, exit=True, file=NOWHERE)
-
-
+    global ends_at
+    until = monotonic() + millis / 1000
+    if not until <= ends_at <= until + more / 1000:
+        ends_at = until + more / 1000
+        dump_later((millis + more) / 1000, exit=True, file=NOWHERE)

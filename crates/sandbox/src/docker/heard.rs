@@ -84,6 +84,13 @@ impl Heard {
         }
     }
 
+    /// The call has begun: whatever happens now, it may have run.
+    pub(super) fn begin(&mut self) {
+        self.output.started = true;
+        self.started = Some(Instant::now());
+        failpoint::reached(failpoint::RUN);
+    }
+
     async fn take(&mut self, piece: Piece, to: &Listener<'_>) -> io::Result<Option<Last>> {
         let bytes = match &piece {
             Piece::Frame(_, payload) => payload.len(),
@@ -101,11 +108,7 @@ impl Heard {
             }
         };
         match kind {
-            FromChild::Started if !self.output.started => {
-                self.output.started = true;
-                self.started = Some(Instant::now());
-                failpoint::reached(failpoint::RUN);
-            }
+            FromChild::Started if !self.output.started => self.begin(),
             _ if !self.output.started => return Err(broken("a frame before the call was read")),
             FromChild::Value if self.result.is_none() => {
                 self.ended = Some(Instant::now());

@@ -52,6 +52,9 @@ pub(super) struct Sandbox {
     input: Writer,
     pub(super) frames: Frames<Output>,
     ready_since: Instant,
+    /// Whether it has served a call of its tool and said that it is ready for the next one. Then its agent
+    /// says no more that it begins with one.
+    pub(super) is_kept: bool,
 }
 
 struct Writer(Pin<Box<dyn AsyncWrite + Send>>);
@@ -180,6 +183,7 @@ impl Maker {
             input: Writer(attached.input),
             frames: Frames::new(attached.output),
             ready_since: Instant::now(),
+            is_kept: false,
         };
         match timeout(READY_TIME, ready(&mut sandbox, key.runtime)).await {
             Ok(ready) => ready?,

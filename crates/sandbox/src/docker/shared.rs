@@ -184,6 +184,7 @@ impl Tenancy {
             tracing::debug!(container = %sandbox.id(), is_ready, served, "a shared sandbox is done");
             return Some(sandbox);
         }
+        sandbox.is_kept = true;
         let idle = Idle {
             home: self.home.clone(),
             sandbox,
