@@ -46,6 +46,8 @@ async fn start(config: StandaloneConfig, mut app: App) -> Result<(), StartError>
                 std::future::pending::<&'static str>().await
             }),
         )
+        // A fault of the program.
+        .route("/panic/{path}", get(async || fault()))
         .merge(admin::routes(app.health.clone(), Some(app.metrics.clone())));
     app.tasks.serve("http server", |stop| async move {
         axum::serve(listener, router)
@@ -54,4 +56,8 @@ async fn start(config: StandaloneConfig, mut app: App) -> Result<(), StartError>
     });
     tracing::info!(max_tools = config.catalog.max_tools, "started");
     Ok(())
+}
+
+fn fault() -> &'static str {
+    panic!("a fault that a test asked for")
 }

@@ -23,8 +23,10 @@ const OURS: &[&str] = &[
 
 /// Whether it is a span of ours that traces and lines are made of.
 pub(crate) fn is_span_of_ours(metadata: &Metadata<'_>) -> bool {
-    let of = metadata.target().split("::").next().unwrap_or_default();
-    metadata.is_span() && *metadata.level() <= Level::INFO && OURS.contains(&of)
+    metadata.is_span() && *metadata.level() <= Level::INFO && {
+        let of = metadata.target().split("::").next();
+        of.is_some_and(|of| OURS.contains(&of))
+    }
 }
 
 /// The filter of `LOG_LEVEL`, but that spans which name the request of a line are there at every

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::filter_fn;
+use tracing::Metadata;
+use tracing_subscriber::filter::{FilterFn, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -14,7 +15,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 use crate::lines::{KeepMarks, LineFilter, Lines, is_span_of_ours};
 use crate::metrics::Metrics;
 use crate::plain::PlainFields;
-use crate::reports::{ReportSettings, Reports};
+use crate::reports::{self, ReportSettings, Reports};
 use crate::rotate::{FileLog, LogFile};
 use crate::traces::{self, TraceSettings};
 
@@ -231,15 +232,19 @@ pub fn init(logs: &LogSettings, exports: Exports) -> Result<Telemetry, InitError
             .with_tracer(traces::tracer(provider))
             .with_threads(false)
             .with_tracked_inactivity(false)
-            .with_filter(filter_fn(is_span_of_ours))
+            .with_filter(of_spans())
     });
     let reports = exports.reports.map(Reports::start).transpose();
     let reports = reports.map_err(InitError::Reports)?;
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
-        .with(KeepMarks.with_filter(filter_fn(is_span_of_ours)))
+        .with(KeepMarks.with_filter(of_spans()))
         .with(spans)
-        .with(reports.as_ref().map(Reports::layer))
+        .with(reports.as_ref().map(|reports| {
+            let wanted = filter_fn(|it| is_span_of_ours(it) || reports::is_fault(it));
+            let layer = reports.layer();
+            layer.with_filter(wanted.with_max_level_hint(LevelFilter::INFO))
+        }))
         .try_init()
         .map_err(|_| InitError::AlreadyStarted)?;
     Ok(Telemetry {
@@ -250,6 +255,12 @@ pub fn init(logs: &LogSettings, exports: Exports) -> Result<Telemetry, InitError
             file,
         },
     })
+}
+
+/// Without the hint every event of every library would be looked at.
+fn of_spans() -> FilterFn {
+    filter_fn(is_span_of_ours as fn(&Metadata<'_>) -> bool)
+        .with_max_level_hint(LevelFilter::INFO)
 }
 
 #[cfg(test)]

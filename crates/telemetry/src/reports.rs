@@ -19,7 +19,7 @@ use prometheus::IntCounterVec;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::Instant;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -136,6 +136,13 @@ impl Reports {
     }
 }
 
+/// Whether it is an event that says a fault of ours.
+pub(crate) fn is_fault(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event()
+        && *metadata.level() == Level::ERROR
+        && metadata.fields().field("fault").is_some()
+}
+
 /// Takes faults out of the stream of events.
 pub(crate) struct ReportLayer {
     orders: Sender<Order>,
@@ -148,7 +155,7 @@ where
 {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
-        if *metadata.level() != Level::ERROR || metadata.fields().field("fault").is_none() {
+        if !is_fault(metadata) {
             return;
         }
         let mut said = Said::default();

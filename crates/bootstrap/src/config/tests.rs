@@ -7,6 +7,7 @@ mod internal;
 mod keys;
 mod limits;
 mod mistakes;
+mod observed;
 mod precedence;
 mod texts;
 

@@ -155,3 +155,139 @@ fn hooks_run_at_every_scrape() {
             .contains("\nmcp_catalogue_age_seconds 2\n")
     );
 }
+
+/// Section 6 of the contract, phrase by phrase: the metrics that carry it, with kind and labels.
+const CONTRACT: &[(&str, &[(&str, &str, &[&str])])] = &[
+    (
+        "kept",
+        &[
+            ("dynamic_mcp_process_uptime_seconds", "gauge", &[]),
+            ("dynamic_mcp_http_sessions_active", "gauge", &[]),
+            ("dynamic_mcp_http_sessions_created_total", "counter", &[]),
+            ("dynamic_mcp_http_sessions_expired_total", "counter", &[]),
+            ("dynamic_mcp_http_auth_success_total", "counter", &[]),
+            ("dynamic_mcp_http_auth_denied_total", "counter", &[]),
+        ],
+    ),
+    (
+        "requests",
+        &[(
+            "mcp_request_duration_seconds",
+            "histogram",
+            &["method", "route", "status_code"],
+        )],
+    ),
+    (
+        "tool executions",
+        &[("mcp_tool_executions_total", "counter", &["tool", "status"])],
+    ),
+    (
+        "execution duration",
+        &[(
+            "mcp_tool_execution_duration_seconds",
+            "histogram",
+            &["engine", "status"],
+        )],
+    ),
+    (
+        "queue wait",
+        &[("mcp_tool_queue_wait_seconds", "histogram", &[])],
+    ),
+    (
+        "pool size, hits, misses",
+        &[
+            ("mcp_sandbox_pool_size", "gauge", &["engine"]),
+            ("mcp_sandbox_pool_hits_total", "counter", &["engine"]),
+            ("mcp_sandbox_pool_misses_total", "counter", &["engine", "reason"]),
+        ],
+    ),
+    (
+        "container create and start time",
+        &[("mcp_sandbox_create_duration_seconds", "histogram", &["engine"])],
+    ),
+    (
+        "executor in-flight",
+        &[("mcp_executor_in_flight", "gauge", &[])],
+    ),
+    (
+        "guard rejections by kind",
+        &[("mcp_guard_rejections_total", "counter", &["kind"])],
+    ),
+    (
+        "registry query time",
+        &[("mcp_registry_query_duration_seconds", "histogram", &["query"])],
+    ),
+    (
+        "catalogue version and age",
+        &[
+            ("mcp_catalogue_version", "gauge", &[]),
+            ("mcp_catalogue_age_seconds", "gauge", &[]),
+        ],
+    ),
+    (
+        "gRPC client and server durations",
+        &[
+            (
+                "mcp_grpc_client_duration_seconds",
+                "histogram",
+                &["service", "method", "code"],
+            ),
+            (
+                "mcp_grpc_server_duration_seconds",
+                "histogram",
+                &["service", "method", "code"],
+            ),
+        ],
+    ),
+    (
+        "audit queue depth and rejections",
+        &[
+            ("mcp_audit_queue_depth", "gauge", &[]),
+            ("mcp_audit_rejections_total", "counter", &["reason"]),
+        ],
+    ),
+    (
+        "build info",
+        &[("mcp_build_info", "gauge", &["service", "version", "commit"])],
+    ),
+];
+
+#[test]
+fn every_metric_of_the_contract_is_there_with_its_kind_and_labels() {
+    for (phrase, wanted) in CONTRACT {
+        for (name, kind, labels) in *wanted {
+            let found = Instruments::DESCRIPTIONS
+                .iter()
+                .find(|description| description.name == *name);
+            let found = found.unwrap_or_else(|| panic!("{phrase}: no {name}"));
+            assert_eq!((found.kind, found.labels), (*kind, *labels), "{phrase}: {name}");
+        }
+    }
+    // Process CPU, memory and open files: `cpu_memory_and_file_descriptors_of_the_process_are_there`.
+}
+
+/// The words that a label may be called. A new one needs a look at who fills it: all of these but
+/// `tool`, which is bounded, are filled with words of this program.
+const LABELS: &[&str] = &[
+    "cache", "code", "commit", "decision", "direction", "endpoint", "engine", "found", "kind",
+    "limit", "method", "operation", "outcome", "query", "reason", "result", "route", "runtime",
+    "service", "source", "stage", "start", "state", "status", "status_code", "store", "tool",
+    "version", "what",
+];
+
+#[test]
+fn labels_are_of_a_closed_list_and_every_number_has_a_unit() {
+    for description in Instruments::DESCRIPTIONS {
+        for label in description.labels {
+            assert!(LABELS.contains(label), "{label} of {}", description.name);
+        }
+        assert!(description.labels.len() <= 3, "{description:?}");
+        if description.name.contains("duration") || description.name.contains("age_") {
+            assert!(description.name.ends_with("_seconds"), "{description:?}");
+        }
+        assert!(
+            description.name.starts_with("mcp_") || description.name.starts_with("dynamic_mcp_"),
+            "{description:?}"
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! One call is one trace through every service, and one line in the log where it fails.
+
+mod path;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::http::exchange;
+use testkit::mcp::Era;
+use testkit::otlp::{self, Span};
+use testkit::receiver::Receiver;
+use tokio::time::{Instant, sleep};
+
+use self::path::Trace;
+use crate::deployment::{Deployment, Kind};
+
+const CANARY: &str = "canary-6b1f";
+const ADMIN: &str = "an-admin-token-of-more-than-thirty-two-characters";
+
+/// Starts a deployment whose spans go to the receiver at once.
+async fn traced(kind: Kind, receiver: &Receiver, protocol: &str) -> Deployment {
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    Deployment::start(kind, &env).await
+}
+
+fn tool(name: &str, code: &str) -> Value {
+    json!({"tool": {"name": name, "description": "d", "code": code}})
+}
+
+/// A trace of the caller, with its id and the id of his span.
+fn parent(trace: char) -> (String, String, &'static str) {
+    let id: String = std::iter::repeat_n(trace, 32).collect();
+    let span = "b7ad6b7169203331";
+    (format!("00-{id}-{span}-01"), id, span)
+}
+
+async fn trace_of(receiver: &Receiver, id: &str, last: &str) -> Trace {
+    receiver
+        .wait(|requests| {
+            let spans = otlp::spans(requests).into_iter();
+            let spans: Vec<Span> = spans.filter(|span| span.trace_id == id).collect();
+            spans.iter().any(|span| span.name == last).then_some(())?;
+            // What is around the last one ends with it, or a moment later.
+            spans.iter().any(|span| span.name == "tools/call").then_some(Trace(spans))
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_call_is_one_trace_through_three_services() {
+    let receiver = Receiver::start().await;
+    let deployment = traced(Kind::Three, &receiver, "grpc").await;
+    let client = deployment.client(Era::Modern);
+    let code = format!("if (args.fail) throw new Error('{CANARY}'); return '{CANARY}' + args.secret");
+    client.ok("dynamic.tool.create", tool("trace.one", &code)).await;
+
+    // By `_meta`: the first call, which also asks the registry for the code.
+    let (traceparent, id, above) = parent('1');
+    let asked = json!({"name": "trace.one", "arguments": {"args": {"secret": CANARY}}});
+    let meta = json!({"traceparent": traceparent, "tracestate": "vendor=1"});
+    let answer = client.send_with_meta("tools/call", asked.clone(), meta).await;
+    assert!(answer.text().contains(CANARY), "{}", answer.text());
+    let trace = trace_of(&receiver, &id, "sandbox.teardown").await;
+    let call = trace.below(above, "tools/call", "gateway");
+    assert_eq!(call.attributes["tool"], "trace.one");
+    trace.hop(call, "CatalogService", "registry");
+    let run = trace.hop(call, "RunnerService/Run", "executor");
+    trace.stages(run);
+
+    // By headers: the HTTP request is above the call.
+    let (traceparent, id, above) = parent('2');
+    let mut by_header = client.clone();
+    by_header.headers.push(("traceparent".to_owned(), traceparent));
+    by_header.send("tools/call", asked.clone()).await;
+    let trace = trace_of(&receiver, &id, "sandbox.teardown").await;
+    let http = trace.below(above, "POST /mcp", "gateway");
+    assert_eq!(http.attributes["http.response.status_code"], "IntValue(200)");
+    let call = trace.below(&http.span_id, "tools/call", "gateway");
+    trace.stages(trace.hop(call, "RunnerService/Run", "executor"));
+
+    // One that fails is marked, and says its code and nothing else of it.
+    let (traceparent, id, above) = parent('3');
+    let mut failing = asked.clone();
+    failing["arguments"]["args"]["fail"] = json!(true);
+    let meta = json!({"traceparent": traceparent});
+    client.send_with_meta("tools/call", failing, meta).await;
+    let trace = trace_of(&receiver, &id, "sandbox.teardown").await;
+    let call = trace.below(above, "tools/call", "gateway");
+    assert_eq!(call.attributes["code"], "tool_failed");
+
+    // One that the caller does not record is not recorded here.
+    let meta = json!({"traceparent": parent('4').0.replace("-01", "-00")});
+    client.send_with_meta("tools/call", asked.clone(), meta).await;
+    // A name that stands for nothing can be any text.
+    let meta = json!({"traceparent": parent('5').0});
+    let unknown = json!({"name": format!("no.{CANARY}"), "arguments": {}});
+    client.send_with_meta("tools/call", unknown, meta).await;
+    trace_of(&receiver, &parent('5').1, "tools/call").await;
+    deployment.stop().await;
+    let requests = receiver.requests();
+    for request in &requests {
+        let text = String::from_utf8_lossy(&request.body);
+        assert!(!text.contains(CANARY) && !text.contains("return "), "{text}");
+    }
+    let spans = otlp::spans(&requests);
+    assert!(!spans.iter().any(|span| span.trace_id == parent('4').1));
+    path::only_bounded(&spans);
+}
+
+#[tokio::test]
+async fn without_grpc_the_stages_are_below_the_call() {
+    let receiver = Receiver::start().await;
+    let deployment = traced(Kind::Direct, &receiver, "http/protobuf").await;
+    let client = deployment.client(Era::Modern);
+    client.ok("dynamic.tool.create", tool("trace.two", "return 1")).await;
+    let (traceparent, id, above) = parent('6');
+    let asked = json!({"name": "trace.two", "arguments": {"args": {}}});
+    client.send_with_meta("tools/call", asked, json!({"traceparent": traceparent})).await;
+    let trace = trace_of(&receiver, &id, "sandbox.teardown").await;
+    let call = trace.below(above, "tools/call", "dynamic-mcp");
+    trace.stages(call);
+    deployment.stop().await;
+}
+
+/// Lines of all processes that belong to a request, with the process they are of.
+fn lines(deployment: &Deployment, request: &str) -> Vec<(&'static str, Value)> {
+    let inner = deployment.inner.as_ref().unwrap();
+    let programs = [
+        ("gateway", &deployment.front),
+        ("registry", &inner.registry),
+        ("executor", &inner.executor),
+    ];
+    let all = programs.into_iter().flat_map(|(name, program)| {
+        program.log().into_iter().map(move |line| {
+            let line: Value = serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line}"));
+            (name, line)
+        })
+    });
+    all.filter(|(_, line)| line["request_id"] == request).collect()
+}
+
+#[tokio::test]
+async fn a_failed_call_has_one_line_with_its_code_tool_and_ids() {
+    let deployment = Deployment::start(Kind::Three, &[]).await;
+    let client = deployment.client(Era::Modern);
+    let code = "if (args.loop) while (true) {} ; if (args.big) return 'x'.repeat(5e6); throw new Error('no')";
+    client.ok("dynamic.tool.create", tool("fails.always", code)).await;
+    let (traceparent, trace_id, _) = parent('7');
+    let cases = [
+        ("tool_failed", "fails.always", json!({"args": {}})),
+        ("output_too_large", "fails.always", json!({"args": {"big": true}})),
+        ("invalid_argument", "fails.always", json!({"args": 7})),
+        ("invalid_argument", "dynamic.tool.create", json!({"tool": {"name": "x"}})),
+        ("not_found", "dynamic.tool.delete", json!({"name": "no.such.tool"})),
+        ("unknown_tool", "no.such.tool", json!({})),
+    ];
+    for (number, (code, tool, arguments)) in cases.iter().enumerate() {
+        let id = format!("request-{number}");
+        let mut client = client.clone();
+        client.headers.push(("x-request-id".to_owned(), id.clone()));
+        client.headers.push(("traceparent".to_owned(), traceparent.clone()));
+        let asked = json!({"name": tool, "arguments": arguments});
+        client.send("tools/call", asked).await;
+        let end = Instant::now() + Duration::from_secs(10);
+        while lines(&deployment, &id).is_empty() {
+            assert!(Instant::now() < end, "{code}: no line");
+            sleep(Duration::from_millis(10)).await;
+        }
+        let found = lines(&deployment, &id);
+        let [(service, line)] = found.as_slice() else {
+            panic!("{code}: {found:#?}")
+        };
+        assert_eq!((*service, line["message"].as_str()), ("gateway", Some("tool call")));
+        assert_eq!(line["outcome"], *code, "{line}");
+        assert_eq!(line["tool"], *tool);
+        assert_eq!(line["trace_id"], trace_id.as_str());
+    }
+    deployment.stop().await;
+}
+
+#[tokio::test]
+async fn a_fault_behind_the_gateway_has_one_line_there_and_its_report() {
+    let receiver = Receiver::start().await;
+    let dsn = receiver.endpoint.replace("http://", "http://key@") + "/7";
+    let deployment = Deployment::start(Kind::Three, &[("SENTRY_DSN", &dsn)]).await;
+    let client = deployment.client(Era::Modern);
+    client.ok("dynamic.tool.create", tool("fault.one", "return 1")).await;
+    // Somebody else's hands in the database.
+    path::break_store(deployment.folder());
+    let mut broken = client.clone();
+    broken.headers.push(("x-request-id".to_owned(), "request-broken".to_owned()));
+    let arguments = json!({"name": "fault.one", "patch": {"title": CANARY}});
+    let answer = broken.call("dynamic.tool.update", arguments).await;
+    assert_eq!(answer["structuredContent"]["code"], "internal", "{answer}");
+    let report = receiver.wait(|requests| requests.first().cloned()).await;
+    let text = String::from_utf8(report.body.to_vec()).unwrap();
+    assert!(text.contains("\"fault\":\"internal\"") && text.contains("registry@"), "{text}");
+    assert!(!text.contains(CANARY) && !text.contains("request-broken"), "{text}");
+    let found = lines(&deployment, "request-broken");
+    let grave: Vec<_> = found
+        .iter()
+        .filter(|(_, line)| matches!(line["level"].as_str(), Some("ERROR" | "WARN")))
+        .collect();
+    assert_eq!(grave.len(), 1, "{found:#?}");
+    assert_eq!(grave[0].0, "registry");
+    let calls = found.iter().filter(|(_, line)| line["message"] == "tool call");
+    assert_eq!(calls.count(), 1, "{found:#?}");
+}
+
+#[tokio::test]
+async fn metrics_have_a_port_of_their_own_and_a_profile_is_in_the_audit_log() {
+    let env = [
+        ("METRICS_PORT", "0"),
+        ("MCP_ADMIN_TOKEN", ADMIN),
+        ("MCP_AUDIT_ENABLED", "true"),
+    ];
+    let mut deployment = Deployment::start(Kind::Direct, &env).await;
+    let front = &mut deployment.front;
+    let admin = front.field_of_line("\"listener\":\"admin\"", "address").await;
+    let get = async |path: &str, headers: &[(&str, &str)]| {
+        exchange(&admin, "GET", path, headers, b"").await
+    };
+    let text = get("/metrics", &[]).await.text();
+    for name in ["mcp_build_info", "dynamic_mcp_http_auth_success_total", "process_open_fds"] {
+        assert!(text.contains(name), "{text}");
+    }
+    assert_eq!(deployment.get("/metrics").await.0, 404);
+    assert_eq!(deployment.get("/debug/pprof/profile?seconds=1").await.0, 404);
+    let token = [("x-mcp-admin-token", ADMIN), ("x-request-id", "profile-1")];
+    let taken = get("/debug/pprof/profile?seconds=1", &token).await;
+    assert_eq!(taken.status, 200, "{}", taken.text());
+    let audit = std::fs::read_to_string(deployment.folder().join(".dynamic-mcp/audit.log")).unwrap();
+    let record = audit.lines().find(|line| line.contains("service.profile")).unwrap();
+    let record: Value = serde_json::from_str(record).unwrap();
+    assert_eq!(record["actor"], json!({"subject": "admin-token"}));
+    assert_eq!(record["requestId"], "profile-1");
+    assert_eq!(record["details"], json!({"kind": "cpu", "seconds": 1}));
+    assert!(!audit.contains(ADMIN));
+    deployment.stop().await;
+}
