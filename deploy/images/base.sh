@@ -10,8 +10,8 @@ usage: base.sh runtime|builder [--tag NAME] [--output FILE]
   runtime   what the service images stand on: the C library, certificates of authorities, no shell
             and no package manager (dynamic-mcp-base/runtime:1). Needs apt-get and dpkg-deb; the
             packages are those of this machine's release
-  builder   what they are compiled in: a C compiler and this machine's Rust toolchain
-            (dynamic-mcp-base/builder:1). Needs mmdebstrap and rustc
+  builder   what they are compiled in: a C compiler, this machine's Rust toolchain and the authorities
+            that it trusts (dynamic-mcp-base/builder:1). Needs mmdebstrap and rustc
 
   --tag NAME      name of the image
   --output FILE   write the archive for `docker load` there instead of loading it here
@@ -93,6 +93,8 @@ make_builder() {
   mkdir -p "$root/usr/local"
   tar -C "$toolchain" -c --exclude=share/doc --exclude=share/man --exclude='bin/rust-gdb*' --exclude='bin/rls' --exclude='bin/rust-analyzer' . |
     tar -C "$root/usr/local" -x
+  # A site's own authorities: cargo asks for crates through whatever stands between.
+  cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   rm -rf "$root"/var/log/* "$root"/var/cache/* "$root"/var/lib/apt/*
   path=/usr/local/bin:/usr/bin:/bin user=
 }
