@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::certificates::{self, Leaf};
+
 /// How long a server may take to come up.
 const START: Duration = Duration::from_secs(10);
 /// The password, which only whoever is given the URL knows.
@@ -21,6 +23,7 @@ pub struct Redis {
     child: Option<Child>,
     port: u16,
     folder: TempDir,
+    tls: bool,
 }
 
 impl Redis {
@@ -30,10 +33,26 @@ impl Redis {
     /// When Redis is not installed or does not start; the message says what to do.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        Self::start_in(folder, false).await
+    }
+
+    /// A new server that speaks TLS only, with this certificate, by the name `localhost`.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    pub async fn start_tls(leaf: &Leaf) -> Self {
+        let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+        certificates::write(&folder.path().join("redis.pem"), &leaf.certificate);
+        certificates::write(&folder.path().join("redis.key"), &leaf.key);
+        Self::start_in(folder, true).await
+    }
+
+    async fn start_in(folder: TempDir, tls: bool) -> Self {
         let mut redis = Self {
             child: None,
             port: 0,
             folder,
+            tls,
         };
         for _ in 0..20 {
             redis.port = free_port();
@@ -47,7 +66,10 @@ impl Redis {
     /// Its URL, with the password.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://:{PASSWORD}@127.0.0.1:{}/0", self.port)
+        match self.tls {
+            true => format!("rediss://:{PASSWORD}@localhost:{}/0", self.port),
+            false => format!("redis://:{PASSWORD}@127.0.0.1:{}/0", self.port),
+        }
     }
 
     /// Kills it: its connections are reset.
@@ -79,7 +101,7 @@ impl Redis {
         self.signal(Signal::CONT);
     }
 
-    /// Sends a command as a line and returns what comes back at once.
+    /// Sends a command as a line, without TLS, and returns what comes back at once.
     ///
     /// # Panics
     /// When it does not answer.
@@ -103,10 +125,18 @@ impl Redis {
 
     async fn try_resume(&mut self) -> bool {
         let port = self.port.to_string();
+        let listening: &[&str] = match self.tls {
+            false => &["--port", &port],
+            true => &[
+                "--port", "0", "--tls-port", &port, "--tls-auth-clients", "no", "--tls-cert-file",
+                "redis.pem", "--tls-key-file", "redis.key", "--tls-ca-cert-file", "redis.pem",
+            ],
+        };
         // However the test ends, the kernel ends the server with it.
         let spawned = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "redis-server"])
-            .args(["--port", &port, "--bind", "127.0.0.1", "--save", ""])
+            .args(listening)
+            .args(["--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--requirepass", PASSWORD])
             .current_dir(self.folder.path())
             .stdin(Stdio::null())

@@ -31,6 +31,8 @@ const PROBE: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// First and longest pause between two tries to get it back.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// A connection that held so long is a good one.
+const STEADY: Duration = Duration::from_secs(10);
 /// Largest file of certificates.
 const MAX_AUTHORITIES: u64 = 1 << 20;
 
@@ -164,8 +166,13 @@ impl Redis {
                         self.link.store(Some(Arc::clone(&link)));
                         self.metrics.redis_up.set(1);
                         tracing::info!("Redis is there: it keeps the response cache");
-                        (pause, told) = (PAUSE.0, true);
+                        told = true;
+                        let since = Instant::now();
                         self.look_after(&link).await;
+                        // One that is lost again at once is left alone for longer and longer.
+                        if since.elapsed() >= STEADY {
+                            pause = PAUSE.0;
+                        }
                     }
                     Err(why) => {
                         if !told {

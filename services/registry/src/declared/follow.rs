@@ -97,7 +97,10 @@ impl Follower {
 
     /// Whether it has to be tried again: the store was away.
     async fn look_again(&mut self) -> bool {
-        let read = tokio::task::block_in_place(|| self.declared.read_again());
+        let declared = self.declared.clone();
+        let read = tokio::task::spawn_blocking(move || declared.read_again()).await;
+        let read = read.map_err(|panic| panic.to_string());
+        let read = read.and_then(|read| read.map_err(|error| error.to_string()));
         let (outcome, last, again) = match read {
             Err(error) => {
                 tracing::error!(%error, "the declared tools are not applied: nothing was changed");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testkit::certificates::{self, Authority};
 use testkit::mcp::{Client, Era};
 use testkit::process::Program;
 use testkit::redis::Redis;
@@ -191,4 +192,27 @@ async fn a_program_starts_without_its_redis_and_audits_what_is_cached() {
     assert_eq!(results, ["begun", "success", "begun", "success"]);
     let cached: Vec<_> = of_calls.iter().map(|record| &record["details"]["cached"]).collect();
     assert_eq!(cached, [&Value::Null, &Value::Null, &json!(true), &json!(true)]);
+}
+
+#[tokio::test]
+async fn redis_over_tls_is_checked_against_the_authority_that_is_named() {
+    let authority = Authority::new("of Redis");
+    let redis = Redis::start_tls(&authority.service("redis")).await;
+    let folder = tempfile::tempdir().unwrap();
+    certificates::write(&folder.path().join("ca.pem"), &authority.pem);
+    certificates::write(&folder.path().join("other.pem"), &Authority::new("other").pem);
+    let url = redis.url();
+    let env = [("REDIS_URL", url.as_str()), ("REDIS_TLS_CA", "ca.pem")];
+    let deployment = Deployment::start_in(Kind::Direct, folder, &env).await;
+    let client = deployment.client(Era::Modern);
+    dice(&client, "dice.tool", "caller").await;
+    until_cached(&client, "dice.tool", 1).await;
+    let folder = deployment.stop_keeping().await;
+
+    let env = [("REDIS_URL", url.as_str()), ("REDIS_TLS_CA", "other.pem")];
+    let mut deployment = Deployment::start_in(Kind::Direct, folder, &env).await;
+    let why = deployment.front.field_of_line("Redis does not answer", "why").await;
+    assert!(why.contains("certificate"), "{why}");
+    goes_on_without(&deployment, &deployment.client(Era::Modern), 1_000).await;
+    deployment.stop().await;
 }

@@ -109,3 +109,27 @@ fn the_list_can_stand_in_a_variable() {
     let again = declared.read_again().unwrap();
     assert_eq!(&*again.tools.unwrap()[0].draft.code, "return 2;");
 }
+
+/// The first block of this language on a page of the docs.
+fn block<'a>(page: &'a str, language: &str) -> &'a str {
+    let (_, from) = page.split_once(&format!("```{language}\n")).unwrap();
+    from.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_files_on_the_pages_load() {
+    let page = include_str!("../../../../../docs/caching.md");
+    let cached = start("--config c.toml", &[]).file("c.toml", block(page, "toml"));
+    let cached = cached.standalone().config.public.cache;
+    assert_eq!(cached.tools.0["news.top"], Duration::ZERO);
+    assert_eq!(cached.ttl, Duration::from_secs(3600));
+
+    let page = include_str!("../../../../../docs/declared-tools.md");
+    let declared = start("--config c.toml", &[]).file("c.toml", block(page, "toml"));
+    std::fs::create_dir(declared.path().join("tools")).unwrap();
+    std::fs::write(declared.path().join("tools/weather.js"), "return args.place").unwrap();
+    let tools = declared.standalone().config.declared.tools.unwrap();
+    let spec = &tools[0].draft.spec;
+    assert_eq!(spec.timeout_ms, 5000);
+    assert_eq!(spec.cache.unwrap().scope, domain::tool::CacheScope::Tenant);
+}
