@@ -79,7 +79,7 @@ pub(super) const MAX_UNREAD_BYTES: u64 = 256 << 20;
 /// A proxy that has just put a request on a connection which it keeps must not find it closed: it may
 /// not send a POST again. So connections stay for this long while nobody can open another one, and
 /// whoever uses one in that time is answered and told that it ends.
-pub(super) const LINGER: Duration = Duration::from_millis(500);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const EXHAUSTED: Duration = Duration::from_millis(50);
