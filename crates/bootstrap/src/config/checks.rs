@@ -3,6 +3,7 @@
 
 mod front;
 mod internal;
+mod owned;
 mod parts;
 mod stores;
 
@@ -23,6 +24,7 @@ pub(super) use front::{addresses, https};
 pub(super) use internal::{
     advertised, channels, incoming, outgoing, privileges, signing_key, verify_keys,
 };
+pub(super) use owned::{audit_file, store};
 pub(super) use parts::{audit, data, database, docker, file_keys, install, sessions, tokens};
 pub(super) use stores::{declared, redis};
 

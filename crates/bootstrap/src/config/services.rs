@@ -159,6 +159,7 @@ impl PublicConfig {
         let exposed = enterprise && over_http;
         checks::admin_token(settings, access.as_ref(), auth.as_ref(), exposed);
         checks::audit(settings, audit.as_ref(), enterprise);
+        checks::audit_file(settings, audit.as_ref(), enterprise);
         let request_timeout = checks::request_timeout(settings, http.as_ref(), policy);
         Some(Self {
             profile: profile?.profile,
@@ -285,6 +286,7 @@ impl ServiceConfig for StandaloneConfig {
         let catalog = CatalogConfig::read(settings);
         let postgres = PostgresConfig::read(settings);
         checks::database(settings, catalog.as_ref(), postgres.as_ref());
+        checks::store(settings, catalog.as_ref());
         let engine = EngineConfig::read(settings);
         let docker = DockerConfig::read(settings);
         checks::docker(settings, docker.as_ref());

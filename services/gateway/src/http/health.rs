@@ -74,6 +74,8 @@ pub(super) async fn page(State(edge): State<Arc<Edge>>) -> Response<Body> {
     checks.insert("limits".to_owned(), Value::Object(limits));
     let body = json!({
         "status": word(all_healthy),
+        "version": bootstrap::VERSION,
+        "commit": bootstrap::COMMIT,
         "timestamp": domain::tool::iso_millis(jiff::Timestamp::now()),
         "uptime": edge.metrics.uptime_seconds(),
         "memory": { "rssBytes": resident_bytes().await },

@@ -135,6 +135,10 @@ async fn probes_and_the_health_page() {
         health["checks"]["registry"],
         json!({"version": 3, "status": "healthy"})
     );
+    assert_eq!(
+        (&health["version"], &health["commit"]),
+        (&json!(bootstrap::VERSION), &json!(bootstrap::COMMIT))
+    );
     assert!(
         health["memory"]["rssBytes"].as_u64().unwrap() > 1 << 20,
         "{health}"

@@ -137,6 +137,7 @@ impl ServiceConfig for RegistryConfig {
         let catalog = CatalogConfig::read(settings);
         let postgres = PostgresConfig::read(settings);
         checks::database(settings, catalog.as_ref(), postgres.as_ref());
+        checks::store(settings, catalog.as_ref());
         let audit_keep = AuditKeepConfig::read(settings);
         let policy = PolicyConfig::read(settings);
         let verify = VerifyConfig::read(settings);
