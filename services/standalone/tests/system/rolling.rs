@@ -32,7 +32,9 @@ async fn threat_120_rolling_restarts_of_every_service_fail_no_request() {
         }
     }
     let tally = load.stop(&rig).await;
-    assert!(tally.lists > 0 && tally.long_calls > 0 && tally.writes > 0, "{tally:?}");
+    let kinds = [tally.lists, tally.calls, tally.long_calls, tally.writes];
+    assert!(kinds.iter().all(|count| *count > 0), "{tally:?}");
+    assert!(tally.slowest < Duration::from_secs(20), "{tally:?}");
     assert!(tally.subscriptions > 0, "{tally:?}");
     // Nothing that was acknowledged is lost.
     for (tool, revision) in &tally.revisions {

@@ -147,9 +147,9 @@ for (let n = 0; n < 60; n += 1) {
 
 // More than the rate and its burst.
 const statuses = await Promise.all(
-  Array.from({ length: 240 }, () => ask('/nowhere', { from: '127.0.0.3' }).then((answer) => answer.status, (error) => error.code)),
+  Array.from({ length: 240 }, () => ask('/mcp', { from: '127.0.0.3' }).then((answer) => answer.status, (error) => error.code)),
 );
-seen.rate = { refused: statuses.filter((status) => status === 429).length, taken: statuses.filter((status) => status === 404).length };
+seen.rate = { refused: statuses.filter((status) => status === 429).length, taken: statuses.filter((status) => status === 405).length };
 const other = await list();
 seen.others = other.status;
 
