@@ -128,8 +128,18 @@ impl Redis {
         let listening: &[&str] = match self.tls {
             false => &["--port", &port],
             true => &[
-                "--port", "0", "--tls-port", &port, "--tls-auth-clients", "no", "--tls-cert-file",
-                "redis.pem", "--tls-key-file", "redis.key", "--tls-ca-cert-file", "redis.pem",
+                "--port",
+                "0",
+                "--tls-port",
+                &port,
+                "--tls-auth-clients",
+                "no",
+                "--tls-cert-file",
+                "redis.pem",
+                "--tls-key-file",
+                "redis.key",
+                "--tls-ca-cert-file",
+                "redis.pem",
             ],
         };
         // However the test ends, the kernel ends the server with it.

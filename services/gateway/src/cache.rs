@@ -204,7 +204,8 @@ impl ResponseCache {
                     memory.put(&place.key, bytes, place.ttl);
                     "stored"
                 }
-                Kept::Redis(redis) => match redis.put(&place.key, bytes, place.ttl, deadline).await {
+                Kept::Redis(redis) => match redis.put(&place.key, bytes, place.ttl, deadline).await
+                {
                     Ok(()) => "stored",
                     Err(_) => "unavailable",
                 },
@@ -220,7 +221,10 @@ impl ResponseCache {
             Kept::Nowhere => (true, json!({"backend": "off"})),
             Kept::Memory(memory) => {
                 let (entries, bytes) = memory.extent();
-                (true, json!({"backend": "memory", "entries": entries, "bytes": bytes}))
+                (
+                    true,
+                    json!({"backend": "memory", "entries": entries, "bytes": bytes}),
+                )
             }
             Kept::Redis(redis) => {
                 let connected = redis.is_up();
@@ -250,4 +254,3 @@ impl ResponseCache {
 fn unusable(field: &str, why: &str) -> Error {
     Error::invalid(field, why.to_owned())
 }
-

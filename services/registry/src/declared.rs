@@ -111,4 +111,3 @@ impl Registry {
 fn context() -> CallContext {
     CallContext::service(ACTOR, RECORD_WITHIN)
 }
-

@@ -13,11 +13,11 @@ use serde_json::json;
 use telemetry::Metrics;
 use tokio::sync::watch;
 
-use crate::{declared, internal};
 use crate::{
     ImportReport, PostgresSettings, PostgresStore, Registry, Settings, SqliteStore, Store,
     StorePaths, SynchronousCommit,
 };
+use crate::{declared, internal};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -46,7 +46,9 @@ impl Answer {
 
     /// How old it is; zero by a clock that is behind.
     pub(super) fn age(&self) -> Duration {
-        let millis = Timestamp::now().as_millisecond().saturating_sub(self.made_at);
+        let millis = Timestamp::now()
+            .as_millisecond()
+            .saturating_sub(self.made_at);
         Duration::from_millis(u64::try_from(millis).unwrap_or_default())
     }
 

@@ -18,8 +18,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{RedisSettings, unusable};
 use super::key::Key;
+use super::{RedisSettings, unusable};
 
 /// Longest wait for an answer of Redis during a call.
 const WITHIN: Duration = Duration::from_millis(100);
@@ -56,7 +56,9 @@ impl Redis {
             None => Client::open(url),
             Some(path) => {
                 let unread = |why: &str| unusable("REDIS_TLS_CA", why);
-                let size = std::fs::metadata(path).map_err(|why| unread(&why.to_string()))?.len();
+                let size = std::fs::metadata(path)
+                    .map_err(|why| unread(&why.to_string()))?
+                    .len();
                 if size > MAX_AUTHORITIES {
                     return Err(unread("is larger than a file of certificates"));
                 }
@@ -105,7 +107,11 @@ impl Redis {
     ) -> std::result::Result<(), Away> {
         let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let mut set = Cmd::new();
-        set.arg("SET").arg(key.name()).arg(bytes).arg("PX").arg(millis);
+        set.arg("SET")
+            .arg(key.name())
+            .arg(bytes)
+            .arg("PX")
+            .arg(millis);
         self.ask::<()>(&set, deadline).await
     }
 
@@ -121,7 +127,11 @@ impl Redis {
         };
         let patience = Instant::now() + WITHIN;
         let mut connection = MultiplexedConnection::clone(&link);
-        let answer = timeout_at(patience.min(deadline), question.query_async(&mut connection)).await;
+        let answer = timeout_at(
+            patience.min(deadline),
+            question.query_async(&mut connection),
+        )
+        .await;
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if is_of_the_connection(&error) => {
@@ -147,9 +157,15 @@ impl Redis {
     /// From here on it counts as away, unless somebody has brought it back meanwhile.
     fn lose(&self, link: &Arc<MultiplexedConnection>, why: &str) {
         let before = self.link.compare_and_swap(link, None);
-        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, link)) {
+        if before
+            .as_ref()
+            .is_some_and(|before| Arc::ptr_eq(before, link))
+        {
             self.metrics.redis_up.set(0);
-            tracing::warn!(why, "Redis is away: calls run as without a cache until it is back");
+            tracing::warn!(
+                why,
+                "Redis is away: calls run as without a cache until it is back"
+            );
             self.lost.notify_one();
         }
     }
@@ -177,7 +193,10 @@ impl Redis {
                     Err(why) => {
                         if !told {
                             told = true;
-                            tracing::warn!(why, "Redis does not answer: calls run as without a cache");
+                            tracing::warn!(
+                                why,
+                                "Redis does not answer: calls run as without a cache"
+                            );
                         }
                         tracing::debug!(why, "Redis is still away");
                     }
@@ -197,7 +216,9 @@ impl Redis {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(PROBE));
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        let connecting = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
         let connection = timeout(CONNECT, connecting).await;
         let connection = connection.map_err(|_| String::from("no connection in time"))?;
         let mut connection = connection.map_err(|error| error.to_string())?;
@@ -218,7 +239,10 @@ impl Redis {
                 }
             }
             let current = self.link.load();
-            if !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
+            if !current
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, link))
+            {
                 return;
             }
         }

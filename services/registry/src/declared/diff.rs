@@ -55,11 +55,16 @@ impl Diff {
         let parts = [
             (count(|it| *it == Difference::Created), "created"),
             (count(|it| matches!(it, Difference::Changed(_))), "changed"),
-            (count(|it| matches!(it, Difference::TakenOver(_))), "taken over from MCP"),
+            (
+                count(|it| matches!(it, Difference::TakenOver(_))),
+                "taken over from MCP",
+            ),
             (count(|it| *it == Difference::Deleted), "deleted"),
         ];
         let parts = parts.iter().filter(|(count, _)| *count > 0);
-        let mut words: Vec<String> = parts.map(|(count, word)| format!("{count} {word}")).collect();
+        let mut words: Vec<String> = parts
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
         words.push(format!("{} as declared", self.unchanged));
         words.join(", ")
     }

@@ -64,7 +64,11 @@ fn tell_of(diff: &Diff) {
     for (tool, difference) in &diff.lines {
         tracing::info!(tool, %difference, "declared tool");
     }
-    tracing::info!(differences = diff.lines.len(), "declared tools: {}", diff.summary());
+    tracing::info!(
+        differences = diff.lines.len(),
+        "declared tools: {}",
+        diff.summary()
+    );
 }
 
 fn state(declared: &Declared, last: &str) -> Value {
@@ -111,17 +115,18 @@ impl Follower {
                 match apply(&self.registry, &self.declared).await {
                     Ok(()) => ("ok", String::from("applied"), false),
                     Err(error) => {
-                        let again = matches!(
-                            error.code(),
-                            ErrorCode::Unavailable | ErrorCode::Overloaded
-                        );
+                        let again =
+                            matches!(error.code(), ErrorCode::Unavailable | ErrorCode::Overloaded);
                         tracing::error!(%error, again, "the declared tools could not be applied");
                         ("failed", format!("failed: {error}"), again)
                     }
                 }
             }
         };
-        self.metrics.reloads.with_label_values(&[WHAT, outcome]).inc();
+        self.metrics
+            .reloads
+            .with_label_values(&[WHAT, outcome])
+            .inc();
         self.tell.send_replace(state(&self.declared, &last));
         again
     }

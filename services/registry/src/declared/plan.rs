@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bootstrap::config::DeclaredTool;
 use domain::audit::Action;
-use domain::{
-    CatalogVersion, Error, ErrorCode, Result, Revision, TenantId, ToolDraft, ToolName,
-};
+use domain::{CatalogVersion, Error, ErrorCode, Result, Revision, TenantId, ToolDraft, ToolName};
 
 use super::ACTOR;
 use super::diff::Difference;
@@ -48,8 +46,10 @@ impl Plan {
         settings: &Settings,
         tools: &[DeclaredTool],
     ) -> Result<Self> {
-        let named: BTreeSet<(&TenantId, &ToolName)> =
-            tools.iter().map(|tool| (&tool.tenant, &tool.draft.name)).collect();
+        let named: BTreeSet<(&TenantId, &ToolName)> = tools
+            .iter()
+            .map(|tool| (&tool.tenant, &tool.draft.name))
+            .collect();
         let mut plan = Self {
             steps: Vec::new(),
             unchanged: 0,
@@ -158,7 +158,8 @@ async fn differences(
         return Ok(vec!["everything".to_owned()]);
     };
     let before = &found.record.spec;
-    let same = (before.runtime, &before.dependencies) == (made.spec.runtime, &made.spec.dependencies);
+    let same =
+        (before.runtime, &before.dependencies) == (made.spec.runtime, &made.spec.dependencies);
     made.lock_of = same.then_some(stored);
     changed(
         (before, found.record.code_digest),
@@ -191,17 +192,23 @@ impl Step {
     ) -> Result<Option<CatalogVersion>> {
         let written = match &self.write {
             Write::Create(tool) => {
-                let made = store.create(NewRevision::clone(tool), settings.max_tools).await?;
+                let made = store
+                    .create(NewRevision::clone(tool), settings.max_tools)
+                    .await?;
                 made.map(|record| record.version)
             }
             Write::Replace(tool, based_on) => {
                 let tool = NewRevision::clone(tool);
-                let made = store.replace(tool, *based_on, settings.max_revisions).await?;
+                let made = store
+                    .replace(tool, *based_on, settings.max_revisions)
+                    .await?;
                 made.map(|record| record.version)
             }
             Write::Delete(revision) => {
                 let (tenant, name, keep) = (&self.tenant, &self.name, settings.max_deleted);
-                store.delete(tenant, name, Some(*revision), keep, None).await?
+                store
+                    .delete(tenant, name, Some(*revision), keep, None)
+                    .await?
             }
         };
         match written {

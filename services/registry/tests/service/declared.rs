@@ -47,35 +47,57 @@ fn patch(json: &str) -> ToolPatch {
 }
 
 async fn life(registry: &Registry) {
-    let (one, two) = (declared("one.tool", "return 1"), declared("two.tool", "return 2"));
+    let (one, two) = (
+        declared("one.tool", "return 1"),
+        declared("two.tool", "return 2"),
+    );
     let mut both = [one.clone(), two.clone()];
-    assert_eq!(apply(registry, &both).await, ["one.tool: created", "two.tool: created"]);
+    assert_eq!(
+        apply(registry, &both).await,
+        ["one.tool: created", "two.tool: created"]
+    );
     let again = registry.apply_declared(&both).await.unwrap();
-    assert_eq!((lines(&again).len(), again.unchanged), (0, 2), "nothing is written twice");
+    assert_eq!(
+        (lines(&again).len(), again.unchanged),
+        (0, 2),
+        "nothing is written twice"
+    );
     assert_eq!(revision(registry, "one.tool").await, Some(1));
 
     both[1].draft.code = "return 22".into();
     both[1].draft.spec.title = Some("Two".to_owned());
-    assert_eq!(apply(registry, &both).await, ["two.tool: changed: code, title"]);
+    assert_eq!(
+        apply(registry, &both).await,
+        ["two.tool: changed: code, title"]
+    );
     assert_eq!(revision(registry, "two.tool").await, Some(2));
 
     // Nobody else changes them, whatever their rights are.
     for context in [admin(), writer()] {
         let mut errors = Vec::new();
+        let one = name("one.tool");
         for text in [r#"{"code": "return 0"}"#, r#"{"enabled": false}"#] {
-            let update = registry.update(&context, &name("one.tool"), patch(text), None);
+            let update = registry.update(&context, &one, patch(text), None);
             errors.push(update.await.unwrap_err());
         }
-        let expected = Some(Revision(1));
-        errors.push(registry.delete(&context, &name("one.tool"), None).await.unwrap_err());
-        errors.push(registry.delete(&context, &name("one.tool"), expected).await.unwrap_err());
+        for expected in [None, Some(Revision(1))] {
+            let delete = registry.delete(&context, &one, expected);
+            errors.push(delete.await.unwrap_err());
+        }
         for error in errors {
             assert_eq!(error.code(), ErrorCode::PolicyDenied);
-            assert!(error.message().contains("declared in the server's configuration"));
+            assert!(
+                error
+                    .message()
+                    .contains("declared in the server's configuration")
+            );
             assert!(error.fix().unwrap().contains("SIGHUP"));
         }
     }
-    let create = registry.create(&admin(), small("one.tool")).await.unwrap_err();
+    let create = registry
+        .create(&admin(), small("one.tool"))
+        .await
+        .unwrap_err();
     assert_eq!(create.code(), ErrorCode::AlreadyExists);
     assert_eq!(revision(registry, "one.tool").await, Some(1));
 
@@ -84,8 +106,14 @@ async fn life(registry: &Registry) {
     assert!(apply(registry, &both).await.is_empty());
     let mut three = both.to_vec();
     three.push(declared("by.hand", "return 1"));
-    assert_eq!(apply(registry, &three).await, ["by.hand: taken over from MCP"]);
-    let refused = registry.delete(&admin(), &name("by.hand"), None).await.unwrap_err();
+    assert_eq!(
+        apply(registry, &three).await,
+        ["by.hand: taken over from MCP"]
+    );
+    let refused = registry
+        .delete(&admin(), &name("by.hand"), None)
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), ErrorCode::PolicyDenied);
 
     // A subject that calls itself `config` has made no declared tool.
@@ -95,7 +123,10 @@ async fn life(registry: &Registry) {
     context.principal = Arc::new(impostor);
     registry.create(&context, small("own.tool")).await.unwrap();
     assert_eq!(apply(registry, &both).await, ["by.hand: deleted"]);
-    registry.delete(&context, &name("own.tool"), None).await.unwrap();
+    registry
+        .delete(&context, &name("own.tool"), None)
+        .await
+        .unwrap();
 
     // A name that comes back goes on with its numbers.
     assert_eq!(apply(registry, &three).await, ["by.hand: created"]);
@@ -131,7 +162,8 @@ async fn recorded(registry: &Registry) {
         .map(|found| serde_json::from_str(&found.line).unwrap())
         .collect();
     let count = |action: &str, result: &str| {
-        let of = |record: &&serde_json::Value| record["action"] == action && record["result"] == result;
+        let of =
+            |record: &&serde_json::Value| record["action"] == action && record["result"] == result;
         records.iter().filter(of).count()
     };
     for (action, times) in [
@@ -171,8 +203,14 @@ async fn a_read_only_catalogue_takes_declared_tools_and_no_others() {
         ..Settings::default()
     };
     let registry = open(&directory.path().join("registry.db"), settings).await;
-    assert_eq!(apply(&registry, &[declared("one.tool", "x")]).await, ["one.tool: created"]);
-    let refused = registry.create(&admin(), small("two.tool")).await.unwrap_err();
+    assert_eq!(
+        apply(&registry, &[declared("one.tool", "x")]).await,
+        ["one.tool: created"]
+    );
+    let refused = registry
+        .create(&admin(), small("two.tool"))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), ErrorCode::PolicyDenied);
 }
 
@@ -192,18 +230,29 @@ async fn without_room_for_all_nothing_is_changed() {
         .to_vec();
     let refused = registry.apply_declared(&more).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::LimitExceeded);
-    assert!(refused.message().contains("nothing was changed"), "{refused}");
+    assert!(
+        refused.message().contains("nothing was changed"),
+        "{refused}"
+    );
     assert_eq!(revision(&registry, "one.tool").await, Some(1));
     assert_eq!(revision(&registry, "three.tool").await, None);
     // What is deleted makes room for what is made.
     more.pop();
     assert_eq!(
         apply(&registry, &more).await,
-        ["one.tool: deleted", "two.tool: deleted", "three.tool: created", "four.tool: created"]
+        [
+            "one.tool: deleted",
+            "two.tool: deleted",
+            "three.tool: created",
+            "four.tool: created"
+        ]
     );
     // Another tenant has room of its own.
     more[0].tenant = TenantId::parse("other").unwrap();
-    assert_eq!(apply(&registry, &more).await, ["three.tool: deleted", "other/three.tool: created"]);
+    assert_eq!(
+        apply(&registry, &more).await,
+        ["three.tool: deleted", "other/three.tool: created"]
+    );
 }
 
 /// Registries that start at once with one file write each difference once.
@@ -212,21 +261,38 @@ async fn registries_with_one_file_do_not_fight() {
     let cluster = Cluster::start(Durability::Relaxed).await;
     let registries = join_all((0..3).map(|_| super::postgres::open(&cluster, Settings::default())));
     let registries = registries.await;
-    let mut tools: Vec<DeclaredTool> =
-        (0..6).map(|number| declared(&format!("tool.{number}"), "return 1")).collect();
+    let mut tools: Vec<DeclaredTool> = (0..6)
+        .map(|number| declared(&format!("tool.{number}"), "return 1"))
+        .collect();
     for round in 1..=3_u64 {
         for tool in &mut tools {
             tool.draft.code = format!("return {round}").into();
         }
-        let applied = join_all(registries.iter().map(|registry| registry.apply_declared(&tools)));
-        let written: usize = applied.await.iter().map(|diff| diff.as_ref().unwrap().lines.len()).sum();
+        let applied = join_all(
+            registries
+                .iter()
+                .map(|registry| registry.apply_declared(&tools)),
+        );
+        let written: usize = applied
+            .await
+            .iter()
+            .map(|diff| diff.as_ref().unwrap().lines.len())
+            .sum();
         assert_eq!(written, tools.len(), "each difference is written by one");
         for tool in &tools {
             let tool = tool.draft.name.as_str();
             assert_eq!(revision(&registries[1], tool).await, Some(round), "{tool}");
         }
     }
-    let deleted = join_all(registries.iter().map(|registry| registry.apply_declared(&[]))).await;
-    let deleted: usize = deleted.iter().map(|diff| diff.as_ref().unwrap().lines.len()).sum();
+    let deleted = join_all(
+        registries
+            .iter()
+            .map(|registry| registry.apply_declared(&[])),
+    )
+    .await;
+    let deleted: usize = deleted
+        .iter()
+        .map(|diff| diff.as_ref().unwrap().lines.len())
+        .sum();
     assert_eq!(deleted, tools.len());
 }

@@ -22,7 +22,9 @@ async fn dice(client: &Client, name: &str, scope: &str) {
         "name": name, "description": "Of a test.", "code": "return Math.random()",
         "cache": {"ttlSeconds": 600, "scope": scope}, "inputSchema": {"type": "object"},
     });
-    client.ok("dynamic.tool.create", json!({"tool": tool})).await;
+    client
+        .ok("dynamic.tool.create", json!({"tool": tool}))
+        .await;
 }
 
 /// The number, and whether it came from the cache.
@@ -57,7 +59,9 @@ async fn health(address: &str) -> Value {
 async fn metric(address: &str, line: &str) -> u64 {
     let answer = testkit::http::exchange(address, "GET", "/metrics", &[], b"").await;
     let text = answer.text();
-    let found = text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
+    let found = text
+        .lines()
+        .find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
     found.unwrap_or_else(|| panic!("no {line}:\n{text}"))
 }
 
@@ -90,8 +94,11 @@ async fn gateways_share_answers_and_go_on_without_redis() {
     until_cached(&here, "dice.tool", 1_000).await;
     let check = health(&deployment.address).await;
     assert_eq!(check["status"], "healthy", "{check}");
-    assert_eq!(check["responses"], json!({"backend": "redis", "connected": true,
-        "rateLimits": "per gateway"}));
+    assert_eq!(
+        check["responses"],
+        json!({"backend": "redis", "connected": true,
+        "rateLimits": "per gateway"})
+    );
 
     // What one has made, the other serves.
     let (made, hit) = throw(&here, "dice.tool", 1).await;
@@ -99,7 +106,10 @@ async fn gateways_share_answers_and_go_on_without_redis() {
     let end = Instant::now() + BACK;
     let shared = loop {
         // The other has to know the tool first, and be connected.
-        let response = there.response("tools/call", json!({"name": "dice.tool", "arguments": {"at": 1}}));
+        let response = there.response(
+            "tools/call",
+            json!({"name": "dice.tool", "arguments": {"at": 1}}),
+        );
         let result = response.await["result"].clone();
         if result["_meta"]["dynamic-mcp/cache"]["hit"] == json!(true) {
             break result["structuredContent"]["result"].clone();
@@ -110,12 +120,22 @@ async fn gateways_share_answers_and_go_on_without_redis() {
     assert_eq!(shared, made);
     let keys = redis.ask("DBSIZE").await;
     assert!(keys.starts_with(':') && keys != ":0\r\n", "{keys}");
-    assert!(!redis.ask("RANDOMKEY").await.contains("dice"), "keys say nothing");
+    assert!(
+        !redis.ask("RANDOMKEY").await.contains("dice"),
+        "keys say nothing"
+    );
 
     // It hangs: it takes what it is sent and answers nothing.
     redis.pause();
     goes_on_without(&deployment, &here, 100).await;
-    assert!(metric(&deployment.address, "mcp_redis_failures_total{kind=\"timeout\"} ").await < 5);
+    assert!(
+        metric(
+            &deployment.address,
+            "mcp_redis_failures_total{kind=\"timeout\"} "
+        )
+        .await
+            < 5
+    );
     redis.unpause();
     until_cached(&here, "dice.tool", 2_000).await;
     assert_eq!(health(&deployment.address).await["status"], "healthy");
@@ -127,15 +147,33 @@ async fn gateways_share_answers_and_go_on_without_redis() {
     until_cached(&here, "dice.tool", 3_000).await;
     let (_, hit) = throw(&here, "dice.tool", 1).await;
     assert!(!hit, "what it held is gone");
-    assert!(metric(&deployment.address, "mcp_response_cache_lookups_total{outcome=\"hit\"} ").await >= 3);
+    assert!(
+        metric(
+            &deployment.address,
+            "mcp_response_cache_lookups_total{outcome=\"hit\"} "
+        )
+        .await
+            >= 3
+    );
 
     // It answers, and refuses: no memory left.
     redis.ask("CONFIG SET maxmemory 1").await;
     let (_, hit) = throw(&here, "dice.tool", 4_000).await;
     let (_, again) = throw(&here, "dice.tool", 4_000).await;
     assert!(!hit && !again);
-    assert_eq!(health(&deployment.address).await["status"], "healthy", "it is there");
-    assert!(metric(&deployment.address, "mcp_redis_failures_total{kind=\"refused\"} ").await >= 1);
+    assert_eq!(
+        health(&deployment.address).await["status"],
+        "healthy",
+        "it is there"
+    );
+    assert!(
+        metric(
+            &deployment.address,
+            "mcp_redis_failures_total{kind=\"refused\"} "
+        )
+        .await
+            >= 1
+    );
 
     for log in [deployment.front.log(), second.log()] {
         let text = log.join("\n");
@@ -150,7 +188,11 @@ async fn gateways_share_answers_and_go_on_without_redis() {
 /// A gateway beside that of the deployment, with the same Redis.
 async fn second_gateway(deployment: &Deployment, url: &str) -> (Program, Client) {
     let place = |name: &str| format!("unix:{}", deployment.folder().join(name).display());
-    let key = deployment.folder().join("service.pem").display().to_string();
+    let key = deployment
+        .folder()
+        .join("service.pem")
+        .display()
+        .to_string();
     let env = [
         ("MCP_PORT", "0"),
         ("MCP_REGISTRY_URL", &*place("registry.sock")),
@@ -161,8 +203,12 @@ async fn second_gateway(deployment: &Deployment, url: &str) -> (Program, Client)
         ("REDIS_URL", url),
     ];
     let mut gateway = Program::start(&binary("gateway"), deployment.folder(), &[], &env);
-    let address = gateway.field_of_line("\"listener\":\"http\"", "address").await;
-    gateway.field_of_line("\"message\":\"ready\"", "program").await;
+    let address = gateway
+        .field_of_line("\"listener\":\"http\"", "address")
+        .await;
+    gateway
+        .field_of_line("\"message\":\"ready\"", "program")
+        .await;
     (gateway, Client::new(&address, Era::Modern))
 }
 
@@ -187,11 +233,23 @@ async fn a_program_starts_without_its_redis_and_audits_what_is_cached() {
     assert!(!first && second && made == again);
     let folder = deployment.stop_keeping().await;
     let records = testkit::audit::records(&folder.path().join(".dynamic-mcp/audit.log"));
-    let of_calls: Vec<_> = records.iter().filter(|record| record["action"] == "dynamic.exec").collect();
-    let results: Vec<_> = of_calls.iter().map(|record| record["result"].as_str().unwrap()).collect();
+    let of_calls: Vec<_> = records
+        .iter()
+        .filter(|record| record["action"] == "dynamic.exec")
+        .collect();
+    let results: Vec<_> = of_calls
+        .iter()
+        .map(|record| record["result"].as_str().unwrap())
+        .collect();
     assert_eq!(results, ["begun", "success", "begun", "success"]);
-    let cached: Vec<_> = of_calls.iter().map(|record| &record["details"]["cached"]).collect();
-    assert_eq!(cached, [&Value::Null, &Value::Null, &json!(true), &json!(true)]);
+    let cached: Vec<_> = of_calls
+        .iter()
+        .map(|record| &record["details"]["cached"])
+        .collect();
+    assert_eq!(
+        cached,
+        [&Value::Null, &Value::Null, &json!(true), &json!(true)]
+    );
 }
 
 #[tokio::test]
@@ -200,7 +258,10 @@ async fn redis_over_tls_is_checked_against_the_authority_that_is_named() {
     let redis = Redis::start_tls(&authority.service("redis")).await;
     let folder = tempfile::tempdir().unwrap();
     certificates::write(&folder.path().join("ca.pem"), &authority.pem);
-    certificates::write(&folder.path().join("other.pem"), &Authority::new("other").pem);
+    certificates::write(
+        &folder.path().join("other.pem"),
+        &Authority::new("other").pem,
+    );
     let url = redis.url();
     let env = [("REDIS_URL", url.as_str()), ("REDIS_TLS_CA", "ca.pem")];
     let deployment = Deployment::start_in(Kind::Direct, folder, &env).await;
@@ -211,7 +272,10 @@ async fn redis_over_tls_is_checked_against_the_authority_that_is_named() {
 
     let env = [("REDIS_URL", url.as_str()), ("REDIS_TLS_CA", "other.pem")];
     let mut deployment = Deployment::start_in(Kind::Direct, folder, &env).await;
-    let why = deployment.front.field_of_line("Redis does not answer", "why").await;
+    let why = deployment
+        .front
+        .field_of_line("Redis does not answer", "why")
+        .await;
     assert!(why.contains("certificate"), "{why}");
     goes_on_without(&deployment, &deployment.client(Era::Modern), 1_000).await;
     deployment.stop().await;

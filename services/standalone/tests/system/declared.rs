@@ -16,7 +16,8 @@ const ENV: &[(&str, &str)] = &[("CONFIG_PATH", "config.toml")];
 /// How long a change may take to be served.
 const SEEN_WITHIN: Duration = Duration::from_secs(10);
 
-const ONE: &str = "[[tools]]\nname = \"one.tool\"\ndescription = \"One\"\nhandler = \"tools/one.js\"\n";
+const ONE: &str =
+    "[[tools]]\nname = \"one.tool\"\ndescription = \"One\"\nhandler = \"tools/one.js\"\n";
 const TWO: &str = "[[tools]]\nname = \"two.tool\"\ndescription = \"Two\"\nhandler = \"tools/two.js\"\n\
      cache = { ttlSeconds = 60, scope = \"tenant\" }\n";
 
@@ -56,16 +57,28 @@ async fn said(deployment: &Deployment, words: &str, times: usize) -> Vec<String>
     let end = Instant::now() + SEEN_WITHIN;
     loop {
         let log = deployment.front.log();
-        let found: Vec<String> = log.iter().filter(|line| line.contains(words)).cloned().collect();
+        let found: Vec<String> = log
+            .iter()
+            .filter(|line| line.contains(words))
+            .cloned()
+            .collect();
         if found.len() >= times {
             return found;
         }
-        assert!(Instant::now() < end, "not said {times} times: {words}\n{}", log.join("\n"));
+        assert!(
+            Instant::now() < end,
+            "not said {times} times: {words}\n{}",
+            log.join("\n")
+        );
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-async fn check(program: &str, folder: &Path, env: &[(&str, &str)]) -> (Option<i32>, String, String) {
+async fn check(
+    program: &str,
+    folder: &Path,
+    env: &[(&str, &str)],
+) -> (Option<i32>, String, String) {
     let ended = run(program, folder, &["--check-config"], env).await;
     (ended.code, ended.out, ended.err)
 }
@@ -81,7 +94,10 @@ async fn the_file_makes_changes_and_deletes_tools() {
         "dynamic-mcp: the configuration is valid\n\
          declared tools: 1; a start would leave 1 created, 0 as declared\n  + one.tool (created)\n"
     );
-    assert!(!folder.path().join(".dynamic-mcp").exists(), "a look makes nothing");
+    assert!(
+        !folder.path().join(".dynamic-mcp").exists(),
+        "a look makes nothing"
+    );
 
     let deployment = Deployment::start_in(Kind::Direct, folder, ENV).await;
     let client = deployment.client(Era::Modern);
@@ -89,14 +105,23 @@ async fn the_file_makes_changes_and_deletes_tools() {
     answers(&client, "one.tool", Some("first")).await;
     said(&deployment, "declared tools: 1 created, 0 as declared", 1).await;
     for (tool, arguments) in [
-        ("dynamic.tool.update", json!({"name": "one.tool", "patch": {"code": "return 0"}})),
-        ("dynamic.tool.enable", json!({"name": "one.tool", "enabled": false})),
+        (
+            "dynamic.tool.update",
+            json!({"name": "one.tool", "patch": {"code": "return 0"}}),
+        ),
+        (
+            "dynamic.tool.enable",
+            json!({"name": "one.tool", "enabled": false}),
+        ),
         ("dynamic.tool.delete", json!({"name": "one.tool"})),
     ] {
         let refused = client.call(tool, arguments).await;
         assert_eq!(refused["isError"], true, "{refused}");
         let text = refused.to_string();
-        assert!(text.contains("policy_denied") && text.contains("SIGHUP"), "{text}");
+        assert!(
+            text.contains("policy_denied") && text.contains("SIGHUP"),
+            "{text}"
+        );
     }
     make(&client, "by.hand", "return 'hand'").await;
 
@@ -104,13 +129,20 @@ async fn the_file_makes_changes_and_deletes_tools() {
     write(folder, "tools/one.js", "return 'second'");
     write(folder, "config.toml", &format!("{ONE}{TWO}"));
     let (_, text, _) = check("dynamic-mcp", folder, ENV).await;
-    assert!(text.ends_with("  ~ one.tool (changed: code)\n  + two.tool (created)\n"), "{text}");
+    assert!(
+        text.ends_with("  ~ one.tool (changed: code)\n  + two.tool (created)\n"),
+        "{text}"
+    );
     deployment.front.signal("HUP").await;
     answers(&client, "one.tool", Some("second")).await;
     said(&deployment, "1 created, 1 changed, 0 as declared", 1).await;
     assert_eq!(revision(&client, "one.tool").await, 2);
     let first = client.ok("two.tool", json!({})).await;
-    assert_eq!(client.ok("two.tool", json!({})).await, first, "its field cache is heeded");
+    assert_eq!(
+        client.ok("two.tool", json!({})).await,
+        first,
+        "its field cache is heeded"
+    );
 
     // Nothing is different: nothing is written.
     deployment.front.signal("HUP").await;
@@ -123,16 +155,28 @@ async fn the_file_makes_changes_and_deletes_tools() {
     write(folder, "config.toml", &format!("{ONE}{wrong}"));
     let (code, _, complaint) = check("dynamic-mcp", folder, ENV).await;
     assert_eq!(code, Some(78));
-    assert!(complaint.contains("tools/none.js cannot be read"), "{complaint}");
-    assert!(complaint.contains("missing field `description`"), "{complaint}");
+    assert!(
+        complaint.contains("tools/none.js cannot be read"),
+        "{complaint}"
+    );
+    assert!(
+        complaint.contains("missing field `description`"),
+        "{complaint}"
+    );
     deployment.front.signal("HUP").await;
     let line = said(&deployment, "nothing was changed", 1).await.remove(0);
-    assert!(line.contains("none.js") && line.contains("description"), "{line}");
+    assert!(
+        line.contains("none.js") && line.contains("description"),
+        "{line}"
+    );
     answers(&client, "one.tool", Some("second")).await;
     client.ok("two.tool", json!({})).await;
     let page: Value = serde_json::from_str(&deployment.get("/health").await.1).unwrap();
     let told = &page["checks"]["declaredTools"];
-    assert_eq!((&told["tools"], &told["last"]), (&json!(2), &json!("refused: see the log")));
+    assert_eq!(
+        (&told["tools"], &told["last"]),
+        (&json!(2), &json!("refused: see the log"))
+    );
 
     // What is taken out is deleted, what is named is taken over.
     let hand = "[[tools]]\nname = \"by.hand\"\ndescription = \"Of a test.\"\nhandler = \"tools/hand.js\"\n";
@@ -152,7 +196,12 @@ async fn the_file_makes_changes_and_deletes_tools() {
     assert_eq!(revision(&client, "one.tool").await, 3);
     write(deployment.folder(), "config.toml", "");
     deployment.front.signal("HUP").await;
-    said(&deployment, "they stay as they are and cannot be changed", 1).await;
+    said(
+        &deployment,
+        "they stay as they are and cannot be changed",
+        1,
+    )
+    .await;
     answers(&client, "one.tool", Some("third")).await;
     write(deployment.folder(), "config.toml", "tools = []\n");
     deployment.front.signal("HUP").await;
@@ -170,7 +219,9 @@ async fn in_three_services_the_registry_declares() {
     let deployment = Deployment::start_in(Kind::Three, folder, &env).await;
     let client = deployment.client(Era::Modern);
     answers(&client, "one.tool", Some("first")).await;
-    let refused = client.call("dynamic.tool.delete", json!({"name": "one.tool"})).await;
+    let refused = client
+        .call("dynamic.tool.delete", json!({"name": "one.tool"}))
+        .await;
     assert!(refused.to_string().contains("policy_denied"), "{refused}");
     write(deployment.folder(), "tools/one.js", "return 'second'");
     let inner = deployment.inner.as_ref().unwrap();
@@ -193,5 +244,8 @@ async fn the_check_does_not_need_the_database() {
     ];
     let (code, text, complaint) = check("registry", folder.path(), &env).await;
     assert_eq!(code, Some(0), "{complaint}");
-    assert!(text.contains("what a start would change is not known"), "{text}");
+    assert!(
+        text.contains("what a start would change is not known"),
+        "{text}"
+    );
 }

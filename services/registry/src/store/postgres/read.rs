@@ -86,7 +86,9 @@ pub(super) async fn standing(
 }
 
 pub(super) async fn count(link: &Link, tenant: &TenantId) -> Result<u64> {
-    let row = one(link.read(sql::COUNT_LIVE, arguments![tenant.as_str()]).await?)?;
+    let row = one(link
+        .read(sql::COUNT_LIVE, arguments![tenant.as_str()])
+        .await?)?;
     Ok(column::<i64>(&row, "tools")?.unsigned_abs())
 }
 
