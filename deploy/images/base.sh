@@ -64,8 +64,8 @@ make_runtime() {
   find "$root/usr/share/ca-certificates" -name '*.crt' | LC_ALL=C sort | xargs awk 1 >"$root/etc/ssl/certs/ca-certificates.crt"
   [ "$(grep -c 'BEGIN CERTIFICATE' "$root/etc/ssl/certs/ca-certificates.crt")" -gt 50 ] || fail "ca-certificates holds next to no authorities"
   find "$root/usr/share/doc" -type f ! -name copyright -delete
-  rm -rf "$root"/usr/{bin,sbin,share/ca-certificates,share/man,share/lintian,share/locale} "$root"/usr/lib/*/gconv "$root"/etc/{ca-certificates,ld.so.conf.d} \
-    "$root"/bin "$root"/sbin
+  rm -rf "${root:?}"/usr/{bin,sbin,share/ca-certificates,share/man,share/lintian,share/locale} "$root"/usr/lib/*/gconv "$root"/etc/{ca-certificates,ld.so.conf.d} \
+    "${root:?}"/bin "${root:?}"/sbin
   mkdir -p "$root/tmp" "$root/proc" "$root/sys" "$root/dev" "$root/run"
   chmod 1777 "$root/tmp"
   cp -L /etc/os-release "$root/etc/os-release"

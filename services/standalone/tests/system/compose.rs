@@ -12,6 +12,7 @@ use testkit::mcp::{Client, Era};
 use tokio::time::Instant;
 
 use self::stack::{Stack, docker, said};
+use crate::deployment::binary;
 
 const GATEWAY: &str = "dynamic-mcp-gateway:0.5.0";
 const OURS: [&str; 4] = [
@@ -58,9 +59,34 @@ async fn the_stack_serves_through_nginx_and_goes_on_without_a_gateway() {
     assert_eq!(health["version"], bootstrap::VERSION, "{health}");
     assert_eq!(health["checks"]["executors"]["usable"], 2, "{health}");
 
+    for service in ["registry", "gateway-2", "executor-1", "executor-2"] {
+        let log = docker(&["logs", &stack.container(service)]);
+        assert!(!log.contains("unknown and ignored"), "{service}: {log}");
+    }
     filter::lets_through_sandboxes_and_nothing_else(&stack);
     walls_of_the_containers(&stack);
     no_secret_is_a_default(&stack);
+}
+
+#[test]
+fn compose_examples_of_settings_are_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(stack::top().join(".env.example"), folder.path().join(".env")).unwrap();
+    let mut check = Command::new(binary("dynamic-mcp"));
+    let output = check.arg("--check-config").current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success() && !said(&output).contains("warning"), "{}", said(&output));
+
+    let read = |name: &str| std::fs::read_to_string(stack::top().join(name)).unwrap();
+    let (stack, example) = (read("deploy/docker-compose.postgres.yml"), read(".env.prod.example"));
+    let lines = example.lines().map(|line| line.trim_start_matches("# "));
+    let names: Vec<&str> = lines
+        .filter_map(|line| Some(line.split_once('=')?.0))
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        assert!(stack.contains(&format!("${{{name}:-")), "{name} has no effect");
+    }
 }
 
 /// A key is known everywhere within seconds of being made.

@@ -112,6 +112,7 @@ impl Drop for Stack {
     }
 }
 
-fn top() -> PathBuf {
+/// The folder of the repository.
+pub(super) fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
