@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use bootstrap::config::{Backend, CatalogConfig, Declared, PostgresConfig};
-use domain::{Error, Result};
+use bootstrap::config::{Backend, CatalogConfig, Declared, DeclaredTool, PostgresConfig};
 use tokio::time::timeout;
 
-use super::Diff;
-use super::plan::Plan;
+use super::plan::{Plan, label};
+use super::{Diff, Difference};
 use crate::service::{RegistryParts, database, settings};
 use crate::store::Store;
 use crate::{PostgresStore, SqliteStore, StorePaths};
@@ -24,7 +23,7 @@ pub async fn what_would_change(parts: RegistryParts<'_>) -> String {
     let count = tools.len();
     let told = match timeout(WITHIN, differences(&parts, parts.declared)).await {
         Ok(told) => told,
-        Err(_) => Err(Error::unavailable("the store")),
+        Err(_) => Err(String::from("it did not answer in time")),
     };
     match told {
         Ok(diff) if diff.is_empty() => {
@@ -41,11 +40,12 @@ pub async fn what_would_change(parts: RegistryParts<'_>) -> String {
     }
 }
 
-async fn differences(parts: &RegistryParts<'_>, declared: &Declared) -> Result<Diff> {
+async fn differences(parts: &RegistryParts<'_>, declared: &Declared) -> Result<Diff, String> {
     let tools = declared.tools.as_deref().unwrap_or_default();
-    let Some(store) = look(parts.catalog, parts.postgres).await? else {
-        let created = |tool: &bootstrap::config::DeclaredTool| {
-            (tool.draft.name.to_string(), super::Difference::Created)
+    let Some(store) = look(parts.catalog, parts.postgres)? else {
+        let created = |tool: &DeclaredTool| {
+            let label = label(&tool.tenant, &tool.draft.name);
+            (label, Difference::Created)
         };
         return Ok(Diff {
             lines: tools.iter().map(created).collect(),
@@ -54,7 +54,11 @@ async fn differences(parts: &RegistryParts<'_>, declared: &Declared) -> Result<D
     };
     let plan = Plan::of(&*store, &settings(*parts), tools).await;
     store.close().await;
-    let plan = plan?;
+    let plan = plan.map_err(|error| match error.cause() {
+        // Whoever asks is the operator: a column that is missing says that the tables are older.
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    })?;
     let lines = plan.steps.into_iter();
     Ok(Diff {
         lines: lines.map(|step| (step.label(), step.difference)).collect(),
@@ -63,19 +67,19 @@ async fn differences(parts: &RegistryParts<'_>, declared: &Declared) -> Result<D
 }
 
 /// The store as it is, nothing made or brought up to date; `None` when there is none yet.
-async fn look(
+fn look(
     catalog: &CatalogConfig,
     postgres: &PostgresConfig,
-) -> Result<Option<Box<dyn Store>>> {
+) -> Result<Option<Box<dyn Store>>, String> {
     match catalog.backend {
         Backend::Sqlite | Backend::File => {
             let path = StorePaths::of(&catalog.store).database;
-            let store = SqliteStore::look(&path).map_err(Error::internal)?;
+            let store = SqliteStore::look(&path).map_err(|error| error.to_string())?;
             Ok(store.map(|store| Box::new(store) as Box<dyn Store>))
         }
         Backend::Postgres => {
-            let settings = database(postgres).map_err(|why| Error::internal(why.to_string()))?;
-            let store = PostgresStore::look(settings).map_err(Error::internal)?;
+            let settings = database(postgres).map_err(|error| error.to_string())?;
+            let store = PostgresStore::look(settings).map_err(|error| error.to_string())?;
             Ok(Some(Box::new(store)))
         }
     }

@@ -167,13 +167,17 @@ async fn differences(
     )
 }
 
+/// A tool as people find it: with its tenant, unless that is the usual one.
+pub(super) fn label(tenant: &TenantId, name: &ToolName) -> String {
+    if *tenant == TenantId::default() {
+        return name.to_string();
+    }
+    format!("{tenant}/{name}")
+}
+
 impl Step {
-    /// The tool as people find it: with its tenant, unless that is the usual one.
     pub(super) fn label(&self) -> String {
-        if self.tenant == TenantId::default() {
-            return self.name.to_string();
-        }
-        format!("{}/{}", self.tenant, self.name)
+        label(&self.tenant, &self.name)
     }
 
     pub(super) fn action(&self) -> Action {
