@@ -31,13 +31,17 @@ async fn the_stack_serves_through_nginx_and_goes_on_without_a_gateway() {
     let answer = nobody.send("tools/list", json!({})).await;
     assert_eq!(answer.status, 401);
 
-    let key = stack.run(&["run", "--rm", "-T", "keys", "create", "--name", "test", "--role", "admin"]);
+    let key = stack.run(&[
+        "run", "--rm", "-T", "keys", "create", "--name", "test", "--role", "admin",
+    ]);
     let mut caller = Client::new(&front, Era::Modern);
     let bearer = format!("Bearer {}", key.trim());
     caller.headers.push(("authorization".to_owned(), bearer));
     let tool = json!({"name": "add.two", "description": "Adds", "image": IMAGE, "code": "return args.a + args.b"});
     known(&caller).await;
-    caller.ok("dynamic.tool.create", json!({"tool": tool})).await;
+    caller
+        .ok("dynamic.tool.create", json!({"tool": tool}))
+        .await;
     let sum = json!({"args": {"a": 2, "b": 40}});
     assert_eq!(caller.ok("add.two", sum.clone()).await["result"], 42);
 
@@ -45,7 +49,11 @@ async fn the_stack_serves_through_nginx_and_goes_on_without_a_gateway() {
     docker(&["kill", &stack.container("gateway-1")]);
     for round in 0..20 {
         let begun = Instant::now();
-        assert_eq!(caller.ok("add.two", sum.clone()).await["result"], 42, "call {round}");
+        assert_eq!(
+            caller.ok("add.two", sum.clone()).await["result"],
+            42,
+            "call {round}"
+        );
         assert!(begun.elapsed() < Duration::from_secs(10), "call {round}");
     }
 
@@ -71,21 +79,42 @@ async fn the_stack_serves_through_nginx_and_goes_on_without_a_gateway() {
 #[test]
 fn compose_examples_of_settings_are_settings() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(stack::top().join(".env.example"), folder.path().join(".env")).unwrap();
+    std::fs::copy(
+        stack::top().join(".env.example"),
+        folder.path().join(".env"),
+    )
+    .unwrap();
     let mut check = Command::new(binary("dynamic-mcp"));
-    let output = check.arg("--check-config").current_dir(folder.path()).output().unwrap();
-    assert!(output.status.success() && !said(&output).contains("warning"), "{}", said(&output));
+    let output = check
+        .arg("--check-config")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success() && !said(&output).contains("warning"),
+        "{}",
+        said(&output)
+    );
 
     let read = |name: &str| std::fs::read_to_string(stack::top().join(name)).unwrap();
-    let (stack, example) = (read("deploy/docker-compose.postgres.yml"), read(".env.prod.example"));
+    let (stack, example) = (
+        read("deploy/docker-compose.postgres.yml"),
+        read(".env.prod.example"),
+    );
     let lines = example.lines().map(|line| line.trim_start_matches("# "));
     let names: Vec<&str> = lines
         .filter_map(|line| Some(line.split_once('=')?.0))
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
+        .filter(|name| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        })
         .collect();
     assert!(names.len() > 30, "{names:?}");
     for name in names {
-        assert!(stack.contains(&format!("${{{name}:-")), "{name} has no effect");
+        assert!(
+            stack.contains(&format!("${{{name}:-")),
+            "{name} has no effect"
+        );
     }
 }
 
@@ -95,29 +124,62 @@ async fn known(caller: &Client) {
     let mut in_a_row = 0;
     while in_a_row < 6 {
         let listed = caller.send("tools/list", json!({})).await;
-        in_a_row = if listed.status == 200 { in_a_row + 1 } else { 0 };
-        assert!(begun.elapsed() < Duration::from_secs(20), "the key is not taken: {}", listed.status);
+        in_a_row = if listed.status == 200 {
+            in_a_row + 1
+        } else {
+            0
+        };
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the key is not taken: {}",
+            listed.status
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 /// Nothing has what it does not need: see threats 106 and 111.
 fn walls_of_the_containers(stack: &Stack) {
-    for service in ["registry", "gateway-1", "gateway-2", "executor-1", "executor-2", "dynamic-mcp"] {
+    for service in [
+        "registry",
+        "gateway-1",
+        "gateway-2",
+        "executor-1",
+        "executor-2",
+        "dynamic-mcp",
+    ] {
         let about = docker(&["container", "inspect", &stack.container(service)]);
         let about: Value = serde_json::from_str(&about).unwrap();
         let (config, host) = (&about[0]["Config"], &about[0]["HostConfig"]);
-        let user = if service == "dynamic-mcp" { "101:101" } else { "10001:10001" };
+        let user = if service == "dynamic-mcp" {
+            "101:101"
+        } else {
+            "10001:10001"
+        };
         assert_eq!(config["User"], user, "{service}");
         assert_eq!(host["ReadonlyRootfs"], true, "{service}");
         assert_eq!(host["CapDrop"], json!(["ALL"]), "{service}");
         assert!(host["CapAdd"].is_null(), "{service}");
         assert_eq!(host["Privileged"], false, "{service}");
-        assert_eq!(host["SecurityOpt"], json!(["no-new-privileges:true"]), "{service}");
+        assert_eq!(
+            host["SecurityOpt"],
+            json!(["no-new-privileges:true"]),
+            "{service}"
+        );
         let text = about.to_string();
-        assert!(!text.contains("docker.sock"), "{service} has the Docker socket");
+        assert!(
+            !text.contains("docker.sock"),
+            "{service} has the Docker socket"
+        );
         if service.starts_with("gateway") {
-            for secret in ["DOCKER_HOST", "PG_URL", "postgres://", "POSTGRES", "secrets-registry", "secrets-executor"] {
+            for secret in [
+                "DOCKER_HOST",
+                "PG_URL",
+                "postgres://",
+                "POSTGRES",
+                "secrets-registry",
+                "secrets-executor",
+            ] {
                 assert!(!text.contains(secret), "{service} has {secret}");
             }
         }
@@ -126,11 +188,33 @@ fn walls_of_the_containers(stack: &Stack) {
         let config = docker(&["image", "inspect", "--format", "{{json .Config}}", image]);
         let config: Value = serde_json::from_str(&config).unwrap();
         assert_eq!(config["User"], "10001:10001", "{image}");
-        assert!(config["Healthcheck"]["Test"][1].as_str().unwrap().starts_with("/usr/local/bin/"), "{image}");
-        assert_eq!(config["Labels"]["org.opencontainers.image.version"], bootstrap::VERSION);
-        let base = config["Labels"]["org.opencontainers.image.base.name"].as_str().unwrap();
-        assert!(!base.ends_with(":1") && !base.ends_with(":latest"), "{image} stands on {base}, which can be moved");
-        let shell = ["run", "--rm", "--entrypoint", "/bin/sh", image, "-c", "true"];
+        assert!(
+            config["Healthcheck"]["Test"][1]
+                .as_str()
+                .unwrap()
+                .starts_with("/usr/local/bin/"),
+            "{image}"
+        );
+        assert_eq!(
+            config["Labels"]["org.opencontainers.image.version"],
+            bootstrap::VERSION
+        );
+        let base = config["Labels"]["org.opencontainers.image.base.name"]
+            .as_str()
+            .unwrap();
+        assert!(
+            !base.ends_with(":1") && !base.ends_with(":latest"),
+            "{image} stands on {base}, which can be moved"
+        );
+        let shell = [
+            "run",
+            "--rm",
+            "--entrypoint",
+            "/bin/sh",
+            image,
+            "-c",
+            "true",
+        ];
         let shell = Command::new("docker").args(shell).output().unwrap();
         assert!(!shell.status.success(), "{image} has a shell");
     }
@@ -145,9 +229,18 @@ fn no_secret_is_a_default(stack: &Stack) {
     let url = stack.secret("registry", "/secrets/postgres-url");
     let password = url.split([':', '@']).nth(2).unwrap().to_owned();
     assert_eq!(password.len(), 43, "256 bits");
-    for service in ["postgres", "registry", "gateway-1", "gateway-2", "executor-1"] {
+    for service in [
+        "postgres",
+        "registry",
+        "gateway-1",
+        "gateway-2",
+        "executor-1",
+    ] {
         let about = docker(&["container", "inspect", &stack.container(service)]);
-        assert!(!about.contains(&password) && !about.contains(&made), "{service} shows a secret");
+        assert!(
+            !about.contains(&password) && !about.contains(&made),
+            "{service} shows a secret"
+        );
     }
 }
 
@@ -156,18 +249,50 @@ fn compose_a_volume_that_the_node_image_wrote_as_root_is_told_with_the_chown() {
     let volume = stack::Volume::new();
     let mount = format!("{}:/data", volume.0);
     let node = "mkdir -p /data && echo '{}' >/data/audit.log";
-    docker(&["run", "--rm", "--user", "0", "--volume", &mount, IMAGE, "sh", "-c", node]);
+    docker(&[
+        "run", "--rm", "--user", "0", "--volume", &mount, IMAGE, "sh", "-c", node,
+    ]);
     let check = [
-        "run", "--rm", "--volume", &mount, "--env", "MCP_AUDIT_ENABLED=true", "--env", "MCP_AUTH_MODE=apikey",
-        "--env", "MCP_HTTP_MAX_IN_FLIGHT=10", GATEWAY, "--check-config",
+        "run",
+        "--rm",
+        "--volume",
+        &mount,
+        "--env",
+        "MCP_AUDIT_ENABLED=true",
+        "--env",
+        "MCP_AUTH_MODE=apikey",
+        "--env",
+        "MCP_HTTP_MAX_IN_FLIGHT=10",
+        GATEWAY,
+        "--check-config",
     ];
     let output = Command::new("docker").args(check).output().unwrap();
     let text = said(&output);
     assert_eq!(output.status.code(), Some(78), "{text}");
-    for wanted in ["MCP_AUDIT_FILE", "/data/audit.log belongs to user 0", "chown -R 10001:10001 /data"] {
+    for wanted in [
+        "MCP_AUDIT_FILE",
+        "/data/audit.log belongs to user 0",
+        "chown -R 10001:10001 /data",
+    ] {
         assert!(text.contains(wanted), "{text}");
     }
-    docker(&["run", "--rm", "--user", "0", "--volume", &mount, IMAGE, "chown", "-R", "10001:10001", "/data"]);
+    docker(&[
+        "run",
+        "--rm",
+        "--user",
+        "0",
+        "--volume",
+        &mount,
+        IMAGE,
+        "chown",
+        "-R",
+        "10001:10001",
+        "/data",
+    ]);
     let output = Command::new("docker").args(check).output().unwrap();
-    assert!(!said(&output).contains("MCP_AUDIT_FILE"), "{}", said(&output));
+    assert!(
+        !said(&output).contains("MCP_AUDIT_FILE"),
+        "{}",
+        said(&output)
+    );
 }

@@ -57,14 +57,11 @@ fn writable(settings: &mut Settings, name: &str, file: &Path) {
 /// What is not there yet is made later.
 fn foreign(file: &Path, user: u32, may_write: impl Fn(&Path) -> bool) -> Option<(PathBuf, u32)> {
     let folder = file.parent().filter(|path| !path.as_os_str().is_empty());
-    [Some(file), folder]
-        .into_iter()
-        .flatten()
-        .find_map(|path| {
-            let about: Metadata = std::fs::metadata(path).ok()?;
-            let theirs = about.uid() != user && !may_write(path);
-            theirs.then(|| (path.to_owned(), about.uid()))
-        })
+    [Some(file), folder].into_iter().flatten().find_map(|path| {
+        let about: Metadata = std::fs::metadata(path).ok()?;
+        let theirs = about.uid() != user && !may_write(path);
+        theirs.then(|| (path.to_owned(), about.uid()))
+    })
 }
 
 #[cfg(test)]

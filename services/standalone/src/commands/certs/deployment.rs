@@ -164,11 +164,7 @@ impl Stock<'_> {
         if extras.redis {
             let redis = self.folder("redis")?;
             let password = self.secret(&redis, "password")?;
-            self.put(
-                &redis,
-                "redis.conf",
-                &format!("requirepass {password}\n"),
-            )?;
+            self.put(&redis, "redis.conf", &format!("requirepass {password}\n"))?;
             self.put(
                 &gateway,
                 "redis-url",

@@ -10,16 +10,38 @@ const ASK: &str = include_str!("filter/ask.js");
 
 pub(super) fn lets_through_sandboxes_and_nothing_else(stack: &Stack) {
     let sandbox = docker(&[
-        "ps", "--no-trunc", "--filter", "label=dynamic-mcp.sandbox=1", "--format", "{{.ID}} {{.Names}}",
+        "ps",
+        "--no-trunc",
+        "--filter",
+        "label=dynamic-mcp.sandbox=1",
+        "--format",
+        "{{.ID}} {{.Names}}",
     ]);
     let owned = sandbox.lines().next().unwrap();
     let (id, name) = owned.split_once(' ').unwrap();
     let image = docker(&["image", "inspect", "--format", "{{.Id}}", IMAGE]);
-    let postgres = docker(&["inspect", "--format", "{{.Id}}", &stack.container("postgres")]);
+    let postgres = docker(&[
+        "inspect",
+        "--format",
+        "{{.Id}}",
+        &stack.container("postgres"),
+    ]);
     let network = stack.network("docker");
     let said = docker(&[
-        "run", "--rm", "--network", &network, "--user", "65532", IMAGE, "node", "-e", ASK, id, name,
-        image.trim(), postgres.trim(),
+        "run",
+        "--rm",
+        "--network",
+        &network,
+        "--user",
+        "65532",
+        IMAGE,
+        "node",
+        "-e",
+        ASK,
+        id,
+        name,
+        image.trim(),
+        postgres.trim(),
     ]);
     let said: Value = serde_json::from_str(&said).unwrap();
     for (what, status) in said["allowed"].as_object().unwrap() {

@@ -9,13 +9,21 @@ use testkit::docker::IMAGE;
 /// Both streams of a command that ended.
 pub(super) fn said(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
-    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(out),
+        String::from_utf8_lossy(err)
+    )
 }
 
 /// The standard output of `docker` with these words, which has to succeed.
 pub(super) fn docker(words: &[&str]) -> String {
     let output = Command::new("docker").args(words).output().unwrap();
-    assert!(output.status.success(), "docker {words:?}: {}", said(&output));
+    assert!(
+        output.status.success(),
+        "docker {words:?}: {}",
+        said(&output)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -30,7 +38,9 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        let removed = Command::new("docker").args(["volume", "rm", &self.0]).output();
+        let removed = Command::new("docker")
+            .args(["volume", "rm", &self.0])
+            .output();
         assert!(std::thread::panicking() || removed.unwrap().status.success());
     }
 }
@@ -46,7 +56,9 @@ pub(super) struct Stack {
 impl Stack {
     /// Starts everything, and waits until it is healthy.
     pub(super) fn up() -> Self {
-        let there = Command::new("docker").args(["image", "inspect", super::GATEWAY]).output();
+        let there = Command::new("docker")
+            .args(["image", "inspect", super::GATEWAY])
+            .output();
         assert!(
             there.is_ok_and(|output| output.status.success()),
             "the images of the stack are not here: run bash .ci/images"
@@ -97,10 +109,17 @@ impl Stack {
     /// A file of a container, which has no program that could show it.
     pub(super) fn secret(&self, service: &str, path: &str) -> String {
         let from = format!("{}:{path}", self.container(service));
-        let archive = Command::new("docker").args(["cp", &from, "-"]).output().unwrap();
+        let archive = Command::new("docker")
+            .args(["cp", &from, "-"])
+            .output()
+            .unwrap();
         assert!(archive.status.success(), "{}", said(&archive));
         // One header of tar, then the text.
-        let text: Vec<u8> = archive.stdout[512..].iter().copied().take_while(|byte| *byte != 0).collect();
+        let text: Vec<u8> = archive.stdout[512..]
+            .iter()
+            .copied()
+            .take_while(|byte| *byte != 0)
+            .collect();
         String::from_utf8(text).unwrap().trim().to_owned()
     }
 }
@@ -108,7 +127,11 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         let down = self.attempt(&["down", "--volumes", "--timeout", "10"]);
-        assert!(std::thread::panicking() || down.status.success(), "{}", said(&down));
+        assert!(
+            std::thread::panicking() || down.status.success(),
+            "{}",
+            said(&down)
+        );
     }
 }
 
