@@ -63,6 +63,15 @@ impl Load {
             "await new Promise(done => setTimeout(done, 600)); return 'waited'",
         )
         .await;
+        // Whoever did not answer the creation knows of it a moment later.
+        for n in 0..2 {
+            let gateway = Client::new(&format!("127.0.0.1:{}", rig.gateway_port(n)), Era::Modern);
+            let end = Instant::now() + STALLED;
+            while !gateway.names().await.contains(&"waits.tool".to_owned()) {
+                assert!(Instant::now() < end, "gateway {n} never hears of a new tool");
+                sleep(PAUSE).await;
+            }
+        }
         let seen = Arc::new(Seen::default());
         let mut clients = JoinSet::new();
         for n in 0..CALLERS {
