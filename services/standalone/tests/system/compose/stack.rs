@@ -92,6 +92,7 @@ impl Stack {
             .env("DYNAMIC_MCP_OPS_PORT", self.ops.to_string())
             .env("MCP_SANDBOX_ALLOWED_IMAGES", IMAGE)
             .env("MCP_SANDBOX_POOL_SIZE", "1")
+            .env("MCP_SHUTDOWN_MIN_DELAY_MS", "0")
             .env("MCP_SANDBOX_MAX_SESSIONS", "0");
         command.output().unwrap()
     }
