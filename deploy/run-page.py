@@ -142,7 +142,16 @@ def run(path, found, seconds):
         os.killpg(shell.pid, signal.SIGKILL)
 
     timer = threading.Timer(seconds, stop)
+    timer.daemon = True
     timer.start()
+
+    def end(number, _frame):
+        os.killpg(shell.pid, signal.SIGKILL)
+        sys.exit(128 + number)
+
+    # Whoever ends the runner ends what it runs.
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
     current, began, printed = None, 0.0, []
     for line in shell.stdout:
         # Output without a newline at its end stands before the mark.

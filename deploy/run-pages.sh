@@ -29,6 +29,7 @@ while [ "$#" -gt 0 ]; do
   esac
 done
 
+command -v curl >/dev/null || fail "curl is missing"
 name=pages-$$
 work=$(mktemp -d)
 settings=.env.$name
@@ -77,12 +78,12 @@ facts=(
   "--fact=Compose: $("${compose[@]}" version --short 2>/dev/null | head -1)"
 )
 [ -z "$programs" ] || facts+=("--fact=programs: built outside of the images (${programs##*/}); times are those of a machine that did other things besides")
-deploy/run-page.py --timeout 280 --report "$deploy_log" "${facts[@]}" docs/deployment.md
+deploy/run-page.py --timeout 240 --report "$deploy_log" "${facts[@]}" docs/deployment.md
 
 TOKEN=$(compose run --rm -T keys create --name runbook --role admin 2>/dev/null)
 export TOKEN VERSION=$name-next WATCH=${WATCH:-3} RECORDS=$work/records
 for image in "${images[@]}"; do docker tag "$image:$name" "$image:$name-next"; done
-deploy/run-page.py --timeout 280 --report "$work/runbook.md" "${facts[@]}" docs/production-runbook.md
+deploy/run-page.py --timeout 300 --report "$work/runbook.md" "${facts[@]}" docs/production-runbook.md
 
 # --- roll-outs that have to be undone -------------------------------------------------------
 port=$(sed -n 's/^DYNAMIC_MCP_PORT=//p' "$settings")

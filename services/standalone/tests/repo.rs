@@ -4,6 +4,10 @@
 
 #[path = "repo/faults.rs"]
 mod faults;
+#[path = "repo/kubernetes.rs"]
+mod kubernetes;
+#[path = "repo/pages.rs"]
+mod pages;
 #[path = "repo/security.rs"]
 mod security;
 #[path = "repo/threats.rs"]
