@@ -30,7 +30,7 @@ fn secrets(place: &Path) -> Vec<Value> {
     let url = place.join("url");
     std::fs::write(
         &url,
-        "postgres://dynamic_mcp:s3cret@postgres.default.svc:5432/dynamic_mcp\n",
+        "postgres://dynamic_mcp:s3cret@postgres.default.svc:5432/dynamic_mcp?sslmode=verify-full\n",
     )
     .unwrap();
     let made = Command::new(folder().join("make-secrets"))
