@@ -63,7 +63,10 @@ mod tests {
         let notify = Notify::to(Some(&path.display().to_string()));
         notify.ready();
         notify.stopping();
-        assert_eq!((heard(&by_path), heard(&by_path)), ("READY=1".into(), "STOPPING=1".into()));
+        assert_eq!(
+            (heard(&by_path), heard(&by_path)),
+            ("READY=1".into(), "STOPPING=1".into())
+        );
         let name = format!("dynamic-mcp-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let by_name = UnixDatagram::bind_addr(&address).unwrap();

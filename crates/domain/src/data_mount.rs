@@ -48,7 +48,10 @@ impl DataMount {
                 "`{text}` does not name an absolute path other than /"
             )));
         }
-        let strange = path.split('/').skip(1).any(|part| matches!(part, "" | "." | ".."));
+        let strange = path
+            .split('/')
+            .skip(1)
+            .any(|part| matches!(part, "" | "." | ".."));
         if strange || path.len() > MAX_PATH || path.contains(char::is_control) {
             return Err(refused(format!(
                 "the path in `{text}` is not plain: it holds `..`, `.`, an empty part or a control \
@@ -56,7 +59,9 @@ impl DataMount {
             )));
         }
         if let Some(tree) = KERNEL.iter().find(|tree| within(path, tree)) {
-            return Err(refused(format!("`{text}` is in {tree}, which holds no data")));
+            return Err(refused(format!(
+                "`{text}` is in {tree}, which holds no data"
+            )));
         }
         if let Some(socket) = SOCKETS.iter().find(|socket| within(socket, path)) {
             return Err(refused(format!(

@@ -77,7 +77,8 @@ async fn isolate(
 ) -> Result<Chosen, StartError> {
     // Tools would run without the data that the operator promises them.
     if !config.data_mounts.is_empty() {
-        let reason = "MCP_SANDBOX_DATA_MOUNTS needs the Docker engine: the isolate engine sees no files";
+        let reason =
+            "MCP_SANDBOX_DATA_MOUNTS needs the Docker engine: the isolate engine sees no files";
         let fix = "set MCP_EXECUTION_ENGINE=docker, or unset MCP_SANDBOX_DATA_MOUNTS";
         return Err(format!("{reason} ({why}); {fix}").into());
     }

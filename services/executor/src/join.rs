@@ -40,12 +40,7 @@ pub struct Stop {
 
 /// Joins, renews every five seconds, says when it is about to stop, and leaves when it does. A registry
 /// that cannot be reached is asked again with the next beat; it never ends this.
-pub async fn join(
-    executor: Executor,
-    fleet: Arc<dyn Fleet>,
-    membership: Membership,
-    stop: Stop,
-) {
+pub async fn join(executor: Executor, fleet: Arc<dyn Fleet>, membership: Membership, stop: Stop) {
     let mut beat = interval(EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut joined = None;

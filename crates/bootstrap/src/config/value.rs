@@ -226,9 +226,11 @@ impl Value for Vec<ServiceUrl> {
 impl Value for Vec<DataMount> {
     fn parse(raw: &Raw, key: &Key) -> Result<Self, String> {
         let items = <Vec<String> as Value>::parse(raw, key)?;
-        DataMount::parse_all(items.iter().map(String::as_str)).map_err(|error| match error.limit() {
-            Some(limit) => format!("{}: {limit}", error.message()),
-            None => error.message().to_owned(),
+        DataMount::parse_all(items.iter().map(String::as_str)).map_err(|error| {
+            match error.limit() {
+                Some(limit) => format!("{}: {limit}", error.message()),
+                None => error.message().to_owned(),
+            }
         })
     }
 

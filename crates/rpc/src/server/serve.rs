@@ -251,12 +251,8 @@ impl Server {
                 tracing::debug!("callers that were still connecting are turned away");
             }
         };
-        http.serve_with_incoming_shutdown(
-            self.routes,
-            connections,
-            stopping,
-        )
-        .await?;
+        http.serve_with_incoming_shutdown(self.routes, connections, stopping)
+            .await?;
         Ok(())
     }
 }

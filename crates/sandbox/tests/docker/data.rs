@@ -82,8 +82,14 @@ async fn docker_data_that_is_not_there_is_named() {
     let error = rig.engine.start(job(call("return 1"))).await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::Unavailable, "{error}");
     let text = error.to_string();
-    assert!(text.contains("MCP_SANDBOX_DATA_MOUNTS") && text.contains("`models`"), "{text}");
-    assert!(!text.contains("away"), "callers need not know the machine: {text}");
+    assert!(
+        text.contains("MCP_SANDBOX_DATA_MOUNTS") && text.contains("`models`"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("away"),
+        "callers need not know the machine: {text}"
+    );
     assert!(!away.exists(), "the daemon made it");
     rig.close().await;
 }

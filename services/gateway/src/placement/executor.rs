@@ -178,7 +178,10 @@ impl State {
 
     fn fails(&mut self) {
         // Calls that were under way together have seen one failure, not many.
-        if self.resting_until.is_some_and(|until| until > Instant::now()) {
+        if self
+            .resting_until
+            .is_some_and(|until| until > Instant::now())
+        {
             return;
         }
         let rest = (REST.0 * 2u32.saturating_pow(self.failures.min(10))).min(REST.1);

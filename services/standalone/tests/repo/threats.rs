@@ -9,7 +9,10 @@ use super::{files_below, root};
 
 /// The numbers of the tables that the page is about.
 fn wanted() -> BTreeSet<u16> {
-    (1..=66).chain(86..=104).chain([106, 109, 111, 112, 120]).collect()
+    (1..=66)
+        .chain(86..=104)
+        .chain([106, 109, 111, 112, 120])
+        .collect()
 }
 
 /// Number and last cell of each row.

@@ -15,7 +15,11 @@ use self::rig::{Rig, Which};
 
 /// How often everything is restarted: ten times in the soak.
 fn rolls() -> u32 {
-    if std::env::var("MCP_TEST_SOAK").is_ok() { 10 } else { 1 }
+    if std::env::var("MCP_TEST_SOAK").is_ok() {
+        10
+    } else {
+        1
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,7 +32,10 @@ async fn threat_120_rolling_restarts_of_every_service_fail_no_request() {
             let took = rig.restart(which).await;
             load.assert_clean(&format!("roll {roll}, {which:?}"), &rig);
             load.wait_for_more(before).await;
-            eprintln_line(&format!("roll {roll}: {which:?} in {took:?}, {} answers", load.answered()));
+            eprintln_line(&format!(
+                "roll {roll}: {which:?} in {took:?}, {} answers",
+                load.answered()
+            ));
         }
     }
     let tally = load.stop(&rig).await;
@@ -38,8 +45,15 @@ async fn threat_120_rolling_restarts_of_every_service_fail_no_request() {
     assert!(tally.subscriptions > 0, "{tally:?}");
     // Nothing that was acknowledged is lost.
     for (tool, revision) in &tally.revisions {
-        let found = rig.client(Era::Modern).ok("dynamic.tool.get", json!({"name": tool})).await;
-        assert_eq!(found["tool"]["revision"], json!(revision), "{tool}: {found}");
+        let found = rig
+            .client(Era::Modern)
+            .ok("dynamic.tool.get", json!({"name": tool}))
+            .await;
+        assert_eq!(
+            found["tool"]["revision"],
+            json!(revision),
+            "{tool}: {found}"
+        );
     }
     eprintln_line(&format!("{tally:?}"));
     rig.stop().await;
@@ -66,7 +80,11 @@ async fn threat_120_readiness_goes_off_before_anything_else() {
     let head = kept.get("/livez").await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(head.to_lowercase().contains("connection: close"), "{head}");
-    assert!(told.elapsed() < rig::MIN_DELAY, "too slow a machine to see it: {:?}", told.elapsed());
+    assert!(
+        told.elapsed() < rig::MIN_DELAY,
+        "too slow a machine to see it: {:?}",
+        told.elapsed()
+    );
     rig.wait_end(Which::Gateway(0)).await;
     assert!(told.elapsed() >= rig::MIN_DELAY, "{:?}", told.elapsed());
     sleep(Duration::from_millis(10)).await;

@@ -68,7 +68,10 @@ impl Load {
             let gateway = Client::new(&format!("127.0.0.1:{}", rig.gateway_port(n)), Era::Modern);
             let end = Instant::now() + STALLED;
             while !gateway.names().await.contains(&"waits.tool".to_owned()) {
-                assert!(Instant::now() < end, "gateway {n} never hears of a new tool");
+                assert!(
+                    Instant::now() < end,
+                    "gateway {n} never hears of a new tool"
+                );
                 sleep(PAUSE).await;
             }
         }
@@ -109,7 +112,12 @@ impl Load {
             "{when}: {} of {} requests failed:\n{}\n{}",
             failures.len(),
             self.answered(),
-            failures.iter().take(10).cloned().collect::<Vec<_>>().join("\n"),
+            failures
+                .iter()
+                .take(10)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\n"),
             rig.complaints()
         );
     }
@@ -144,9 +152,13 @@ impl Seen {
         let took = begun.elapsed();
         let result = match answer {
             Err(error) => Err(format!("no answer: {error}")),
-            Ok(answer) if answer.status != 200 => Err(format!("{}: {}", answer.status, answer.text())),
+            Ok(answer) if answer.status != 200 => {
+                Err(format!("{}: {}", answer.status, answer.text()))
+            }
             Ok(answer) => match answer.messages().pop() {
-                Some(mut last) if last["result"].is_object() && last["result"]["isError"] != json!(true) => {
+                Some(mut last)
+                    if last["result"].is_object() && last["result"]["isError"] != json!(true) =>
+                {
                     Ok(last["result"].take())
                 }
                 last => Err(format!("{last:?}")),
@@ -211,7 +223,9 @@ async fn writer(client: Client, seen: Arc<Seen>, name: String) -> Option<(String
             revision += 1;
             let told = &result["structuredContent"]["tool"]["revision"];
             if *told != json!(revision) {
-                seen.failures.lock().push(format!("{name}: {told} instead of {revision}"));
+                seen.failures
+                    .lock()
+                    .push(format!("{name}: {told} instead of {revision}"));
             }
             seen.writes.fetch_add(1, Ordering::Relaxed);
         }
@@ -224,7 +238,9 @@ async fn writer(client: Client, seen: Arc<Seen>, name: String) -> Option<(String
 async fn listener(client: Client, seen: Arc<Seen>) -> Option<(String, u64)> {
     while seen.goes_on() {
         let wanted = json!({"notifications": {"toolsListChanged": true}});
-        let ended = client.attempt("subscriptions/listen", wanted, json!({})).await;
+        let ended = client
+            .attempt("subscriptions/listen", wanted, json!({}))
+            .await;
         let problem = match &ended {
             Err(error) => Some(format!("no answer: {error}")),
             Ok(answer) if answer.status != 200 => Some(answer.text()),
@@ -234,7 +250,9 @@ async fn listener(client: Client, seen: Arc<Seen>) -> Option<(String, u64)> {
             },
         };
         if let Some(problem) = problem {
-            seen.failures.lock().push(format!("subscription: {problem}"));
+            seen.failures
+                .lock()
+                .push(format!("subscription: {problem}"));
         }
         seen.subscriptions.fetch_add(1, Ordering::Relaxed);
     }

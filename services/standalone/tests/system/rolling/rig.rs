@@ -81,7 +81,10 @@ impl Rig {
         let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let parts = Which::ALL.map(|which| {
             let admin = ports[6 + which.at()];
-            let mut env = vec![text("LOG_LEVEL", "info"), text("MCP_SHUTDOWN_MIN_DELAY_MS", &delay)];
+            let mut env = vec![
+                text("LOG_LEVEL", "info"),
+                text("MCP_SHUTDOWN_MIN_DELAY_MS", &delay),
+            ];
             let local = |port: u16| format!("127.0.0.1:{port}");
             let url = |port: u16| format!("http://127.0.0.1:{port}");
             match which {
@@ -127,9 +130,18 @@ impl Rig {
         let public = ports[12];
         let site = Site::new()
             .on(free_port(), public)
-            .with(&format!("listen 127.0.0.1:{public} ssl http2;"), &format!("listen 127.0.0.1:{public};"))
-            .with("    ssl_certificate /etc/ssl/dynamic-mcp/fullchain.pem;\n", "")
-            .with("    ssl_certificate_key /etc/ssl/dynamic-mcp/privkey.pem;\n", "")
+            .with(
+                &format!("listen 127.0.0.1:{public} ssl http2;"),
+                &format!("listen 127.0.0.1:{public};"),
+            )
+            .with(
+                "    ssl_certificate /etc/ssl/dynamic-mcp/fullchain.pem;\n",
+                "",
+            )
+            .with(
+                "    ssl_certificate_key /etc/ssl/dynamic-mcp/privkey.pem;\n",
+                "",
+            )
             .with("server_name mcp.example.com;", "server_name localhost;")
             .with("rate=50r/s", "rate=100000r/s")
             .before(&gateways);
@@ -158,7 +170,9 @@ impl Rig {
     /// A client that comes through nginx.
     pub(crate) fn client(&self, era: Era) -> Client {
         let mut client = Client::new(&format!("127.0.0.1:{}", self.public), era);
-        client.headers.push(("host".to_owned(), "localhost".to_owned()));
+        client
+            .headers
+            .push(("host".to_owned(), "localhost".to_owned()));
         client
     }
 
@@ -174,7 +188,12 @@ impl Rig {
     }
 
     pub(crate) async fn signal(&self, which: Which, signal: &str) {
-        self.parts[which.at()].program.as_ref().unwrap().signal(signal).await;
+        self.parts[which.at()]
+            .program
+            .as_ref()
+            .unwrap()
+            .signal(signal)
+            .await;
     }
 
     pub(crate) async fn wait_end(&mut self, which: Which) {
@@ -182,7 +201,10 @@ impl Rig {
         let code = program.ended(PATIENCE).await;
         let log = program.log().join("\n");
         assert_eq!(code, Some(0), "{which:?}: {log}");
-        assert!(!log.contains("the grace period is over"), "{which:?}: {log}");
+        assert!(
+            !log.contains("the grace period is over"),
+            "{which:?}: {log}"
+        );
     }
 
     pub(crate) async fn start_again(&mut self, which: Which) {
@@ -196,7 +218,9 @@ impl Rig {
         let mut lines = self.nginx.complaints();
         for part in &self.parts {
             let log = part.program.as_ref().map(Program::log).unwrap_or_default();
-            let bad = log.iter().filter(|line| line.contains("\"WARN\"") || line.contains("\"ERROR\""));
+            let bad = log
+                .iter()
+                .filter(|line| line.contains("\"WARN\"") || line.contains("\"ERROR\""));
             lines.extend(bad.map(|line| format!("{:?}: {line}", part.which)));
         }
         let from = lines.len().saturating_sub(60);
@@ -227,7 +251,12 @@ impl Part {
                 return;
             }
             let log = || self.program.as_ref().unwrap().log().join("\n");
-            assert!(Instant::now() < end, "{:?} is never ready: {}", self.which, log());
+            assert!(
+                Instant::now() < end,
+                "{:?} is never ready: {}",
+                self.which,
+                log()
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -246,7 +275,10 @@ impl Kept {
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         self.0.write_all(request.as_bytes()).await.unwrap();
         let mut bytes = vec![0; 4_096];
-        let length = timeout(PATIENCE, self.0.read(&mut bytes)).await.unwrap().unwrap();
+        let length = timeout(PATIENCE, self.0.read(&mut bytes))
+            .await
+            .unwrap()
+            .unwrap();
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     }
 }

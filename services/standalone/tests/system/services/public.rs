@@ -34,7 +34,9 @@ fn closed_to(port: u16) -> usize {
     let port = format!(":{port:04X}");
     let waits = |line: &&str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        fields.len() > 3 && fields[3] == "06" && (fields[1].ends_with(&port) || fields[2].ends_with(&port))
+        fields.len() > 3
+            && fields[3] == "06"
+            && (fields[1].ends_with(&port) || fields[2].ends_with(&port))
     };
     table.lines().filter(waits).count()
 }
@@ -50,7 +52,13 @@ async fn the_nginx_site_does_what_it_says() {
     ];
     let deployment = Deployment::start(Kind::Three, &env).await;
     make(&deployment.client(Era::Modern), "tells.tool", TELLS).await;
-    let gateway: u16 = deployment.address.rsplit(':').next().unwrap().parse().unwrap();
+    let gateway: u16 = deployment
+        .address
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["mcp.example.com".to_owned()]).unwrap();
     let place = |name: &str| folder.path().join(name).display().to_string();
@@ -67,31 +75,56 @@ async fn the_nginx_site_does_what_it_says() {
     let seen = look(https, http).await;
 
     assert_eq!(seen["alpn"], "h2");
-    assert_eq!((&seen["h2"]["status"], &seen["h2"]["hsts"]), (&json!(200), &json!(HSTS)));
+    assert_eq!(
+        (&seen["h2"]["status"], &seen["h2"]["hsts"]),
+        (&json!(200), &json!(HSTS))
+    );
     assert!(seen["h2"]["tools"].as_u64() > Some(5), "{seen}");
     let to = "https://mcp.example.com/mcp?x=1";
     assert_eq!(seen["moved"], json!([308, to]));
     assert_eq!(seen["nowhere"], json!([404, HSTS, "nginx"]));
-    assert_eq!(seen["wrong"], json!([405, HSTS]), "GET, answered by the gateway");
+    assert_eq!(
+        seen["wrong"],
+        json!([405, HSTS]),
+        "GET, answered by the gateway"
+    );
     for path in ["/health", "/livez", "/readyz", "/metrics"] {
         assert_eq!(seen["private"][path], json!([200, 403]), "{path}");
     }
-    assert_eq!(seen["metadata"], 404, "without an identity provider the gateway has none");
+    assert_eq!(
+        seen["metadata"], 404,
+        "without an identity provider the gateway has none"
+    );
     let stream = &seen["stream"];
-    assert_eq!((&stream["status"], &stream["type"], &stream["ends"]), (&json!(200), &json!("text/event-stream"), &json!(true)));
-    let (first, last) = (stream["first"].as_u64().unwrap(), stream["last"].as_u64().unwrap());
+    assert_eq!(
+        (&stream["status"], &stream["type"], &stream["ends"]),
+        (&json!(200), &json!("text/event-stream"), &json!(true))
+    );
+    let (first, last) = (
+        stream["first"].as_u64().unwrap(),
+        stream["last"].as_u64().unwrap(),
+    );
     assert!(first + 1_000 < last, "the events were held back: {stream}");
     assert_eq!(seen["lied"], 200);
     assert_eq!(seen["called"], 200);
     let log = std::fs::read_to_string(deployment.folder().join("audit.log")).unwrap();
-    assert!(log.contains("127.0.0.4") && !log.contains("9.9.9.9"), "{log}");
+    assert!(
+        log.contains("127.0.0.4") && !log.contains("9.9.9.9"),
+        "{log}"
+    );
     assert_eq!(seen["large"], 413);
     assert_eq!(seen["unkept"], Value::Null);
     // The 60 lists one after the other, and everything before them.
     let closed = closed_to(gateway).saturating_sub(before);
-    assert!(closed < 20, "{closed} connections to the gateway were closed");
+    assert!(
+        closed < 20,
+        "{closed} connections to the gateway were closed"
+    );
     let rate = &seen["rate"];
-    let (refused, taken) = (rate["refused"].as_u64().unwrap(), rate["taken"].as_u64().unwrap());
+    let (refused, taken) = (
+        rate["refused"].as_u64().unwrap(),
+        rate["taken"].as_u64().unwrap(),
+    );
     assert!(refused > 20 && taken >= 100, "{rate}");
     assert_eq!(refused + taken, 240, "{rate}");
     assert_eq!(seen["others"], 200, "a rate is that of one client");

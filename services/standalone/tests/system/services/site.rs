@@ -11,7 +11,9 @@ const PROGRAM: &str = "/usr/sbin/nginx";
 
 /// A file of the repository.
 pub(crate) fn shipped(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -39,9 +41,14 @@ impl Site {
     /// In front of these gateways.
     #[track_caller]
     pub(crate) fn before(self, gateways: &[u16]) -> Self {
-        let servers = gateways.iter().map(|port| format!("server 127.0.0.1:{port} max_fails=0;"));
+        let servers = gateways
+            .iter()
+            .map(|port| format!("server 127.0.0.1:{port} max_fails=0;"));
         let servers: Vec<String> = servers.collect();
-        self.with("server 127.0.0.1:8788 max_fails=0;", &servers.join("\n    "))
+        self.with(
+            "server 127.0.0.1:8788 max_fails=0;",
+            &servers.join("\n    "),
+        )
     }
 
     /// Listening on loopback ports, for plain HTTP and for TLS, and on nothing else.
@@ -101,7 +108,11 @@ impl Nginx {
 
     /// What it has complained about.
     pub(crate) fn complaints(&self) -> Vec<String> {
-        let bad = |line: &String| ["[warn]", "[error]", "[crit]", "[alert]"].iter().any(|it| line.contains(it));
+        let bad = |line: &String| {
+            ["[warn]", "[error]", "[crit]", "[alert]"]
+                .iter()
+                .any(|it| line.contains(it))
+        };
         self.program.log().into_iter().filter(bad).collect()
     }
 
@@ -114,7 +125,10 @@ impl Nginx {
 
 fn nginx() -> PathBuf {
     let path = PathBuf::from(PROGRAM);
-    assert!(path.exists(), "{PROGRAM} is missing: `bash .ci/nginx` installs it");
+    assert!(
+        path.exists(),
+        "{PROGRAM} is missing: `bash .ci/nginx` installs it"
+    );
     path
 }
 

@@ -66,9 +66,17 @@ fn exposure(folder: &Path, unit: &Unit) -> f64 {
         .output()
         .expect("systemd-analyze: `bash .ci/nginx` installs it");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find(|line| line.contains("Overall exposure level"));
+    let line = text
+        .lines()
+        .find(|line| line.contains("Overall exposure level"));
     let figure = line.and_then(|line| line.rsplit(": ").next()?.split(' ').next()?.parse().ok());
-    figure.unwrap_or_else(|| panic!("{}: {text}{}", unit.name, String::from_utf8_lossy(&output.stderr)))
+    figure.unwrap_or_else(|| {
+        panic!(
+            "{}: {text}{}",
+            unit.name,
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })
 }
 
 #[test]
@@ -90,7 +98,11 @@ fn threat_109_the_units_are_as_closed_as_they_say() {
             assert!(figure <= unit.exposure, "{} {docker}: {figure}", unit.name);
             if !docker {
                 let said = format!("gives it {figure:.1} ");
-                assert!(text.contains(&said), "{} says another figure than {figure}", unit.file);
+                assert!(
+                    text.contains(&said),
+                    "{} says another figure than {figure}",
+                    unit.file
+                );
             }
         }
     }
@@ -120,10 +132,15 @@ fn threat_106_units_hold_only_what_is_theirs() {
             assert!(lines.contains(&needed), "{}: no {needed}", unit.file);
         }
         if !unit.docker {
-            let away = lines.iter().any(|line| line.starts_with("InaccessiblePaths=") && line.contains("/run/docker.sock"));
+            let away = lines.iter().any(|line| {
+                line.starts_with("InaccessiblePaths=") && line.contains("/run/docker.sock")
+            });
             assert!(away, "{} could reach a Docker socket", unit.file);
         }
-        let credentials: Vec<&&str> = lines.iter().filter(|line| line.starts_with("LoadCredential=")).collect();
+        let credentials: Vec<&&str> = lines
+            .iter()
+            .filter(|line| line.starts_with("LoadCredential="))
+            .collect();
         for credential in credentials {
             let gateways = credential.contains("/secrets/gateway/");
             let whose = unit.program == "gateway" || unit.program == "dynamic-mcp";
@@ -147,8 +164,16 @@ fn the_settings_of_units_are_ones_that_the_programs_take() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path().display().to_string();
         let mut command = Command::new(binary(unit.program));
-        command.arg("--check-config").current_dir(folder.path()).env_clear();
-        let instance = unit.name.split('@').nth(1).unwrap_or_default().replace(".service", "");
+        command
+            .arg("--check-config")
+            .current_dir(folder.path())
+            .env_clear();
+        let instance = unit
+            .name
+            .split('@')
+            .nth(1)
+            .unwrap_or_default()
+            .replace(".service", "");
         for line in place(unit.file).lines() {
             if let Some(credential) = line.strip_prefix("LoadCredential=") {
                 let (name, path) = credential.split_once(':').unwrap();
@@ -157,7 +182,10 @@ fn the_settings_of_units_are_ones_that_the_programs_take() {
             }
             if let Some(setting) = line.strip_prefix("Environment=") {
                 let (name, value) = setting.split_once('=').unwrap();
-                let value = value.replace("%d", &here).replace("%S", &here).replace("%i", &instance);
+                let value = value
+                    .replace("%d", &here)
+                    .replace("%S", &here)
+                    .replace("%i", &instance);
                 command.env(name, value);
             }
         }
