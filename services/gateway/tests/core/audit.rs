@@ -467,3 +467,19 @@ async fn a_change_that_was_made_and_not_recorded_says_so() {
         "dynamic.tool.create b.tool success -"
     );
 }
+
+#[tokio::test]
+async fn an_answer_from_the_cache_is_recorded_or_refused() {
+    let audited = Audited::new(OnFailure::Deny, |_| {}).await;
+    let cached = json!({"cache": {"ttlSeconds": 60}});
+    audited.rig.create("a.tool", cached).await;
+    audited.rig.ok("a.tool", json!({})).await;
+    let again = audited.rig.ok("a.tool", json!({})).await;
+    assert_eq!(again.meta["dynamic-mcp/cache"]["hit"], true);
+    audited.break_disk().await;
+    let call = ("a.tool", json!({}), "unavailable");
+    audited.rig.refused(call.0, call.1, call.2).await;
+    audited.mend_disk().await;
+    audited.rig.ok("a.tool", json!({})).await;
+    assert_eq!(audited.rig.executor.calls().len(), 1, "nothing ran again");
+}
