@@ -24,7 +24,7 @@ fn rolls() -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn threat_120_rolling_restarts_of_every_service_fail_no_request() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start(rig::SHORT).await;
     let load = Load::start(&rig).await;
     for roll in 0..rolls() {
         for which in Which::ALL {
@@ -63,7 +63,7 @@ async fn threat_120_rolling_restarts_of_every_service_fail_no_request() {
 /// ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn threat_120_readiness_goes_off_before_anything_else() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start(rig::LONG).await;
     let gateway = rig.gateway_port(0);
     rig.signal(Which::Gateway(0), "TERM").await;
     let told = Instant::now();
@@ -74,19 +74,19 @@ async fn threat_120_readiness_goes_off_before_anything_else() {
             assert!(ready.text().contains("draining"), "{}", ready.text());
             break;
         }
-        assert!(told.elapsed() < Duration::from_secs(1), "still ready");
+        assert!(told.elapsed() < rig::LONG / 2, "still ready");
     }
     let mut kept = rig::Kept::connect(gateway).await;
     let head = kept.get("/livez").await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(head.to_lowercase().contains("connection: close"), "{head}");
     assert!(
-        told.elapsed() < rig::MIN_DELAY,
+        told.elapsed() < rig::LONG,
         "too slow a machine to see it: {:?}",
         told.elapsed()
     );
     rig.wait_end(Which::Gateway(0)).await;
-    assert!(told.elapsed() >= rig::MIN_DELAY, "{:?}", told.elapsed());
+    assert!(told.elapsed() >= rig::LONG, "{:?}", told.elapsed());
     sleep(Duration::from_millis(10)).await;
     assert!(tokio::net::TcpStream::connect(&address).await.is_err());
     rig.start_again(Which::Gateway(0)).await;

@@ -15,7 +15,9 @@ use crate::deployment::binary;
 use crate::services::site::{Nginx, Site, free_port};
 
 /// How long readiness is off before a service refuses anything.
-pub(crate) const MIN_DELAY: Duration = Duration::from_millis(700);
+pub(crate) const SHORT: Duration = Duration::from_millis(700);
+/// The same for those who look at what happens in that time, on a machine that has much to do.
+pub(crate) const LONG: Duration = Duration::from_secs(4);
 /// How long a service may take to end, and to be ready again.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Pause after a restart, as between two pods (minReadySeconds) or two units.
@@ -70,14 +72,14 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(delay: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let postgres = Cluster::start(Durability::Synced).await;
         let keys = testkit::keys::write_pair(folder.path());
         let database = postgres.url("postgres");
         let ports: Vec<u16> = (0..13).map(|_| free_port()).collect();
         let gateways = [ports[4], ports[5]];
-        let delay = MIN_DELAY.as_millis().to_string();
+        let delay = delay.as_millis().to_string();
         let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let parts = Which::ALL.map(|which| {
             let admin = ports[6 + which.at()];
@@ -229,8 +231,14 @@ impl Rig {
 
     pub(crate) async fn stop(self) {
         self.nginx.stop().await;
-        for part in self.parts.into_iter().rev() {
-            part.program.unwrap().stop().await;
+        let (registries, others): (Vec<Part>, Vec<Part>) = self
+            .parts
+            .into_iter()
+            .partition(|part| matches!(part.which, Which::Registry(_)));
+        // All of a kind together: each waits for its delay.
+        for parts in [others, registries] {
+            let stopped = parts.into_iter().map(|part| part.program.unwrap().stop());
+            futures::future::join_all(stopped).await;
         }
     }
 }
