@@ -1,6 +1,7 @@
 //! Logging to stderr or to a file, as text or as JSON lines. Nothing is ever written to stdout: in
 //! stdio mode that belongs to MCP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -17,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::plain::PlainFields;
 use crate::reports::{self, ReportSettings, Reports};
 use crate::rotate::{FileLog, LogFile};
-use crate::traces::{self, TraceSettings};
+use crate::traces::{self, Fate, TraceSettings};
 
 /// How long a stop waits for the last spans, reports and lines to leave, each.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
@@ -148,7 +149,7 @@ impl LogControl {
 #[derive(Debug)]
 #[must_use = "without a flush at the end the last spans are lost"]
 pub struct Telemetry {
-    provider: Option<SdkTracerProvider>,
+    traces: Option<(SdkTracerProvider, Arc<Fate>)>,
     reports: Option<Reports>,
     control: LogControl,
 }
@@ -165,6 +166,10 @@ impl Telemetry {
         if let Some(file) = self.control.file.clone() {
             metrics.on_scrape(move |it| it.log_lines_lost.inc_by(file.take_lost()));
         }
+        if let Some((_, fate)) = &self.traces {
+            let fate = Arc::clone(fate);
+            metrics.on_scrape(move |it| it.trace_spans_lost.inc_by(fate.take_lost()));
+        }
         if let Some(reports) = &self.reports {
             let counts = reports.counts();
             metrics.on_scrape(move |it| counts.add_to(&it.error_reports));
@@ -175,7 +180,7 @@ impl Telemetry {
     /// seconds each at most. Blocks: call it outside the runtime's worker threads or at the very
     /// end.
     pub fn flush(self) {
-        if let Some(provider) = self.provider
+        if let Some((provider, _)) = self.traces
             && let Err(reason) = provider.shutdown_with_timeout(FLUSH_DEADLINE)
         {
             tracing::warn!(%reason, "the last traces could not be sent");
@@ -220,14 +225,10 @@ pub fn init(logs: &LogSettings, exports: Exports) -> Result<Telemetry, InitError
             .with_writer(writer)
             .boxed(),
     };
-    let provider = exports
-        .traces
-        .as_ref()
-        .map(traces::provider)
-        .transpose()?;
+    let traces = exports.traces.as_ref().map(traces::provider).transpose()?;
     // Spans of ours only, whatever the log's level is, and never an event: an event may hold the
     // text of an error.
-    let spans = provider.as_ref().map(|provider| {
+    let spans = traces.as_ref().map(|(provider, _)| {
         tracing_opentelemetry::layer()
             .with_tracer(traces::tracer(provider))
             .with_threads(false)
@@ -248,7 +249,7 @@ pub fn init(logs: &LogSettings, exports: Exports) -> Result<Telemetry, InitError
         .try_init()
         .map_err(|_| InitError::AlreadyStarted)?;
     Ok(Telemetry {
-        provider,
+        traces,
         reports,
         control: LogControl {
             filter: handle,

@@ -248,10 +248,12 @@ metrics! {
 
         /// Log lines that are not in the log file: the disk was full or gone, or slower than the lines came.
         pub(crate) log_lines_lost: IntCounter = "mcp_log_lines_lost_total";
+        /// Spans that could not be sent to the receiver of traces.
+        pub(crate) trace_spans_lost: IntCounter = "mcp_trace_spans_lost_total";
         /// Reports of faults by outcome: `sent`, `failed`, or `dropped` (too many at once, or the receiver
         /// wants no more for now).
         pub(crate) error_reports: IntCounterVec = "mcp_error_reports_total" ["outcome"];
-        /// Profiles of the running process that were asked for, by kind (`cpu`, `heap`) and outcome: `ok`,
+        /// Profiles of the running process that were asked for, by kind (`cpu`) and outcome: `ok`,
         /// `denied`, `busy`, `failed`.
         pub profiles: IntCounterVec = "mcp_profiles_total" ["kind", "outcome"];
         /// Panics that were caught. Each is a fault of this program and has a line in the log.

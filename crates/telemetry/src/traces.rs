@@ -1,7 +1,9 @@
 //! OTLP traces over gRPC or HTTP, only when an endpoint is configured.
 
+mod told;
+
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -18,6 +20,9 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 
 use crate::InitError;
 use crate::post::Post;
+
+pub(crate) use self::told::Fate;
+use self::told::Told;
 
 /// How long a batch of spans may take over HTTP, as OpenTelemetry's default says.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -144,7 +149,9 @@ fn decoded(text: &str) -> Vec<u8> {
 }
 
 /// Starts the exporter. Needs a running tokio runtime; the receiver need not be there yet.
-pub(crate) fn provider(settings: &TraceSettings) -> Result<SdkTracerProvider, InitError> {
+pub(crate) fn provider(
+    settings: &TraceSettings,
+) -> Result<(SdkTracerProvider, Arc<Fate>), InitError> {
     let refused = |source| InitError::Exporter {
         endpoint: settings.endpoint.clone(),
         source,
@@ -158,11 +165,17 @@ pub(crate) fn provider(settings: &TraceSettings) -> Result<SdkTracerProvider, In
         .with_service_name(settings.service)
         .with_attribute(KeyValue::new("service.version", settings.version))
         .build();
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+    let fate = Arc::new(Fate::default());
+    let told = Told {
+        exporter,
+        fate: Arc::clone(&fate),
+    };
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(told)
         .with_sampler(settings.sampler.build())
         .with_resource(resource)
-        .build())
+        .build();
+    Ok((provider, fate))
 }
 
 fn over_grpc(settings: &TraceSettings) -> Result<SpanExporter, ExporterBuildError> {

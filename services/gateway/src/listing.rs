@@ -137,7 +137,7 @@ impl Gateway {
         json.push(']');
         let tools = RawValue::from_string(json).map_err(|cause| {
             let request = RequestId::random();
-            tracing::error!(request_id = %request, %cause, "a list could not be written");
+            tracing::error!(fault = "internal", request_id = %request, %cause, "a list could not be written");
             ProtocolError::internal(&request)
         })?;
         Ok(Page {

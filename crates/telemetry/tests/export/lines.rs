@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use telemetry::{Exports, TraceHeaders, TraceProtocol, TraceSampler, TraceSettings, mcp_span};
+use telemetry::{BuildInfo, Exports, Metrics, TraceHeaders, TraceProtocol, TraceSampler, TraceSettings, mcp_span};
 
 use crate::{logs, runtime};
 
@@ -58,7 +58,7 @@ fn with_traces_a_line_names_its_span() {
             endpoint: "http://127.0.0.1:9".to_owned(),
             protocol: TraceProtocol::HttpProtobuf,
             headers: None,
-            sampler: TraceSampler::AlwaysOff,
+            sampler: TraceSampler::AlwaysOn,
             service: "gateway",
             version: "1.2.3",
         };
@@ -69,8 +69,19 @@ fn with_traces_a_line_names_its_span() {
         telemetry::init(&logs("info", Some(&path)), exports).unwrap()
     };
     speak("r-1");
+    let metrics = Metrics::new(BuildInfo {
+        service: "gateway",
+        version: "1.2.3",
+        commit: "abc",
+    });
+    let metrics = metrics.unwrap();
+    telemetry.count_in(&metrics);
     telemetry.flush();
+    let text = metrics.encode().unwrap();
+    assert!(text.contains("\nmcp_trace_spans_lost_total 2\n"), "{text}");
     let lines = read(&path);
+    let away = lines.iter().filter(|line| line.to_string().contains("traces cannot be sent"));
+    assert_eq!(away.count(), 1, "once: {lines:?}");
     let call = lines.iter().find(|line| line["message"] == "in the call").unwrap();
     assert_eq!(call["trace_id"], "0af7651916cd43dd8448eb211c80319c");
     assert_eq!(call["request_id"], "r-1");

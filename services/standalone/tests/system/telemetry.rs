@@ -53,12 +53,14 @@ async fn trace_of(receiver: &Receiver, id: &str, last: &str) -> Trace {
 #[tokio::test]
 async fn a_call_is_one_trace_through_three_services() {
     let receiver = Receiver::start().await;
-    let deployment = traced(Kind::Three, &receiver, "grpc").await;
+    let mut deployment = traced(Kind::Three, &receiver, "grpc").await;
     let client = deployment.client(Era::Modern);
     let code = format!("if (args.fail) throw new Error('{CANARY}'); return '{CANARY}' + args.secret");
     client.ok("dynamic.tool.create", tool("trace.one", &code)).await;
 
-    // By `_meta`: the first call, which also asks the registry for the code.
+    // By `_meta`: the first call of a gateway, which also asks the registry for the code.
+    deployment.restart_gateway().await;
+    let client = deployment.client(Era::Modern);
     let (traceparent, id, above) = parent('1');
     let asked = json!({"name": "trace.one", "arguments": {"args": {"secret": CANARY}}});
     let meta = json!({"traceparent": traceparent, "tracestate": "vendor=1"});
@@ -67,8 +69,8 @@ async fn a_call_is_one_trace_through_three_services() {
     let trace = trace_of(&receiver, &id, "sandbox.teardown").await;
     let call = trace.below(above, "tools/call", "gateway");
     assert_eq!(call.attributes["tool"], "trace.one");
-    trace.hop(call, "CatalogService", "registry");
-    let run = trace.hop(call, "RunnerService/Run", "executor");
+    trace.hop(call, "dynamic_mcp.v1.Catalog/GetCode", "registry");
+    let run = trace.hop(call, "dynamic_mcp.v1.Runner/Run", "executor");
     trace.stages(run);
 
     // By headers: the HTTP request is above the call.
@@ -80,7 +82,7 @@ async fn a_call_is_one_trace_through_three_services() {
     let http = trace.below(above, "POST /mcp", "gateway");
     assert_eq!(http.attributes["http.response.status_code"], "IntValue(200)");
     let call = trace.below(&http.span_id, "tools/call", "gateway");
-    trace.stages(trace.hop(call, "RunnerService/Run", "executor"));
+    trace.stages(trace.hop(call, "dynamic_mcp.v1.Runner/Run", "executor"));
 
     // One that fails is marked, and says its code and nothing else of it.
     let (traceparent, id, above) = parent('3');

@@ -30,7 +30,7 @@ pub(super) fn declared(there: bool, method: &'static str) -> Result<(), ErrorDat
 
 /// A fault of ours: the cause goes to the log, the caller gets the id to look up.
 pub(super) fn fault(origin: &Origin, cause: &dyn std::fmt::Display) -> ErrorData {
-    tracing::error!(request_id = %origin.request_id, %cause, "an answer could not be made");
+    tracing::error!(fault = "internal", request_id = %origin.request_id, %cause, "an answer could not be made");
     refused(ProtocolError::internal(&origin.request_id), origin)
 }
 
