@@ -46,6 +46,19 @@ const writeAll = (bytes) => {
   }
 };
 
+// What is said within is written at once: each write is a way through the daemon of its own.
+let gathered;
+const together = (say) => {
+  gathered = [];
+  try {
+    say();
+  } finally {
+    const all = gathered;
+    gathered = undefined;
+    if (all.length > 0) writeAll(all.length === 1 ? all[0] : Buffer.concat(all));
+  }
+};
+
 const send = (kind, operation, payload) => {
   const bytes = Buffer.allocUnsafe(26 + payload.length);
   nonce.copy(bytes, 0);
@@ -54,7 +67,8 @@ const send = (kind, operation, payload) => {
   bytes[21] = kind;
   bytes.writeUInt32LE(operation, 22);
   payload.copy(bytes, 26);
-  writeAll(bytes);
+  if (gathered !== undefined) gathered.push(bytes);
+  else writeAll(bytes);
 };
 
 const tell = (kind, operation, value) => send(kind, operation, Buffer.from(JSON.stringify(value)));

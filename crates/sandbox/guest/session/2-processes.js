@@ -4,10 +4,16 @@
 // Children of the agent that belong to no operation: their ids.
 const helpers = new Set();
 
+const scratch = Buffer.alloc(1024);
 const processOf = (pid) => {
   let text;
   try {
-    text = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const fd = fs.openSync(`/proc/${pid}/stat`, O_RDONLY);
+    try {
+      text = scratch.latin1Slice(0, fs.readSync(fd, scratch, 0, scratch.length, 0));
+    } finally {
+      fs.closeSync(fd);
+    }
   } catch {
     return undefined;
   }
@@ -100,7 +106,6 @@ const accounts = {
   pids: opened('/sys/fs/cgroup/pids/pids.events', '/sys/fs/cgroup/pids.events'),
   used: opened('/sys/fs/cgroup/memory/memory.usage_in_bytes', '/sys/fs/cgroup/memory.current'),
 };
-const scratch = Buffer.alloc(1024);
 const account = (fd, name) => {
   if (fd < 0) return 0;
   let text;

@@ -57,6 +57,16 @@ const newPipe = () => {
     fs.closeSync(fd);
   }
 };
+// A pipe that a child reads from.
+const newInput = () => {
+  const fd = waiting.pop();
+  if (fd === undefined) return undefined;
+  try {
+    return { read: fs.openSync(`/proc/self/fd/${fd}`, O_RDONLY), write: fs.openSync(`/proc/self/fd/${fd}`, O_WRONLY) };
+  } finally {
+    fs.closeSync(fd);
+  }
+};
 const twoPipes = async () => {
   // No command sees the names of pipes that are being made.
   if (making !== undefined || waiting.length < 2) await refill();
@@ -93,8 +103,8 @@ const drain = (stream, fd, take) => {
 
 // A child in a session of its own, with `take(1 or 2, bytes)` for what it writes. `ended` comes once,
 // after all that it wrote before its end.
-const start = (program, args, pipes, { env, stdin, argv0, take, ended }) => {
-  const stdio = [stdin, pipes[0].write, pipes[1].write];
+const start = (program, args, pipes, { env, stdin, argv0, more = [], take, ended }) => {
+  const stdio = [stdin, pipes[0].write, pipes[1].write, ...more];
   const closeEnds = (side) => {
     for (const pipe of pipes) {
       if (typeof pipe[side] === 'number') fs.closeSync(pipe[side]);

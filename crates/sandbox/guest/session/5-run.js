@@ -133,6 +133,6 @@ const run = (operation, payload) => {
     setTimeout(() => prepare(runtime), AFTER_TAKE);
     return undefined;
   };
-  all().catch((error) => fail(operation, error)).finally(refill);
+  all().catch((error) => fail(operation, error)).finally(rest);
   return job;
 };

@@ -20,12 +20,14 @@ const open = (operation, payload) => {
     for (const name of options.caVariables) environment[name] = TMP_CA;
   }
   Object.assign(environment, told.env);
+  mayWait = has.shell && MKFIFO !== undefined && !Object.keys(told.env).some((name) => OBEYED.test(name));
   memoryLimit = told.memoryBytes;
   clearTimeout(deadMan);
   lifeEnds = performance.now() + told.leftMs;
   deadMan = setTimeout(() => process.reallyExit(0), told.leftMs);
   finish(operation, has);
   setTimeout(() => prepare('node'), AFTER_TAKE);
+  soonReady();
 };
 
 // What is answered at once needs nothing more; what takes time can be told more and cancelled.

@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
     Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType,
-    MountVolumeOptions, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum,
+    MountVolumeOptions, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use domain::DataMount;
 use domain::tool::Runtime;
@@ -246,7 +245,10 @@ impl Profile {
         let mounted = self.volume.as_ref().map(|mounted| mounted.target);
         let ours = |path: &&String| {
             let path = path.trim_end_matches('/');
-            let data = self.data_mounts.iter().any(|folder| folder.target() == path);
+            let data = self
+                .data_mounts
+                .iter()
+                .any(|folder| folder.target() == path);
             !matches!(path, "/tmp" | WORKSPACE) && Some(path) != mounted && !data
         };
         let closed = |path: &String| Mount {

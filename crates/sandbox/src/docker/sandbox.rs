@@ -261,13 +261,19 @@ async fn ready(sandbox: &mut Sandbox, runtime: Runtime) -> Result<()> {
 fn no_data(folders: &[DataMount], error: Error) -> Error {
     let said = error.cause().map(ToString::to_string).unwrap_or_default();
     let missing = |folder: &&DataMount| {
-        said.contains(NO_SOURCE) && said.split(NO_SOURCE).any(|rest| rest.trim() == folder.path())
+        said.contains(NO_SOURCE)
+            && said
+                .split(NO_SOURCE)
+                .any(|rest| rest.trim() == folder.path())
     };
     match folders.iter().find(missing) {
         None => error,
         Some(folder) => Error::new(
             ErrorCode::Unavailable,
-            format!("the machine of the Docker daemon lacks the data `{}`", folder.name()),
+            format!(
+                "the machine of the Docker daemon lacks the data `{}`",
+                folder.name()
+            ),
         )
         .with_fix("make the folder that MCP_SANDBOX_DATA_MOUNTS names, or take it out of there")
         .with_cause(said),

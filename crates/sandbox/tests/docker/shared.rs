@@ -92,7 +92,7 @@ async fn a_realm_for_each(runtime: Runtime) {
         "import builtins, json, os, sys, logging\n\
          return ['left' not in globals() and not hasattr(builtins, 'left') and '/left' not in sys.path, json.dumps([1]), \
          'LEFT' not in os.environ and 'left' not in sys.modules, os.listdir('/workspace') + os.listdir('/tmp'), os.getcwd(), \
-         'function' if not logging.root.handlers else 'handlers', True]",
+         'function' if not logging.root.handlers else 'handlers', not ctx.signal.aborted]",
     );
     let clean = json!([true, "[1]", true, [], "/workspace", "function", true]);
     let mut numbers = Vec::new();

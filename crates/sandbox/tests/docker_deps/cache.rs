@@ -7,16 +7,29 @@ use serde_json::json;
 
 use crate::hostile::rig;
 use crate::rig::{NODE, Rig, call};
-use crate::server::{Page, Server, package};
+use crate::server::{Page, Server, file, package, tar};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_67_many_first_calls_install_once_and_who_gives_up_stops_nobody() {
     let server = Server::start().await;
     server.npm("one", json!({}), &package("module.exports = 1"));
+    // One that can be imported and not required.
+    let manifest =
+        br#"{"name":"two","version":"1.0.0","type":"module","exports":{"import":"./index.mjs"}}"#;
+    let module = tar([
+        file("package/package.json", manifest),
+        file(
+            "package/index.mjs",
+            b"export const two = await Promise.resolve(2)",
+        ),
+    ]);
+    server.npm("two", json!({}), &module);
     let rig = rig(&server, |_| {}).await;
-    let wanted = [("one", "1.0.0")];
+    let wanted = [("one", "1.0.0"), ("two", "1.0.0")];
     let lock = rig.resolve(Runtime::Node, &wanted).await.unwrap();
-    let call = || call(Runtime::Node, &wanted, Some(&lock), "return require('one')");
+    let code = "let required = true; try { require('two') } catch { required = false } \
+        const { two } = await import('two'); return required ? 0 : two - require('one')";
+    let call = || call(Runtime::Node, &wanted, Some(&lock), code);
     let impatient = tokio::time::timeout(Duration::from_millis(100), rig.run(call()));
     assert!(impatient.await.is_err());
     let all = futures::future::join_all((0..6).map(|_| rig.value(call()))).await;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::rig::{IMAGES, Rig, exec, sh};
+use domain::session::CommandResult;
+
+use crate::rig::{IMAGES, Rig, exec, sh, soon};
 
 /// 34: any text reaches the shell as it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,5 +86,66 @@ async fn docker_each_command_has_its_own_result() {
         assert!(results.iter().all(|it| !it.timed_out && !it.out_of_memory));
         session.stop().await;
     }
+    rig.close().await;
+}
+
+/// 34: a shell that waited for its command is the shell that would have been started for it, and one that
+/// does not wait any more, or cannot, costs no command.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_34_a_shell_that_waited_is_no_other_than_a_new_one() {
+    let rig = Rig::new().await;
+    let session = rig.open(IMAGES[0]).await;
+    // Text with other bytes than these is for a new shell.
+    let new = |command: &str| format!("{command} # é");
+    let look = "echo \"$0 $# $-\"; env | sort; ls /proc/self/fd; tr '\\0' '|' </proc/$$/cmdline | cut -c -9; \
+        cut -d' ' -f4,7-9 /proc/$$/stat; grep -E '^(Sig|Cap|Umask)' /proc/$$/status; \
+        set -- $(cut -d' ' -f1,5,6 /proc/$$/stat); [ $$ = $1 ] && [ $1 = $2 ] && [ $2 = $3 ] && echo leads; \
+        cat /proc/$$/oom_score_adj; ulimit -a; cat; pwd";
+    let cases = [
+        look,
+        "cat <<'EOF'\n  $HOME \\t \\\\ `id`\t\n\nEOF\n\n",
+        "",
+        "\n",
+        "  \\\n",
+        "echo 'unfinished",
+        "no-such-program; exit 7",
+        "-x y",
+        "kill -TERM $$",
+        "exec 3>&1; echo three >&3; readlink /proc/self/fd/9 || echo none",
+        "echo \"[$__text$__line$IFS]\"; set | grep -c __ || true",
+    ];
+    for command in cases {
+        let expected = sh(&*session, &new(command)).await;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let result = sh(&*session, command).await;
+        let seen = |it: &CommandResult| {
+            (
+                it.stdout.clone(),
+                it.stderr.clone(),
+                it.exit_code,
+                it.signal.clone(),
+            )
+        };
+        assert_eq!(seen(&result), seen(&expected), "{command:?}");
+    }
+    // What stops or kills it hurts no command; one that has become a command's is no longer another.
+    let shells = "n=0; for p in /proc/[0-9]*; do read c <$p/comm && [ $c = sh ] && n=$((n+1)); done; echo $n";
+    let background = "(setsid sh -c 'for s in STOP KILL; do until [ -e $s ]; do sleep 0.05; done; \
+        for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = sh ] && [ ${p#/proc/} != $$ ] && \
+        kill -$s ${p#/proc/} && echo $s >>hit; done; rm $s; done' >/dev/null 2>&1 &)";
+    sh(&*session, background).await;
+    for signal in ["STOP", "KILL"] {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        session.write(signal, Vec::new(), soon(5)).await.unwrap();
+        while session.read(signal, soon(5)).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(sh(&*session, "echo fine").await.stdout, "fine\n");
+    }
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(sh(&*session, shells).await.stdout, "1\n");
+    let hit = sh(&*session, "sort -u hit").await;
+    assert_eq!(hit.stdout, "KILL\nSTOP\n", "{hit:?}");
+    session.stop().await;
     rig.close().await;
 }
