@@ -159,9 +159,10 @@ pub(crate) fn never_sent(status: &Status) -> bool {
     let mut source = status.source();
     while let Some(error) = source {
         let refused = error.downcast_ref::<h2::Error>().is_some_and(|error| {
-            let reason = match error.is_go_away() {
-                true => h2::Reason::NO_ERROR,
-                false => h2::Reason::REFUSED_STREAM,
+            let reason = if error.is_go_away() {
+                h2::Reason::NO_ERROR
+            } else {
+                h2::Reason::REFUSED_STREAM
             };
             error.is_remote() && error.reason() == Some(reason)
         });

@@ -12,14 +12,11 @@ use tokio::time::{Instant, sleep};
 
 use self::load::Load;
 use self::rig::{Rig, Which};
+use crate::production::soak;
 
 /// How often everything is restarted: ten times in the soak.
 fn rolls() -> u32 {
-    if std::env::var("MCP_TEST_SOAK").is_ok() {
-        10
-    } else {
-        1
-    }
+    if soak() { 10 } else { 1 }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::deployment::{IMAGE, binary};
+use crate::production::soak;
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -69,7 +70,7 @@ fn the_installer_keeps_what_is_there_and_restarts_what_has_changed() {
     ]));
     assert_eq!(code, Some(0), "{text}");
     assert!(text.ends_with("all of it works\n"), "{text}");
-    if std::env::var("MCP_TEST_SOAK").is_ok() {
+    if soak() {
         let mut command = Command::new("bash");
         let whole = script("try-in-container");
         let (code, text) = run(command.arg(whole).arg(programs.to_string()).arg("--remove"));
