@@ -47,10 +47,15 @@ epoch=${SOURCE_DATE_EPOCH:-1735689600}
 make_runtime() {
   local packages=(libc6 libgcc-s1 ca-certificates) name
   mkdir "$work/debs"
-  (cd "$work/debs" && apt-get -o APT::Sandbox::User=root download "${packages[@]}" >"$work/log" 2>&1) || {
-    tail -3 "$work/log" >&2
-    fail "apt-get could not download ${packages[*]}; if its lists are old: apt-get update"
-  }
+  local apt=(apt-get -o APT::Sandbox::User=root)
+  download() { (cd "$work/debs" && "${apt[@]}" download "${packages[@]}" >"$work/log" 2>&1); }
+  if ! download; then
+    # Lists that are missing or old: fresh ones, which need no rights on this machine.
+    mkdir -p "$work/lists/partial"
+    apt+=(-o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work")
+    "${apt[@]}" update -qq >/dev/null 2>&1 || true
+    download || { tail -3 "$work/log" >&2; fail "apt-get could not download ${packages[*]}"; }
+  fi
   # As Debian has it now, whatever the packages of its release still say.
   mkdir -p "$root/usr/lib" "$root/usr/lib64" "$root/etc/ssl/certs" "$root/var/lib/dpkg/status.d"
   ln -s usr/lib "$root/lib"

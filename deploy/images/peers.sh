@@ -58,11 +58,15 @@ for folder in bin sbin lib lib64; do ln -s "usr/$folder" "$root/$folder"; done
 packages=(dash coreutils grep sed util-linux wget)
 for name in "${todo[@]}"; do read -ra more <<<"${package[$name]}"; packages+=("${more[@]}"); done
 # As if nothing were installed: all that they need comes along.
-apt-get -o APT::Sandbox::User=root -o Dir::State::status="$work/status" -o Dir::Cache::archives="$work/debs" \
-  install -y -qq --download-only --no-install-recommends "${packages[@]}" >"$work/log" 2>&1 || {
-  tail -3 "$work/log" >&2
-  fail "apt-get could not download ${packages[*]}; if its lists are old: apt-get update"
-}
+apt=(apt-get -o APT::Sandbox::User=root -o "Dir::State::status=$work/status" -o "Dir::Cache::archives=$work/debs")
+download() { "${apt[@]}" install -y -qq --download-only --no-install-recommends "${packages[@]}" >"$work/log" 2>&1; }
+if ! download; then
+  # Lists that are missing or old: fresh ones, which need no rights on this machine.
+  mkdir -p "$work/lists/partial"
+  apt+=(-o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work")
+  "${apt[@]}" update -qq >/dev/null 2>&1 || true
+  download || { tail -3 "$work/log" >&2; fail "apt-get could not download ${packages[*]}"; }
+fi
 for deb in "$work"/debs/*.deb; do
   case "${deb##*/}" in libllvm* | perl* | libperl* | libicu*dev*) continue ;; esac
   dpkg-deb --fsys-tarfile "$deb" | tar -C "$root" -x --keep-directory-symlink --exclude='./usr/share/doc/*' \
