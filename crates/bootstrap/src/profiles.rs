@@ -115,15 +115,26 @@ async fn cpu(
         Some(_) => Err(()),
     };
     if !desk.lets_in(&headers).await {
-        return desk.refuse("cpu", "denied", StatusCode::UNAUTHORIZED, "unauthenticated",
-            "profiles need the admin token, in the header x-mcp-admin-token or as a bearer token");
+        return desk.refuse(
+            "cpu",
+            "denied",
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "profiles need the admin token, in the header x-mcp-admin-token or as a bearer token",
+        );
     }
     let Ok(length) = seconds else {
         let why = format!(
             "seconds: must be a whole number from 1 to {}",
             MAX_CPU_TIME.as_secs()
         );
-        return desk.refuse("cpu", "denied", StatusCode::BAD_REQUEST, "invalid_argument", &why);
+        return desk.refuse(
+            "cpu",
+            "denied",
+            StatusCode::BAD_REQUEST,
+            "invalid_argument",
+            &why,
+        );
     };
     let request = ProfileRequest {
         kind: "cpu",
@@ -276,7 +287,10 @@ mod tests {
             let path = format!("/debug/pprof/profile?seconds={length}");
             let (status, body) = ask(&router, &path, RIGHT).await;
             assert_eq!(status, 400);
-            assert!(String::from_utf8_lossy(&body).contains("1 to 60"), "{length}");
+            assert!(
+                String::from_utf8_lossy(&body).contains("1 to 60"),
+                "{length}"
+            );
         }
         let (status, body) = ask(&router, "/debug/pprof/profile?seconds=1", RIGHT).await;
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));

@@ -315,7 +315,13 @@ async fn live<C: ServiceConfig>(
     let (requests, reload) = Reload::channel();
     tasks.spawn("SIGHUP", OnFailure::Essential, signals.reloads(requests)?);
     let control = telemetry.control();
-    let levels = Levels::new(environment, &process, control, reload.clone(), Arc::clone(&metrics));
+    let levels = Levels::new(
+        environment,
+        &process,
+        control,
+        reload.clone(),
+        Arc::clone(&metrics),
+    );
     tasks.spawn("log level", OnFailure::Essential, levels.run::<C>());
     let mut app = App {
         tasks: tasks.clone(),

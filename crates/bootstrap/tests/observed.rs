@@ -19,7 +19,10 @@ fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().unwrap().with_file_name("examples");
     let program = folder.join("service");
-    assert!(program.exists(), "`cargo build -p bootstrap --examples` first");
+    assert!(
+        program.exists(),
+        "`cargo build -p bootstrap --examples` first"
+    );
     program
 }
 
@@ -73,7 +76,11 @@ async fn a_log_in_a_file_rotates_survives_its_disk_and_changes_its_level() {
     std::fs::create_dir(&logs).unwrap();
     let file = logs.join("service.log");
     dotenv(folder.path(), "LOG_LEVEL=info\n");
-    let env = [("LOG_FILE", "logs/service.log"), ("LOG_MAX_FILE_BYTES", "10000"), ("LOG_MAX_FILES", "2")];
+    let env = [
+        ("LOG_FILE", "logs/service.log"),
+        ("LOG_MAX_FILE_BYTES", "10000"),
+        ("LOG_MAX_FILES", "2"),
+    ];
     let program = start(folder.path(), &env);
     let listening = line(&file, &["\"listener\":\"http\""]).await;
     let address = listening["address"].as_str().unwrap().to_owned();
@@ -86,7 +93,10 @@ async fn a_log_in_a_file_rotates_survives_its_disk_and_changes_its_level() {
     dotenv(folder.path(), "LOG_LEVEL=debug\n");
     program.signal("HUP").await;
     let changed = line(&file, &["the level of the log changes"]).await;
-    assert_eq!((changed["from"].as_str(), changed["to"].as_str()), (Some("info"), Some("debug")));
+    assert_eq!(
+        (changed["from"].as_str(), changed["to"].as_str()),
+        (Some("info"), Some("debug"))
+    );
     let series = "mcp_reloads_total{outcome=\"ok\",what=\"log_level\"}";
     assert!((metric(&address, series).await - 1.0).abs() < 0.1);
 
@@ -111,7 +121,10 @@ async fn a_log_in_a_file_rotates_survives_its_disk_and_changes_its_level() {
     }
     let said = program.log();
     assert_eq!(said.len(), 1, "once: {said:?}");
-    assert!(said[0].contains("cannot be written") && said[0].contains("service.log"), "{said:?}");
+    assert!(
+        said[0].contains("cannot be written") && said[0].contains("service.log"),
+        "{said:?}"
+    );
     std::fs::create_dir(&logs).unwrap();
     let end = Instant::now() + PATIENCE;
     while program.log().len() < 2 {
@@ -130,7 +143,10 @@ async fn a_log_file_that_cannot_be_written_ends_the_start() {
     let mut program = start(folder.path(), &[("LOG_FILE", "none/service.log")]);
     assert_eq!(program.ended(PATIENCE).await, Some(1));
     let said = program.log().join("\n");
-    assert!(said.contains("LOG_FILE") && said.contains("unset LOG_FILE"), "{said}");
+    assert!(
+        said.contains("LOG_FILE") && said.contains("unset LOG_FILE"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -139,24 +155,49 @@ async fn profiles_and_metrics_have_a_port_of_their_own() {
     let token = "a-token-of-more-than-thirty-two-characters";
     let env = [("METRICS_PORT", "0"), ("MCP_ADMIN_TOKEN", token)];
     let mut program = start(folder.path(), &env);
-    let admin = program.field_of_line("\"listener\":\"admin\"", "address").await;
-    program.field_of_line("\"message\":\"ready\"", "message").await;
+    let admin = program
+        .field_of_line("\"listener\":\"admin\"", "address")
+        .await;
+    program
+        .field_of_line("\"message\":\"ready\"", "message")
+        .await;
     let path = "/debug/pprof/profile?seconds=1";
     assert_eq!(get(&admin, path, &[]).await.status, 401);
-    let wrong = [("x-mcp-admin-token", "a-token-of-more-than-thirty-two-characterS")];
+    let wrong = [(
+        "x-mcp-admin-token",
+        "a-token-of-more-than-thirty-two-characterS",
+    )];
     assert_eq!(get(&admin, path, &wrong).await.status, 401);
     let taken = get(&admin, path, &[("x-mcp-admin-token", token)]).await;
     assert_eq!(taken.status, 200, "{}", taken.text());
     assert!(taken.body.starts_with(b"\x0a"), "a profile of pprof");
-    assert!((metric(&admin, "mcp_profiles_total{kind=\"cpu\",outcome=\"ok\"}").await - 1.0).abs() < 0.1);
-    assert!((metric(&admin, "mcp_profiles_total{kind=\"cpu\",outcome=\"denied\"}").await - 2.0).abs() < 0.1);
+    assert!(
+        (metric(&admin, "mcp_profiles_total{kind=\"cpu\",outcome=\"ok\"}").await - 1.0).abs() < 0.1
+    );
+    assert!(
+        (metric(
+            &admin,
+            "mcp_profiles_total{kind=\"cpu\",outcome=\"denied\"}"
+        )
+        .await
+            - 2.0)
+            .abs()
+            < 0.1
+    );
     let log = program.log().join("\n");
     assert!(log.contains("a profile of this process is taken") && !log.contains(token));
     program.stop().await;
     // Without a token there is nothing to ask for.
     let mut program = start(folder.path(), &env[..1]);
-    let admin = program.field_of_line("\"listener\":\"admin\"", "address").await;
-    assert_eq!(get(&admin, path, &[("x-mcp-admin-token", token)]).await.status, 404);
+    let admin = program
+        .field_of_line("\"listener\":\"admin\"", "address")
+        .await;
+    assert_eq!(
+        get(&admin, path, &[("x-mcp-admin-token", token)])
+            .await
+            .status,
+        404
+    );
     program.stop().await;
 }
 
@@ -166,8 +207,12 @@ async fn a_panic_is_reported_with_its_place_and_no_more() {
     let receiver = Receiver::start().await;
     let dsn = receiver.endpoint.replace("http://", "http://canarykey@") + "/7";
     let mut program = start(folder.path(), &[("SENTRY_DSN", &dsn)]);
-    let address = program.field_of_line("\"listener\":\"http\"", "address").await;
-    program.field_of_line("\"message\":\"ready\"", "message").await;
+    let address = program
+        .field_of_line("\"listener\":\"http\"", "address")
+        .await;
+    program
+        .field_of_line("\"message\":\"ready\"", "message")
+        .await;
     // The answer is the end of the connection.
     drop(testkit::http::attempt(&address, "GET", "/panic/canarypath", &[], b"").await);
     let report = receiver.wait(|requests| requests.first().cloned()).await;
@@ -180,6 +225,10 @@ async fn a_panic_is_reported_with_its_place_and_no_more() {
     assert!(at.contains("examples/service.rs:"), "{at}");
     let log = program.log().join("\n");
     assert!(!log.contains("canarykey"), "{log}");
-    assert_eq!(log.matches("\"level\":\"ERROR\"").count(), 1, "one line: {log}");
+    assert_eq!(
+        log.matches("\"level\":\"ERROR\"").count(),
+        1,
+        "one line: {log}"
+    );
     program.stop().await;
 }

@@ -17,7 +17,14 @@ use tracing_subscriber::{EnvFilter, fmt::time::SystemTime};
 
 /// Crates whose spans say what a line belongs to.
 const OURS: &[&str] = &[
-    "auth", "bootstrap", "dynamic_mcp", "executor", "gateway", "registry", "rpc", "sandbox",
+    "auth",
+    "bootstrap",
+    "dynamic_mcp",
+    "executor",
+    "gateway",
+    "registry",
+    "rpc",
+    "sandbox",
     "telemetry",
 ];
 
@@ -51,7 +58,11 @@ where
         if is_span_of_ours(metadata) && !self.is_off() {
             // The filter must know the span too, if it has directives for it.
             let by_level: Interest = Filter::<S>::callsite_enabled(&self.0, metadata);
-            return if by_level.is_sometimes() { by_level } else { Interest::always() };
+            return if by_level.is_sometimes() {
+                by_level
+            } else {
+                Interest::always()
+            };
         }
         Filter::<S>::callsite_enabled(&self.0, metadata)
     }
@@ -62,7 +73,11 @@ where
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
         let hint = self.0.max_level_hint()?;
-        Some(if hint == LevelFilter::OFF { hint } else { hint.max(LevelFilter::INFO) })
+        Some(if hint == LevelFilter::OFF {
+            hint
+        } else {
+            hint.max(LevelFilter::INFO)
+        })
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -155,7 +170,8 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut line = String::with_capacity(512);
-        self.0.format_event(context, Writer::new(&mut line), event)?;
+        self.0
+            .format_event(context, Writer::new(&mut line), event)?;
         while line.ends_with(['\n', '}']) {
             let last = line.pop();
             if last == Some('}') {

@@ -204,10 +204,12 @@ pub fn init(logs: &LogSettings, exports: Exports) -> Result<Telemetry, InitError
     let (filter, handle) = reload::Layer::new(LineFilter(parse(&logs.filter)?));
     let file = match &logs.file {
         None => None,
-        Some(file) => Some(FileLog::start(file.clone()).map_err(|source| InitError::File {
-            path: file.path.display().to_string(),
-            source,
-        })?),
+        Some(file) => Some(
+            FileLog::start(file.clone()).map_err(|source| InitError::File {
+                path: file.path.display().to_string(),
+                source,
+            })?,
+        ),
     };
     let writer = match &file {
         None => BoxMakeWriter::new(std::io::stderr),
@@ -260,8 +262,7 @@ pub fn init(logs: &LogSettings, exports: Exports) -> Result<Telemetry, InitError
 
 /// Without the hint every event of every library would be looked at.
 fn of_spans() -> FilterFn {
-    filter_fn(is_span_of_ours as fn(&Metadata<'_>) -> bool)
-        .with_max_level_hint(LevelFilter::INFO)
+    filter_fn(is_span_of_ours as fn(&Metadata<'_>) -> bool).with_max_level_hint(LevelFilter::INFO)
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 pub use self::define::Description;
 use self::define::metrics;
 use self::labels::ToolLabels;
-pub(crate) use self::record::method_label;
 pub use self::labels::{MAX_TOOL_LABELS, OTHER_TOOL, ToolLabel};
+pub(crate) use self::record::method_label;
 
 /// Buckets, in seconds, of everything that is a latency: from a tenth of a millisecond (a built-in
 /// call) to two minutes (the longest tool).

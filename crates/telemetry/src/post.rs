@@ -44,10 +44,7 @@ impl Post {
         })
     }
 
-    pub(crate) async fn send(
-        &self,
-        request: Request<Bytes>,
-    ) -> Result<Response<Bytes>, HttpError> {
+    pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let asked = self.client.request(request.map(Full::new));
         let answer = async {
             let (parts, body) = asked.await?.into_parts();

@@ -92,7 +92,10 @@ fn encode(report: &pprof::Report) -> Vec<u8> {
     let period = 1_000_000_000 / i64::from(FREQUENCY);
     builder.period(("cpu", "nanoseconds"), period);
     let nanos = |length: Duration| i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
-    let began = report.timing.start_time.duration_since(std::time::UNIX_EPOCH);
+    let began = report
+        .timing
+        .start_time
+        .duration_since(std::time::UNIX_EPOCH);
     builder.time(
         nanos(began.unwrap_or_default()),
         nanos(report.timing.duration),

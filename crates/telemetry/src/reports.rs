@@ -190,7 +190,11 @@ where
             trace_id,
             span_id,
         };
-        if self.orders.try_send(Order::Report(Box::new(fault))).is_err() {
+        if self
+            .orders
+            .try_send(Order::Report(Box::new(fault)))
+            .is_err()
+        {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -330,7 +330,12 @@ mod tests {
         say(&log, "after\n");
         log.flush(PATIENCE);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "after\n");
-        assert_eq!(std::fs::metadata(path.with_extension("log.1")).unwrap().len(), 501);
+        assert_eq!(
+            std::fs::metadata(path.with_extension("log.1"))
+                .unwrap()
+                .len(),
+            501
+        );
     }
 
     #[test]

@@ -223,7 +223,9 @@ static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 /// Makes the tracer of the process.
 pub(crate) fn tracer(provider: &SdkTracerProvider) -> SdkTracer {
-    TRACER.get_or_init(|| provider.tracer("dynamic-mcp")).clone()
+    TRACER
+        .get_or_init(|| provider.tracer("dynamic-mcp"))
+        .clone()
 }
 
 /// Whether spans are exported at all. What only traces need is not made without.

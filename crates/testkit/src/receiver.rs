@@ -112,7 +112,8 @@ async fn take(
 ) -> Result<Response<http_body_util::combinators::BoxBody<Bytes, Infallible>>, hyper::Error> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    let is_grpc = parts.headers.get("content-type") == Some(&HeaderValue::from_static("application/grpc"));
+    let is_grpc =
+        parts.headers.get("content-type") == Some(&HeaderValue::from_static("application/grpc"));
     kept.lock().push(Received {
         path: parts.uri.path().to_owned(),
         headers: parts.headers,

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::runner::EngineKind;
-use domain::{
-    Call, ErrorCode, RequestId, Result as DomainResult, Revision, TenantId, ToolRecord,
-};
+use domain::{Call, ErrorCode, RequestId, Result as DomainResult, Revision, TenantId, ToolRecord};
 use serde_json::{Value, json};
 use telemetry::Metrics;
 use tokio::time::Instant;

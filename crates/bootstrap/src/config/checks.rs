@@ -223,7 +223,11 @@ pub(super) fn traces(settings: &mut Settings, telemetry: Option<&TelemetryConfig
             matches!(url.scheme(), "http" | "https") && url.host_str().is_some() && bare
         })
     };
-    if telemetry.otlp_endpoint.as_deref().is_some_and(|it| !usable(it)) {
+    if telemetry
+        .otlp_endpoint
+        .as_deref()
+        .is_some_and(|it| !usable(it))
+    {
         settings.refuse(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "is not `http://host:port` or `https://host:port`",

@@ -198,12 +198,20 @@ const CONTRACT: &[(&str, &[(&str, &str, &[&str])])] = &[
         &[
             ("mcp_sandbox_pool_size", "gauge", &["engine"]),
             ("mcp_sandbox_pool_hits_total", "counter", &["engine"]),
-            ("mcp_sandbox_pool_misses_total", "counter", &["engine", "reason"]),
+            (
+                "mcp_sandbox_pool_misses_total",
+                "counter",
+                &["engine", "reason"],
+            ),
         ],
     ),
     (
         "container create and start time",
-        &[("mcp_sandbox_create_duration_seconds", "histogram", &["engine"])],
+        &[(
+            "mcp_sandbox_create_duration_seconds",
+            "histogram",
+            &["engine"],
+        )],
     ),
     (
         "executor in-flight",
@@ -215,7 +223,11 @@ const CONTRACT: &[(&str, &[(&str, &str, &[&str])])] = &[
     ),
     (
         "registry query time",
-        &[("mcp_registry_query_duration_seconds", "histogram", &["query"])],
+        &[(
+            "mcp_registry_query_duration_seconds",
+            "histogram",
+            &["query"],
+        )],
     ),
     (
         "catalogue version and age",
@@ -260,7 +272,11 @@ fn every_metric_of_the_contract_is_there_with_its_kind_and_labels() {
                 .iter()
                 .find(|description| description.name == *name);
             let found = found.unwrap_or_else(|| panic!("{phrase}: no {name}"));
-            assert_eq!((found.kind, found.labels), (*kind, *labels), "{phrase}: {name}");
+            assert_eq!(
+                (found.kind, found.labels),
+                (*kind, *labels),
+                "{phrase}: {name}"
+            );
         }
     }
     // Process CPU, memory and open files: `cpu_memory_and_file_descriptors_of_the_process_are_there`.
@@ -269,10 +285,35 @@ fn every_metric_of_the_contract_is_there_with_its_kind_and_labels() {
 /// The words that a label may be called. A new one needs a look at who fills it: all of these but
 /// `tool`, which is bounded, are filled with words of this program.
 const LABELS: &[&str] = &[
-    "cache", "code", "commit", "decision", "direction", "endpoint", "engine", "found", "kind",
-    "limit", "method", "operation", "outcome", "query", "reason", "result", "route", "runtime",
-    "service", "source", "stage", "start", "state", "status", "status_code", "store", "tool",
-    "version", "what",
+    "cache",
+    "code",
+    "commit",
+    "decision",
+    "direction",
+    "endpoint",
+    "engine",
+    "found",
+    "kind",
+    "limit",
+    "method",
+    "operation",
+    "outcome",
+    "query",
+    "reason",
+    "result",
+    "route",
+    "runtime",
+    "service",
+    "source",
+    "stage",
+    "start",
+    "state",
+    "status",
+    "status_code",
+    "store",
+    "tool",
+    "version",
+    "what",
 ];
 
 #[test]

@@ -48,7 +48,10 @@ impl Dsn {
         if project.is_empty() || !project.chars().all(usable) {
             return Err(DsnError::Project);
         }
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let port = url
+            .port()
+            .map(|port| format!(":{port}"))
+            .unwrap_or_default();
         let scheme = url.scheme();
         Ok(Self {
             envelope: format!("{scheme}://{host}{port}{path}/api/{project}/envelope/"),
@@ -79,8 +82,14 @@ mod tests {
     #[test]
     fn the_endpoint_is_made_of_host_path_and_project() {
         for (text, url) in [
-            ("https://k@o1.example.com/42", "https://o1.example.com/api/42/envelope/"),
-            ("http://k@127.0.0.1:9000/a/b/7", "http://127.0.0.1:9000/a/b/api/7/envelope/"),
+            (
+                "https://k@o1.example.com/42",
+                "https://o1.example.com/api/42/envelope/",
+            ),
+            (
+                "http://k@127.0.0.1:9000/a/b/7",
+                "http://127.0.0.1:9000/a/b/api/7/envelope/",
+            ),
             ("https://k:old@[::1]:1/p", "https://[::1]:1/api/p/envelope/"),
         ] {
             let dsn = Dsn::parse(text).unwrap();

@@ -97,6 +97,9 @@ mod tests {
         assert_eq!(event["event_id"].as_str().unwrap().len(), 32);
         assert_eq!(event["release"], "gateway@1.2.3+abc");
         assert_eq!(event["tags"]["at"], "crates/rpc/src/status.rs:64");
-        assert_eq!(event["contexts"]["trace"]["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(
+            event["contexts"]["trace"]["trace_id"],
+            "0af7651916cd43dd8448eb211c80319c"
+        );
     }
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use serde_json::Value;
-use telemetry::{BuildInfo, Exports, Metrics, TraceHeaders, TraceProtocol, TraceSampler, TraceSettings, mcp_span};
+use telemetry::{
+    BuildInfo, Exports, Metrics, TraceHeaders, TraceProtocol, TraceSampler, TraceSettings, mcp_span,
+};
 
 use crate::{logs, runtime};
 
@@ -11,7 +13,9 @@ const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn read(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn speak(evil: &str) {
@@ -80,13 +84,21 @@ fn with_traces_a_line_names_its_span() {
     let text = metrics.encode().unwrap();
     assert!(text.contains("\nmcp_trace_spans_lost_total 2\n"), "{text}");
     let lines = read(&path);
-    let away = lines.iter().filter(|line| line.to_string().contains("traces cannot be sent"));
+    let away = lines
+        .iter()
+        .filter(|line| line.to_string().contains("traces cannot be sent"));
     assert_eq!(away.count(), 1, "once: {lines:?}");
-    let call = lines.iter().find(|line| line["message"] == "in the call").unwrap();
+    let call = lines
+        .iter()
+        .find(|line| line["message"] == "in the call")
+        .unwrap();
     assert_eq!(call["trace_id"], "0af7651916cd43dd8448eb211c80319c");
     assert_eq!(call["request_id"], "r-1");
     assert_eq!(call["span_id"].as_str().unwrap().len(), 16);
-    let outside = lines.iter().find(|line| line["message"] == "outside").unwrap();
+    let outside = lines
+        .iter()
+        .find(|line| line["message"] == "outside")
+        .unwrap();
     assert_eq!(outside.get("trace_id"), None);
 }
 
@@ -108,7 +120,10 @@ fn the_level_changes_while_the_process_runs() {
     telemetry.flush();
     let lines = read(&path);
     let text = std::fs::read_to_string(&path).unwrap();
-    let messages: Vec<&str> = lines.iter().map(|it| it["message"].as_str().unwrap()).collect();
+    let messages: Vec<&str> = lines
+        .iter()
+        .map(|it| it["message"].as_str().unwrap())
+        .collect();
     assert_eq!(
         messages,
         [

@@ -65,17 +65,26 @@ fn a_fault_is_reported_without_the_words_of_a_user() {
     assert_eq!(requests.len(), 1);
     assert_eq!(requests[0].path, "/prefix/api/42/envelope/");
     let auth = requests[0].headers["x-sentry-auth"].to_str().unwrap();
-    assert!(auth.contains("sentry_version=7") && auth.ends_with("sentry_key=thekey"), "{auth}");
+    assert!(
+        auth.contains("sentry_version=7") && auth.ends_with("sentry_key=thekey"),
+        "{auth}"
+    );
     assert!(!String::from_utf8_lossy(&requests[0].body).contains("canary"));
     let event = event(&requests[0]);
     assert_eq!(event["exception"]["values"][0]["type"], "internal");
     assert_eq!(event["exception"]["values"][0]["value"], "internal error");
     assert_eq!(event["tags"]["at"], "crates/x.rs:7");
     assert_eq!(event["release"], "executor@1.2.3+abc");
-    assert_eq!(event["contexts"]["trace"]["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(
+        event["contexts"]["trace"]["trace_id"],
+        "0af7651916cd43dd8448eb211c80319c"
+    );
     assert_eq!(event["extra"]["spans"], serde_json::json!(["grpc"]));
     let text = metrics.encode().unwrap();
-    assert!(text.contains(r#"mcp_error_reports_total{outcome="sent"} 1"#), "{text}");
+    assert!(
+        text.contains(r#"mcp_error_reports_total{outcome="sent"} 1"#),
+        "{text}"
+    );
 }
 
 #[test]
@@ -97,7 +106,10 @@ fn a_flood_is_cut_and_counted() {
     let sent = receiver.requests().len();
     assert!((1..=30).contains(&sent), "{sent}");
     let text = metrics.encode().unwrap();
-    let left = format!(r#"mcp_error_reports_total{{outcome="dropped"}} {}"#, 1_000 - sent);
+    let left = format!(
+        r#"mcp_error_reports_total{{outcome="dropped"}} {}"#,
+        1_000 - sent
+    );
     assert!(text.contains(&left), "{left} in {text}");
 }
 
@@ -119,6 +131,12 @@ fn a_receiver_that_wants_no_more_gets_no_more() {
     telemetry.flush();
     assert_eq!(receiver.requests().len(), 1);
     let text = metrics.encode().unwrap();
-    assert!(text.contains(r#"mcp_error_reports_total{outcome="failed"} 1"#), "{text}");
-    assert!(text.contains(r#"mcp_error_reports_total{outcome="dropped"} 4"#), "{text}");
+    assert!(
+        text.contains(r#"mcp_error_reports_total{outcome="failed"} 1"#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#"mcp_error_reports_total{outcome="dropped"} 4"#),
+        "{text}"
+    );
 }

@@ -44,7 +44,12 @@ fn export(protocol: TraceProtocol, sampler: TraceSampler) -> (Vec<Received>, Vec
             let begun = Instant::now();
             std::thread::sleep(Duration::from_millis(5));
             client_span("Executor", "Run").in_scope(|| {
-                Trail::here().add("sandbox.run", &[("engine", "isolate")], begun, Instant::now());
+                Trail::here().add(
+                    "sandbox.run",
+                    &[("engine", "isolate")],
+                    begun,
+                    Instant::now(),
+                );
             });
             // Not ours, as a library's.
             tracing::info_span!(target: "hyper::client", "foreign").in_scope(|| {});
@@ -66,7 +71,9 @@ fn check(requests: &[Received], spans: &[Span]) {
     let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
     let one = |name: &str| {
         let mut found = spans.iter().filter(|span| span.name == name);
-        let first = found.next().unwrap_or_else(|| panic!("no {name} in {names:?}"));
+        let first = found
+            .next()
+            .unwrap_or_else(|| panic!("no {name} in {names:?}"));
         assert!(found.next().is_none(), "{names:?}");
         first
     };
@@ -81,7 +88,10 @@ fn check(requests: &[Received], spans: &[Span]) {
     assert_eq!(grpc.parent, mcp.span_id);
     assert_eq!(run.parent, grpc.span_id);
     assert_eq!(run.attributes["engine"], "isolate");
-    assert!(run.times.1 - run.times.0 >= 5_000_000, "it began before it was known");
+    assert!(
+        run.times.1 - run.times.0 >= 5_000_000,
+        "it began before it was known"
+    );
     assert!(run.times.0 >= mcp.times.0 - 1_000_000 && run.times.1 <= mcp.times.1 + 1_000_000);
 }
 

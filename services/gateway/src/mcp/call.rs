@@ -138,7 +138,11 @@ fn span_of(call: &ToolCall) -> Span {
     let parent = trace.traceparent.as_deref();
     let incoming = parent.and_then(|it| TraceHeaders::new(it, trace.tracestate.as_deref()));
     let span = telemetry::mcp_span("tools/call", incoming.as_ref());
-    if span.is_none() { Span::current() } else { span }
+    if span.is_none() {
+        Span::current()
+    } else {
+        span
+    }
 }
 
 impl Pending {

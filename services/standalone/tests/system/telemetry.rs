@@ -45,7 +45,10 @@ async fn trace_of(receiver: &Receiver, id: &str, last: &str) -> Trace {
             let spans: Vec<Span> = spans.filter(|span| span.trace_id == id).collect();
             spans.iter().any(|span| span.name == last).then_some(())?;
             // What is around the last one ends with it, or a moment later.
-            spans.iter().any(|span| span.name == "tools/call").then_some(Trace(spans))
+            spans
+                .iter()
+                .any(|span| span.name == "tools/call")
+                .then_some(Trace(spans))
         })
         .await
 }
@@ -55,8 +58,11 @@ async fn a_call_is_one_trace_through_three_services() {
     let receiver = Receiver::start().await;
     let mut deployment = traced(Kind::Three, &receiver, "grpc").await;
     let client = deployment.client(Era::Modern);
-    let code = format!("if (args.fail) throw new Error('{CANARY}'); return '{CANARY}' + args.secret");
-    client.ok("dynamic.tool.create", tool("trace.one", &code)).await;
+    let code =
+        format!("if (args.fail) throw new Error('{CANARY}'); return '{CANARY}' + args.secret");
+    client
+        .ok("dynamic.tool.create", tool("trace.one", &code))
+        .await;
 
     // By `_meta`: the first call of a gateway, which also asks the registry for the code.
     deployment.restart_gateway().await;
@@ -64,7 +70,9 @@ async fn a_call_is_one_trace_through_three_services() {
     let (traceparent, id, above) = parent('1');
     let asked = json!({"name": "trace.one", "arguments": {"args": {"secret": CANARY}}});
     let meta = json!({"traceparent": traceparent, "tracestate": "vendor=1"});
-    let answer = client.send_with_meta("tools/call", asked.clone(), meta).await;
+    let answer = client
+        .send_with_meta("tools/call", asked.clone(), meta)
+        .await;
     assert!(answer.text().contains(CANARY), "{}", answer.text());
     let trace = trace_of(&receiver, &id, "sandbox.teardown").await;
     let call = trace.below(above, "tools/call", "gateway");
@@ -76,11 +84,16 @@ async fn a_call_is_one_trace_through_three_services() {
     // By headers: the HTTP request is above the call.
     let (traceparent, id, above) = parent('2');
     let mut by_header = client.clone();
-    by_header.headers.push(("traceparent".to_owned(), traceparent));
+    by_header
+        .headers
+        .push(("traceparent".to_owned(), traceparent));
     by_header.send("tools/call", asked.clone()).await;
     let trace = trace_of(&receiver, &id, "sandbox.teardown").await;
     let http = trace.below(above, "POST /mcp", "gateway");
-    assert_eq!(http.attributes["http.response.status_code"], "IntValue(200)");
+    assert_eq!(
+        http.attributes["http.response.status_code"],
+        "IntValue(200)"
+    );
     let call = trace.below(&http.span_id, "tools/call", "gateway");
     trace.stages(trace.hop(call, "dynamic_mcp.v1.Runner/Run", "executor"));
 
@@ -96,7 +109,9 @@ async fn a_call_is_one_trace_through_three_services() {
 
     // One that the caller does not record is not recorded here.
     let meta = json!({"traceparent": parent('4').0.replace("-01", "-00")});
-    client.send_with_meta("tools/call", asked.clone(), meta).await;
+    client
+        .send_with_meta("tools/call", asked.clone(), meta)
+        .await;
     // A name that stands for nothing can be any text.
     let meta = json!({"traceparent": parent('5').0});
     let unknown = json!({"name": format!("no.{CANARY}"), "arguments": {}});
@@ -106,7 +121,10 @@ async fn a_call_is_one_trace_through_three_services() {
     let requests = receiver.requests();
     for request in &requests {
         let text = String::from_utf8_lossy(&request.body);
-        assert!(!text.contains(CANARY) && !text.contains("return "), "{text}");
+        assert!(
+            !text.contains(CANARY) && !text.contains("return "),
+            "{text}"
+        );
     }
     let spans = otlp::spans(&requests);
     assert!(!spans.iter().any(|span| span.trace_id == parent('4').1));
@@ -118,10 +136,14 @@ async fn without_grpc_the_stages_are_below_the_call() {
     let receiver = Receiver::start().await;
     let deployment = traced(Kind::Direct, &receiver, "http/protobuf").await;
     let client = deployment.client(Era::Modern);
-    client.ok("dynamic.tool.create", tool("trace.two", "return 1")).await;
+    client
+        .ok("dynamic.tool.create", tool("trace.two", "return 1"))
+        .await;
     let (traceparent, id, above) = parent('6');
     let asked = json!({"name": "trace.two", "arguments": {"args": {}}});
-    client.send_with_meta("tools/call", asked, json!({"traceparent": traceparent})).await;
+    client
+        .send_with_meta("tools/call", asked, json!({"traceparent": traceparent}))
+        .await;
     let trace = trace_of(&receiver, &id, "sandbox.teardown").await;
     let call = trace.below(above, "tools/call", "dynamic-mcp");
     trace.stages(call);
@@ -138,11 +160,13 @@ fn lines(deployment: &Deployment, request: &str) -> Vec<(&'static str, Value)> {
     ];
     let all = programs.into_iter().flat_map(|(name, program)| {
         program.log().into_iter().map(move |line| {
-            let line: Value = serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line}"));
+            let line: Value =
+                serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line}"));
             (name, line)
         })
     });
-    all.filter(|(_, line)| line["request_id"] == request).collect()
+    all.filter(|(_, line)| line["request_id"] == request)
+        .collect()
 }
 
 #[tokio::test]
@@ -150,21 +174,37 @@ async fn a_failed_call_has_one_line_with_its_code_tool_and_ids() {
     let deployment = Deployment::start(Kind::Three, &[]).await;
     let client = deployment.client(Era::Modern);
     let code = "if (args.loop) while (true) {} ; if (args.big) return 'x'.repeat(5e6); throw new Error('no')";
-    client.ok("dynamic.tool.create", tool("fails.always", code)).await;
+    client
+        .ok("dynamic.tool.create", tool("fails.always", code))
+        .await;
     let (traceparent, trace_id, _) = parent('7');
     let cases = [
         ("tool_failed", "fails.always", json!({"args": {}})),
-        ("output_too_large", "fails.always", json!({"args": {"big": true}})),
+        (
+            "output_too_large",
+            "fails.always",
+            json!({"args": {"big": true}}),
+        ),
         ("invalid_argument", "fails.always", json!({"args": 7})),
-        ("invalid_argument", "dynamic.tool.create", json!({"tool": {"name": "x"}})),
-        ("not_found", "dynamic.tool.delete", json!({"name": "no.such.tool"})),
+        (
+            "invalid_argument",
+            "dynamic.tool.create",
+            json!({"tool": {"name": "x"}}),
+        ),
+        (
+            "not_found",
+            "dynamic.tool.delete",
+            json!({"name": "no.such.tool"}),
+        ),
         ("unknown_tool", "no.such.tool", json!({})),
     ];
     for (number, (code, tool, arguments)) in cases.iter().enumerate() {
         let id = format!("request-{number}");
         let mut client = client.clone();
         client.headers.push(("x-request-id".to_owned(), id.clone()));
-        client.headers.push(("traceparent".to_owned(), traceparent.clone()));
+        client
+            .headers
+            .push(("traceparent".to_owned(), traceparent.clone()));
         let asked = json!({"name": tool, "arguments": arguments});
         client.send("tools/call", asked).await;
         let end = Instant::now() + Duration::from_secs(10);
@@ -176,7 +216,10 @@ async fn a_failed_call_has_one_line_with_its_code_tool_and_ids() {
         let [(service, line)] = found.as_slice() else {
             panic!("{code}: {found:#?}")
         };
-        assert_eq!((*service, line["message"].as_str()), ("gateway", Some("tool call")));
+        assert_eq!(
+            (*service, line["message"].as_str()),
+            ("gateway", Some("tool call"))
+        );
         assert_eq!(line["outcome"], *code, "{line}");
         assert_eq!(line["tool"], *tool);
         assert_eq!(line["trace_id"], trace_id.as_str());
@@ -190,18 +233,28 @@ async fn a_fault_behind_the_gateway_has_one_line_there_and_its_report() {
     let dsn = receiver.endpoint.replace("http://", "http://key@") + "/7";
     let deployment = Deployment::start(Kind::Three, &[("SENTRY_DSN", &dsn)]).await;
     let client = deployment.client(Era::Modern);
-    client.ok("dynamic.tool.create", tool("fault.one", "return 1")).await;
+    client
+        .ok("dynamic.tool.create", tool("fault.one", "return 1"))
+        .await;
     // Somebody else's hands in the database.
     path::break_store(deployment.folder());
     let mut broken = client.clone();
-    broken.headers.push(("x-request-id".to_owned(), "request-broken".to_owned()));
+    broken
+        .headers
+        .push(("x-request-id".to_owned(), "request-broken".to_owned()));
     let arguments = json!({"name": "fault.one", "patch": {"title": CANARY}});
     let answer = broken.call("dynamic.tool.update", arguments).await;
     assert_eq!(answer["structuredContent"]["code"], "internal", "{answer}");
     let report = receiver.wait(|requests| requests.first().cloned()).await;
     let text = String::from_utf8(report.body.to_vec()).unwrap();
-    assert!(text.contains("\"fault\":\"internal\"") && text.contains("registry@"), "{text}");
-    assert!(!text.contains(CANARY) && !text.contains("request-broken"), "{text}");
+    assert!(
+        text.contains("\"fault\":\"internal\"") && text.contains("registry@"),
+        "{text}"
+    );
+    assert!(
+        !text.contains(CANARY) && !text.contains("request-broken"),
+        "{text}"
+    );
     let found = lines(&deployment, "request-broken");
     let grave: Vec<_> = found
         .iter()
@@ -209,7 +262,9 @@ async fn a_fault_behind_the_gateway_has_one_line_there_and_its_report() {
         .collect();
     assert_eq!(grave.len(), 1, "{found:#?}");
     assert_eq!(grave[0].0, "registry");
-    let calls = found.iter().filter(|(_, line)| line["message"] == "tool call");
+    let calls = found
+        .iter()
+        .filter(|(_, line)| line["message"] == "tool call");
     assert_eq!(calls.count(), 1, "{found:#?}");
 }
 
@@ -222,21 +277,34 @@ async fn metrics_have_a_port_of_their_own_and_a_profile_is_in_the_audit_log() {
     ];
     let mut deployment = Deployment::start(Kind::Direct, &env).await;
     let front = &mut deployment.front;
-    let admin = front.field_of_line("\"listener\":\"admin\"", "address").await;
+    let admin = front
+        .field_of_line("\"listener\":\"admin\"", "address")
+        .await;
     let get = async |path: &str, headers: &[(&str, &str)]| {
         exchange(&admin, "GET", path, headers, b"").await
     };
     let text = get("/metrics", &[]).await.text();
-    for name in ["mcp_build_info", "dynamic_mcp_http_auth_success_total", "process_open_fds"] {
+    for name in [
+        "mcp_build_info",
+        "dynamic_mcp_http_auth_success_total",
+        "process_open_fds",
+    ] {
         assert!(text.contains(name), "{text}");
     }
     assert_eq!(deployment.get("/metrics").await.0, 404);
-    assert_eq!(deployment.get("/debug/pprof/profile?seconds=1").await.0, 404);
+    assert_eq!(
+        deployment.get("/debug/pprof/profile?seconds=1").await.0,
+        404
+    );
     let token = [("x-mcp-admin-token", ADMIN), ("x-request-id", "profile-1")];
     let taken = get("/debug/pprof/profile?seconds=1", &token).await;
     assert_eq!(taken.status, 200, "{}", taken.text());
-    let audit = std::fs::read_to_string(deployment.folder().join(".dynamic-mcp/audit.log")).unwrap();
-    let record = audit.lines().find(|line| line.contains("service.profile")).unwrap();
+    let audit =
+        std::fs::read_to_string(deployment.folder().join(".dynamic-mcp/audit.log")).unwrap();
+    let record = audit
+        .lines()
+        .find(|line| line.contains("service.profile"))
+        .unwrap();
     let record: Value = serde_json::from_str(record).unwrap();
     assert_eq!(record["actor"], json!({"subject": "admin-token"}));
     assert_eq!(record["requestId"], "profile-1");

@@ -19,7 +19,10 @@ fn where_traces_and_reports_go_is_checked_and_never_shown() {
     assert_eq!(telemetry.sampler, Sampler::ParentRatio);
     assert!((telemetry.sampler_share - 0.25).abs() < 1e-9);
     let shown = format!("{}{}", loaded.printed, loaded.view);
-    assert!(!shown.contains("canary") && !shown.contains("thekey"), "{shown}");
+    assert!(
+        !shown.contains("canary") && !shown.contains("thekey"),
+        "{shown}"
+    );
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://canary@collector"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
@@ -43,16 +46,31 @@ fn where_traces_and_reports_go_is_checked_and_never_shown() {
 fn only_the_inner_services_have_a_token_for_profiles() {
     let with = |token: &'static str| [INNER, &[("MCP_PROFILING_TOKEN", token)]].concat();
     let long = "a-token-of-more-than-thirty-two-characters";
-    let config = start("", &with(long)).load::<RegistryConfig>().unwrap().config;
-    assert_eq!(config.profile_token().map(crate::Secret::expose), Some(long));
+    let config = start("", &with(long))
+        .load::<RegistryConfig>()
+        .unwrap()
+        .config;
+    assert_eq!(
+        config.profile_token().map(crate::Secret::expose),
+        Some(long)
+    );
     let config = start("", INNER).load::<ExecutorConfig>().unwrap().config;
     assert!(config.profile_token().is_none());
     for weak in ["canary", "change-me"] {
         let text = start("", &with(weak)).refused::<ExecutorConfig>();
-        assert!(text.contains("MCP_PROFILING_TOKEN") && !text.contains("canary"), "{text}");
+        assert!(
+            text.contains("MCP_PROFILING_TOKEN") && !text.contains("canary"),
+            "{text}"
+        );
     }
     let text = start("", &[("MCP_PROFILING_TOKEN", long)]).refused::<StandaloneConfig>();
-    assert!(text.contains("registry and executor") || text.contains("registry"), "{text}");
+    assert!(
+        text.contains("registry and executor") || text.contains("registry"),
+        "{text}"
+    );
     let config = start("", &[("MCP_ADMIN_TOKEN", long)]).standalone().config;
-    assert_eq!(config.profile_token().map(crate::Secret::expose), Some(long));
+    assert_eq!(
+        config.profile_token().map(crate::Secret::expose),
+        Some(long)
+    );
 }

@@ -63,7 +63,8 @@ fn belongs(name: &str, process: &str) -> bool {
         "MCP_SANDBOX_RUNTIME",
         "MCP_SANDBOX_SESSION",
     ]);
-    let shared = is(&["MCP_SANDBOX"]) && !sandbox || is(&["LOG_", "MCP_SHUTDOWN", "OTEL_", "RUST_LOG", "SENTRY_"]);
+    let shared = is(&["MCP_SANDBOX"]) && !sandbox
+        || is(&["LOG_", "MCP_SHUTDOWN", "OTEL_", "RUST_LOG", "SENTRY_"]);
     shared
         || match process {
             "registry" => catalog,

@@ -39,17 +39,23 @@ pub(super) struct Trace(pub(super) Vec<Span>);
 impl Trace {
     fn names(&self) -> String {
         let line = |span: &Span| {
-            format!("{} {} {} < {}", span.service, span.name, span.span_id, span.parent)
+            format!(
+                "{} {} {} < {}",
+                span.service, span.name, span.span_id, span.parent
+            )
         };
         self.0.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     /// The one span whose name starts so, below this one and of this service.
     pub(super) fn below(&self, parent: &str, name: &str, service: &str) -> &Span {
-        let is_it = |span: &&Span| span.parent == parent && span.name.starts_with(name) && span.service == service;
+        let is_it = |span: &&Span| {
+            span.parent == parent && span.name.starts_with(name) && span.service == service
+        };
         let mut found = self.0.iter().filter(is_it);
         let one = found.next();
-        let one = one.unwrap_or_else(|| panic!("no {name} of {service} below {parent}:\n{}", self.names()));
+        let one = one
+            .unwrap_or_else(|| panic!("no {name} of {service} below {parent}:\n{}", self.names()));
         assert!(found.next().is_none(), "two {name}:\n{}", self.names());
         one
     }
@@ -70,7 +76,10 @@ impl Trace {
             let name = format!("sandbox.{stage}");
             let span = self.below(&run.span_id, &name, &run.service);
             assert_eq!(span.attributes["engine"], "isolate");
-            assert!(span.times.0 + 2_000_000 >= before, "{name} begins too early");
+            assert!(
+                span.times.0 + 2_000_000 >= before,
+                "{name} begins too early"
+            );
             before = span.times.1;
         }
     }
@@ -108,5 +117,9 @@ pub(super) fn break_store(folder: &Path) {
         .arg(&store)
         .output()
         .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
