@@ -78,8 +78,8 @@ impl Stock<'_> {
             self.put_all(&folder, &files)?;
         } else if there.contains(&None) {
             return Err(format!(
-                "only one of {} and {} is there: put the other one back from your backup, or delete both \
-                 and the certificates of all services for a new authority",
+                "only one of {} and {} is there: put the other one back from your backup, or delete the \
+                 one that is left for a new authority and new certificates for all services",
                 folder.place("ca.pem"),
                 folder.place("ca.key")
             ));
