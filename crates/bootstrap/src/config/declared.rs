@@ -206,7 +206,9 @@ impl Value for DeclaredList {
     fn json(&self, _: &Key) -> Json {
         let names = |items: &Vec<Json>| {
             let names = items.iter().enumerate();
-            names.map(|(at, item)| Json::from(label(item, at))).collect()
+            names
+                .map(|(at, item)| Json::from(label(item, at)))
+                .collect()
         };
         self.0.as_ref().map_or(Json::Null, names)
     }

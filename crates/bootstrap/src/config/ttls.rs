@@ -89,10 +89,17 @@ mod tests {
         assert_eq!(read.0["news"], Duration::from_secs(300));
         assert_eq!(read.0["off"], Duration::ZERO);
         let shown = read.json(&key);
-        let items: Vec<&str> = shown.as_array().unwrap().iter().filter_map(Json::as_str).collect();
+        let items: Vec<&str> = shown
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Json::as_str)
+            .collect();
         assert_eq!(items, ["news=300", "off=0", "weather.now=60"]);
         assert_eq!(ttls(&items.join(",")), Ok(read));
-        for wrong in ["60", "a=", "=1", "a b=1", "a=1,a=2", "a=86401", "a=-1", "a=2d"] {
+        for wrong in [
+            "60", "a=", "=1", "a b=1", "a=1,a=2", "a=86401", "a=-1", "a=2d",
+        ] {
             ttls(wrong).expect_err(wrong);
         }
     }

@@ -35,15 +35,17 @@ pub(super) fn resolve(
     };
     let mut mistakes = Vec::new();
     let mut fields = fields.clone();
-    let mut keep = |outcome: Result<String, Mistake>| {
-        outcome.map_err(|mistake| mistakes.push(mistake)).ok()
-    };
+    let mut keep =
+        |outcome: Result<String, Mistake>| outcome.map_err(|mistake| mistakes.push(mistake)).ok();
     let name = keep(text(&mut fields, "name"));
     let handler = keep(text(&mut fields, "handler"));
     let tenant = match fields.remove("tenant") {
         None => Ok(TenantId::default()),
         Some(Json::String(tenant)) => TenantId::parse(&tenant).map_err(of_domain),
-        Some(_) => Err(mistake("tenant: is no text", "name a tenant, or leave it out")),
+        Some(_) => Err(mistake(
+            "tenant: is no text",
+            "name a tenant, or leave it out",
+        )),
     };
     let name = name.and_then(|name| {
         let parsed = ToolName::parse(&name).map_err(of_domain);
@@ -59,14 +61,18 @@ pub(super) fn resolve(
         fields.remove("code");
     }
     let python = code.as_ref().is_some_and(|(path, _)| {
-        path.extension().is_some_and(|end| end.eq_ignore_ascii_case("py"))
+        path.extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("py"))
     });
     let spec = spec(fields, policy).map_err(|mistake| mistakes.push(mistake));
     let tenant = tenant.map_err(|mistake| mistakes.push(mistake));
     if let (Some(name), Ok(spec), Ok(tenant)) = (name, spec, tenant) {
         if python && spec.runtime != Runtime::Python {
             let fix = "write runtime = \"python\", or name a handler in JavaScript";
-            mistakes.push(mistake("runtime: is node, but the handler is a .py file", fix));
+            mistakes.push(mistake(
+                "runtime: is node, but the handler is a .py file",
+                fix,
+            ));
         }
         let draft = ToolDraft {
             name,
@@ -87,7 +93,10 @@ pub(super) fn resolve(
 fn text(fields: &mut Map<String, Json>, name: &str) -> Result<String, Mistake> {
     match fields.remove(name) {
         Some(Json::String(text)) if !text.trim().is_empty() => Ok(text),
-        Some(_) => Err(mistake(&format!("{name}: is no text"), "write it as a text")),
+        Some(_) => Err(mistake(
+            &format!("{name}: is no text"),
+            "write it as a text",
+        )),
         None => Err(mistake(
             &format!("{name}: is missing"),
             "every tool has name, description and handler",
@@ -98,7 +107,11 @@ fn text(fields: &mut Map<String, Json>, name: &str) -> Result<String, Mistake> {
 fn spec(mut fields: Map<String, Json>, policy: &Policy) -> Result<ToolSpec, Mistake> {
     if !fields.contains_key("image") {
         let python = fields.get("runtime").and_then(Json::as_str) == Some("python");
-        let runtime = if python { Runtime::Python } else { Runtime::Node };
+        let runtime = if python {
+            Runtime::Python
+        } else {
+            Runtime::Node
+        };
         fields.insert("image".to_owned(), policy.image_for(runtime).into());
     }
     // By way of its text: a schema is kept as it is written there.
@@ -107,7 +120,10 @@ fn spec(mut fields: Map<String, Json>, policy: &Policy) -> Result<ToolSpec, Mist
         let why = why.to_string();
         // Where in a text that nobody has seen does not help.
         let why = why.split(" at line ").next().unwrap_or_default().to_owned();
-        (why, String::from("write it as dynamic.tool.create takes it"))
+        (
+            why,
+            String::from("write it as dynamic.tool.create takes it"),
+        )
     })
 }
 
@@ -121,7 +137,8 @@ fn code(path: &Path) -> Result<(PathBuf, String), Mistake> {
             String::from("name a readable file with the code, relative to the configuration file"),
         )
     };
-    let found = std::fs::metadata(path).map_err(|why| unusable(format!("cannot be read: {why}")))?;
+    let found =
+        std::fs::metadata(path).map_err(|why| unusable(format!("cannot be read: {why}")))?;
     if !found.is_file() {
         return Err(unusable(String::from("is no file")));
     }

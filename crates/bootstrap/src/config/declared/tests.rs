@@ -43,8 +43,14 @@ fn tools_are_read_with_their_handlers() {
     assert_eq!(&*tools[0].draft.code, "return 1;\n");
     assert_eq!(tools[0].draft.spec.image, "node:lts-slim");
     assert_eq!(tools[1].draft.spec.image, "python:3-slim");
-    assert_eq!((tools[0].tenant.as_str(), tools[1].tenant.as_str()), ("default", "acme"));
-    assert!(read(folder.path(), Json::Null).unwrap().is_none(), "nothing is said");
+    assert_eq!(
+        (tools[0].tenant.as_str(), tools[1].tenant.as_str()),
+        ("default", "acme")
+    );
+    assert!(
+        read(folder.path(), Json::Null).unwrap().is_none(),
+        "nothing is said"
+    );
     assert!(read(folder.path(), json!([])).unwrap().unwrap().is_empty());
 }
 
@@ -89,8 +95,13 @@ fn more_tools_than_a_tenant_may_have_are_refused() {
     let of_two = [tool(1, "a"), tool(2, "a"), tool(3, "a"), tool(1, "b")];
     read(folder.path(), Json::from(of_two.to_vec())).unwrap();
     let of_one: Vec<Json> = (0..4).map(|number| tool(number, "a")).collect();
-    let text = read(folder.path(), Json::from(of_one)).unwrap_err().join("\n");
-    assert!(text.contains("4 tools for tenant a, and 3 are allowed"), "{text}");
+    let text = read(folder.path(), Json::from(of_one))
+        .unwrap_err()
+        .join("\n");
+    assert!(
+        text.contains("4 tools for tenant a, and 3 are allowed"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -98,7 +109,8 @@ fn a_file_is_read_again() {
     let folder = folder();
     let path = folder.path().join("config.toml");
     let write = |tools: &str| fs::write(&path, format!("{tools}\n[http]\nport = 1\n")).unwrap();
-    let tool = "[[tools]]\nname = \"one.tool\"\ndescription = \"x\"\nhandler = \"handlers/one.js\"\n";
+    let tool =
+        "[[tools]]\nname = \"one.tool\"\ndescription = \"x\"\nhandler = \"handlers/one.js\"\n";
     write(tool);
     let list = of_file(&path).unwrap();
     let source = Source::File(path.clone());
@@ -112,7 +124,13 @@ fn a_file_is_read_again() {
     assert_eq!(declared.read_again().unwrap().tools.unwrap().len(), 0);
     write("");
     assert!(declared.read_again().unwrap().tools.is_none());
-    for wrong in ["tools = 3", "tools = [1]", "[tools.one]\nhandler = \"x\"", "tools = [", "[[tools]]"] {
+    for wrong in [
+        "tools = 3",
+        "tools = [1]",
+        "[tools.one]\nhandler = \"x\"",
+        "tools = [",
+        "[[tools]]",
+    ] {
         write(wrong);
         declared.read_again().expect_err(wrong);
     }

@@ -24,7 +24,10 @@ fn the_sections_of_a_file_are_read() {
     assert_eq!(&*tools[0].draft.code, "return 1;");
     let view = &loaded.view;
     assert_eq!(view["tools"], serde_json::json!(["one.tool"]));
-    assert_eq!(view["caching"]["tools"], serde_json::json!(["one.tool=5", "other=60"]));
+    assert_eq!(
+        view["caching"]["tools"],
+        serde_json::json!(["one.tool=5", "other=60"])
+    );
     assert_eq!(view["redis"]["urlSet"], false);
 }
 
@@ -33,7 +36,9 @@ fn nothing_is_declared_without_a_word() {
     let loaded = start("", &[]).standalone();
     assert!(loaded.config.declared.tools.is_none());
     let json = r#"{"tools": []}"#;
-    let loaded = start("--config c.json", &[]).file("c.json", json).standalone();
+    let loaded = start("--config c.json", &[])
+        .file("c.json", json)
+        .standalone();
     assert!(loaded.config.declared.tools.unwrap().is_empty());
 }
 
@@ -68,7 +73,10 @@ fn every_mistake_of_declared_tools_and_of_the_cache_is_named() {
             ("MCP_CACHE_MAX_SIZE", "1"),
         ],
     )
-    .file("c.toml", &format!("{DECLARED}bad = \"2d\"\n[[tools]]\nname = \"two.tool\"\nhandler = \"two.js\"\n"))
+    .file(
+        "c.toml",
+        &format!("{DECLARED}bad = \"2d\"\n[[tools]]\nname = \"two.tool\"\nhandler = \"two.js\"\n"),
+    )
     .refused::<StandaloneConfig>();
     assert!(!text.contains("canary"), "{text}");
     insta::assert_snapshot!(text);
@@ -77,23 +85,45 @@ fn every_mistake_of_declared_tools_and_of_the_cache_is_named() {
 #[test]
 fn a_redis_that_cannot_be_meant_is_refused_and_a_risky_one_named() {
     for wrong in [
-        "http://r", "redis://", "redis://r/a", "redis://r/1/2", "rediss://r/#insecure",
-        "redis://r?protocol=resp3", "r:6379", "redis+unix:///r.sock",
+        "http://r",
+        "redis://",
+        "redis://r/a",
+        "redis://r/1/2",
+        "rediss://r/#insecure",
+        "redis://r?protocol=resp3",
+        "r:6379",
+        "redis+unix:///r.sock",
     ] {
         let text = start("", &[("REDIS_URL", wrong)]).refused::<StandaloneConfig>();
-        assert!(text.contains("REDIS_URL") && text.contains("rediss:// for TLS"), "{wrong}: {text}");
+        assert!(
+            text.contains("REDIS_URL") && text.contains("rediss:// for TLS"),
+            "{wrong}: {text}"
+        );
     }
     let warned = |variables: &[(&str, &str)]| start("", variables).standalone().warnings.join("\n");
-    for fine in ["redis://127.0.0.1", "redis://:p@[::1]:1/15", "rediss://u:p@redis.example:6380/0"] {
+    for fine in [
+        "redis://127.0.0.1",
+        "redis://:p@[::1]:1/15",
+        "rediss://u:p@redis.example:6380/0",
+    ] {
         assert_eq!(warned(&[("REDIS_URL", fine)]), "", "{fine}");
     }
     let open = warned(&[("REDIS_URL", "redis://:canary@redis.example")]);
-    assert!(open.contains("in the clear") && !open.contains("canary"), "{open}");
-    let unused = warned(&[("REDIS_URL", "redis://127.0.0.1"), ("MCP_CACHE_ENABLED", "false")]);
+    assert!(
+        open.contains("in the clear") && !open.contains("canary"),
+        "{open}"
+    );
+    let unused = warned(&[
+        ("REDIS_URL", "redis://127.0.0.1"),
+        ("MCP_CACHE_ENABLED", "false"),
+    ]);
     assert!(unused.contains("is not used"), "{unused}");
     for url in [None, Some("redis://127.0.0.1")] {
         let url = url.map(|url| ("REDIS_URL", url));
-        let variables: Vec<_> = url.into_iter().chain([("REDIS_TLS_CA", "ca.pem")]).collect();
+        let variables: Vec<_> = url
+            .into_iter()
+            .chain([("REDIS_TLS_CA", "ca.pem")])
+            .collect();
         let text = start("", &variables).refused::<StandaloneConfig>();
         assert!(text.contains("REDIS_TLS_CA"), "{text}");
     }
@@ -127,7 +157,11 @@ fn the_files_on_the_pages_load() {
     let page = include_str!("../../../../../docs/declared-tools.md");
     let declared = start("--config c.toml", &[]).file("c.toml", block(page, "toml"));
     std::fs::create_dir(declared.path().join("tools")).unwrap();
-    std::fs::write(declared.path().join("tools/weather.js"), "return args.place").unwrap();
+    std::fs::write(
+        declared.path().join("tools/weather.js"),
+        "return args.place",
+    )
+    .unwrap();
     let tools = declared.standalone().config.declared.tools.unwrap();
     let spec = &tools[0].draft.spec;
     assert_eq!(spec.timeout_ms, 5000);
