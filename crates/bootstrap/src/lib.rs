@@ -32,7 +32,8 @@ pub use listener::{BindError, BoundListener, Socket, SocketFile};
 pub use profiles::{ProfileRecords, ProfileRequest};
 pub use reload::{Reload, ReloadRequests};
 pub use run::{
-    App, Diagnosis, EXIT_CONFIG, StartError, run, run_with_check, run_with_commands, run_with_doctor,
+    App, Diagnosis, EXIT_CONFIG, StartError, run, run_with_check, run_with_commands,
+    run_with_doctor,
 };
 pub use secret::Secret;
 pub use tasks::{OnFailure, StopReason, Tasks};

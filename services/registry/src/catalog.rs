@@ -318,7 +318,11 @@ fn missing(name: &ToolName, revision: Option<Revision>) -> Error {
     }
 }
 
-pub(crate) fn revision_of(tenant: TenantId, draft: ToolDraft, subject: &str) -> Result<NewRevision> {
+pub(crate) fn revision_of(
+    tenant: TenantId,
+    draft: ToolDraft,
+    subject: &str,
+) -> Result<NewRevision> {
     // What is answered now has to equal what is read later: the store keeps milliseconds.
     let made_at =
         Timestamp::from_millisecond(Timestamp::now().as_millisecond()).map_err(Error::internal)?;

@@ -289,9 +289,9 @@ impl Key {
             Kind::Keys => String::from(
                 "a list of tables (in a variable: of JSON objects), each with name, prefix, sha256 and role or scopes, and maybe tenant, subject, tier and expires",
             ),
-            Kind::Ttls => String::from(
-                "seconds by name as `weather=60,news=5m`, or a table of them by name",
-            ),
+            Kind::Ttls => {
+                String::from("seconds by name as `weather=60,news=5m`, or a table of them by name")
+            }
             Kind::Tools => String::from(
                 "a list of tables (in a variable: of JSON objects), each with name, description and handler, and what else a tool has",
             ),

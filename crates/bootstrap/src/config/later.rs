@@ -72,5 +72,4 @@ pub(crate) const LATER: &[Later] = &[
 ];
 
 /// Sections of a configuration file that a later version brings, with the part that reads them.
-pub(crate) const LATER_SECTIONS: &[(&str, &str)] = &[
-];
+pub(crate) const LATER_SECTIONS: &[(&str, &str)] = &[];

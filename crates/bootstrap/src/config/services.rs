@@ -12,10 +12,10 @@ use super::declared::Declared;
 use super::key::Service;
 use super::sections::{
     AccessConfig, Admission, AuditConfig, AuditKeepConfig, AuthConfig, CacheConfig, CatalogConfig,
-    DeclaredConfig, DockerConfig,
-    EngineConfig, FileConfig, GuardConfig, HttpConfig, InstallConfig, LimitsConfig, LogConfig,
-    PolicyConfig, PostgresConfig, Profile, ProfileConfig, RedisConfig, SessionConfig, ShutdownConfig,
-    TelemetryConfig, Transport, TransportConfig, Wiring, WiringConfig,
+    DeclaredConfig, DockerConfig, EngineConfig, FileConfig, GuardConfig, HttpConfig, InstallConfig,
+    LimitsConfig, LogConfig, PolicyConfig, PostgresConfig, Profile, ProfileConfig, RedisConfig,
+    SessionConfig, ShutdownConfig, TelemetryConfig, Transport, TransportConfig, Wiring,
+    WiringConfig,
 };
 use super::settings::Settings;
 use crate::address::ListenAddress;

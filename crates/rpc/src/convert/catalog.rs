@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use domain::tool::{CachePolicy, CacheScope, EngineChoice, Isolation, JsonText, RateLimit, Runtime};
+use domain::tool::{
+    CachePolicy, CacheScope, EngineChoice, Isolation, JsonText, RateLimit, Runtime,
+};
 use domain::{
     CatalogChange, CatalogVersion, CodeDigest, RawValue, Result, Revision, TenantId, ToolDraft,
     ToolName, ToolRecord, ToolSpec,

@@ -75,13 +75,8 @@ fn a_platforms_port_variable_only_warns_where_it_means_nothing() {
 
 #[test]
 fn keys_of_later_versions_are_never_silently_ignored() {
-    let text = start(
-        "",
-        &[
-            ("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH", "true"),
-        ],
-    )
-    .refused::<StandaloneConfig>();
+    let text = start("", &[("MCP_EXPERIMENTAL_UPSTREAM_MCP_ATTACH", "true")])
+        .refused::<StandaloneConfig>();
     assert!(!text.contains("canary"), "{text}");
     insta::assert_snapshot!(text);
 }
