@@ -142,10 +142,11 @@ mod tests {
         let enough = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&enough);
         let work = spawn_blocking(move || busy_for_a_profile(&told));
-        let taken = tokio::spawn(cpu(Duration::from_millis(800)));
+        let mut taken = tokio::task::JoinSet::new();
+        taken.spawn(cpu(Duration::from_millis(800)));
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(cpu(Duration::ZERO).await, Err(ProfileError::Busy));
-        let bytes = taken.await.unwrap().unwrap();
+        let bytes = taken.join_next().await.unwrap().unwrap().unwrap();
         enough.store(true, Ordering::Relaxed);
         work.await.unwrap();
         let profile = Profile::decode(bytes.as_slice()).unwrap();
