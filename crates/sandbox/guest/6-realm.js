@@ -7,7 +7,6 @@ const { createContext } = vm;
 const { readdirSync, rmSync, writeFileSync } = fs;
 const { ownKeys, getOwnPropertyDescriptor } = Reflect;
 const { defineProperty, is: same } = Object;
-const THREADS = +(process.env.UV_THREADPOOL_SIZE || 4);
 const PARSE = new Script('JSON.parse');
 
 let world;
@@ -63,7 +62,7 @@ const countThreads = () => readdirSync('/proc/self/task').length;
 const isAlone = () => {
   const tasks = countTasks();
   if (tasks > 0 && tasks === world.tasks) return true;
-  if (countThreads() > world.threads + THREADS || countProcesses() > world.processes) return false;
+  if (countThreads() > world.threads || countProcesses() > world.processes) return false;
   world.tasks = tasks;
   return true;
 };
@@ -129,6 +128,9 @@ const makeWorld = () => {
   const cwd = process.cwd();
   const required = createRequire(`${cwd}/tool.js`);
   const rooms = ROOM_PATHS.map(measured);
+  const active = activeNow();
+  // All threads for slow work come with the first of it: from here on any other is the tool's.
+  fs.stat('/', () => { world.pending = 0; });
   return {
     host: hosted(Object.getOwnPropertyNames(globalThis).filter((name) => !own.has(name) && name !== 'global')),
     cwd,
@@ -136,7 +138,8 @@ const makeWorld = () => {
     rooms,
     env: { ...process.env },
     listeners: listenersNow(),
-    active: activeNow(),
+    active,
+    pending: 1,
     globals: new Set(ownKeys(globalThis)),
     intrinsics: [...INTRINSICS, required, required.resolve].map(noted),
     tasks: countTasks(),
@@ -179,7 +182,8 @@ const isAsBefore = (roomsAreFull) => {
     for (const name of readdirSync(path)) rmSync(`${path}/${name}`, { recursive: true, force: true });
   }
   for (const [kind, count] of activeNow()) {
-    if (count > (world.active.get(kind) ?? 0)) return false;
+    const ours = kind === 'FSReqCallback' ? world.pending : 0;
+    if (count > (world.active.get(kind) ?? 0) + ours) return false;
   }
   return isAlone() && countFiles() <= world.files;
 };
