@@ -13,6 +13,9 @@ pub const MAX_DEPTH: usize = 48;
 pub const MAX_NODES: usize = 2_048;
 /// Largest compiled regular expression, in bytes.
 const MAX_REGEX_BYTES: usize = 1 << 20;
+/// Room for all compiled regular expressions of a schema, in bytes: each gets its share. Without it
+/// a schema of 64 KiB could ask for a gigabyte.
+const MAX_PATTERN_BYTES: usize = 4 << 20;
 
 /// What a schema is for: the rules for its root differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,16 +71,18 @@ impl Schema {
         let value: Value = serde_json::from_str(text.get())
             .map_err(|error| Error::invalid(field, format!("is not JSON: {error}")))?;
         check_root(role, &value)?;
-        Bounds {
+        let mut bounds = Bounds {
             role,
             nodes: 0,
+            patterns: 0,
             headers: Vec::new(),
-        }
-        .walk(&value, &mut Vec::new(), true)?;
+        };
+        bounds.walk(&value, &mut Vec::new(), true)?;
         check_reference_loops(field, &value)?;
+        let share = (MAX_PATTERN_BYTES / bounds.patterns.max(1)).min(MAX_REGEX_BYTES);
         let patterns = jsonschema::PatternOptions::regex()
-            .size_limit(MAX_REGEX_BYTES)
-            .dfa_size_limit(MAX_REGEX_BYTES);
+            .size_limit(share)
+            .dfa_size_limit(share);
         let validator = jsonschema::options()
             .with_draft(dialect(field, &value)?)
             .with_pattern_options(patterns)
@@ -93,7 +98,10 @@ impl Schema {
                         Kind::Referencing(_) => {
                             "put what $ref names under $defs: nothing is ever fetched"
                         }
-                        Kind::Format { .. } => "patterns have no look-around",
+                        Kind::Format { .. } => {
+                            "patterns have no look-around, and share 4 MiB once compiled: write fewer \
+                             or with smaller repeats"
+                        }
                         _ => "keep to the keywords of the dialect",
                     })
             })?;
@@ -172,6 +180,8 @@ fn dialect(field: &str, value: &Value) -> Result<jsonschema::Draft> {
 struct Bounds {
     role: Role,
     nodes: usize,
+    /// Regular expressions so far.
+    patterns: usize,
     headers: Vec<String>,
 }
 
@@ -198,6 +208,9 @@ impl Bounds {
                     .with_limit(format!("depth {MAX_DEPTH}, {MAX_NODES} objects and arrays")),
             );
         }
+        let named = value.get("patternProperties").and_then(Value::as_object);
+        self.patterns += named.map_or(0, serde_json::Map::len);
+        self.patterns += usize::from(value.get("pattern").is_some_and(Value::is_string));
         if value.get("x-mcp-header").is_some() && self.role == Role::Input {
             self.header(value, path, plain)?;
         }
@@ -443,6 +456,30 @@ mod tests {
         ] {
             compile(Role::Input, &good).unwrap_or_else(|error| panic!("{good}: {error}"));
         }
+    }
+
+    #[test]
+    fn threat_52_patterns_share_their_room_however_many_there_are() {
+        let schema = |pattern: &str, count: usize| {
+            let of = (0..count).map(|at| (format!("p{at}"), json!({"pattern": pattern})));
+            let named: serde_json::Map<_, _> = of.collect();
+            json!({"type": "object", "properties": named})
+        };
+        let large = r"^\p{L}{10}$";
+        compile(Role::Input, &schema(large, 1)).unwrap();
+        for count in [200, 1_000] {
+            let error = compile(Role::Input, &schema(large, count)).unwrap_err();
+            assert!(error.fix().unwrap().contains("4 MiB"), "{error}");
+        }
+        let keys = (0..200).map(|at| (format!("{large}{at}"), json!({})));
+        let keys: serde_json::Map<_, _> = keys.collect();
+        let error = compile(
+            Role::Input,
+            &json!({"type": "object", "patternProperties": keys}),
+        );
+        assert!(error.is_err(), "names are patterns too");
+        // What people write.
+        compile(Role::Input, &schema(r"^[a-z0-9][a-z0-9_.-]{0,62}$", 100)).unwrap();
     }
 
     #[test]

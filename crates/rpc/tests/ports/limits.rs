@@ -17,7 +17,7 @@ use super::raw::{self, Named};
 use super::runner::assert_finished;
 use super::setup::{Running, Transport, World, tcp, within};
 
-const RUN: &str = "/dynamic_mcp.v1.Runner/Run";
+pub(crate) const RUN: &str = "/dynamic_mcp.v1.Runner/Run";
 const DELETE: &str = "/dynamic_mcp.v1.Catalog/Delete";
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn headers_that_are_too_large_do_not_get_in() {
 
 /// The first message of Run, so far as these tests need it.
 #[derive(Clone, PartialEq, Message)]
-struct RunRequest {
+pub(crate) struct RunRequest {
     #[prost(message, optional, tag = "1")]
     call: Option<Call>,
 }
@@ -153,7 +153,7 @@ struct Call {
     limits: Option<raw::Anything>,
 }
 
-fn run_request() -> RunRequest {
+pub(crate) fn run_request() -> RunRequest {
     RunRequest {
         call: Some(Call {
             tenant: "default".to_owned(),
@@ -167,7 +167,7 @@ fn run_request() -> RunRequest {
     }
 }
 
-fn run_headers(world: &World) -> [(&'static str, String); 1] {
+pub(crate) fn run_headers(world: &World) -> [(&'static str, String); 1] {
     let signer = world.identity.signer(Audience::Executor);
     let token = signer
         .sign(&context(&[]), RUN, &raw::bytes(&run_request()))

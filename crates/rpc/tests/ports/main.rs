@@ -18,3 +18,4 @@ mod runner;
 mod sessions;
 mod setup;
 mod silence;
+mod unbounded;

@@ -3,6 +3,7 @@
 mod copy;
 mod credentials;
 mod disk;
+mod forged;
 mod kills;
 mod verified;
 

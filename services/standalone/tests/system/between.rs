@@ -3,6 +3,7 @@
 
 mod gateway;
 mod grpc;
+mod keys;
 mod rig;
 mod rotation;
 mod stolen;

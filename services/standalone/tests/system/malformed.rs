@@ -1,6 +1,7 @@
 //! Every malformed and hostile request of the table: each gets its named error, and the server is
 //! the same afterwards.
 
+mod cost;
 mod expect;
 mod floods;
 mod https;

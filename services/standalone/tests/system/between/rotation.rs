@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::rig::{Rig, certs};
+use crate::production::soak;
 
 /// Calls through all three without a pause, until told to stop.
 struct Load {
@@ -24,7 +25,12 @@ struct Load {
     calls: Arc<AtomicU32>,
 }
 
-/// How many calls there have to be at least, those before, during and after a change.
+/// How often everything changes: ten times with `MCP_TEST_SOAK=1`.
+fn rounds() -> usize {
+    if soak() { 10 } else { 1 }
+}
+
+/// How many calls there have to be at least, those before, during and after the changes.
 const CALLS: u32 = 50;
 
 impl Load {
@@ -86,41 +92,37 @@ fn connected(address: &str) -> BTreeSet<u16> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn certificates_and_their_authority_change_and_no_call_fails() {
-    let rig = Rig::start(&[]).await;
-    let old = rig.link(Audience::Registry, "gateway", "gateway");
-    let load = Load::start(&rig, 4).await;
+/// A new authority: first everybody trusts both, then everybody shows the new one's certificate, then
+/// nobody trusts the old one. The connections of before end, without anybody having been cut off.
+async fn renew_certificates(rig: &Rig, round: usize) {
     let before = [connected(&rig.registry_at), connected(&rig.executor_at)];
     assert!(before.iter().all(|ports| !ports.is_empty()), "{before:?}");
-
-    // A second authority: first everybody trusts both, then everybody shows the new one's
-    // certificate, then nobody trusts the old one.
     let folder = rig.folder.path();
-    certs(folder, &["ca", "--out", "next"]).await;
+    let next = format!("next{round}");
+    certs(folder, &["ca", "--out", &next]).await;
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
-    let (first, second) = (read("certs/ca.pem"), read("next/ca.pem"));
+    let first = read("certs/ca.pem");
+    let second = read(&format!("{next}/ca.pem"));
     write(&rig.file("ca.pem"), &format!("{first}{second}"));
     rig.reload().await;
-    rig.reread("internal", 1).await;
+    rig.reread("internal", 3 * round + 1).await;
     for name in ["registry", "executor", "gateway"] {
-        certs(folder, &["leaf", name, "--out", "next"]).await;
+        certs(folder, &["leaf", name, "--out", &next]).await;
         // The key first: between the two the files do not fit, and what is in use stays.
         for kind in ["key", "pem"] {
             write(
                 &rig.file(&format!("{name}.{kind}")),
-                &read(&format!("next/{name}.{kind}")),
+                &read(&format!("{next}/{name}.{kind}")),
             );
         }
         // Without a signal: the files are looked at anyway.
     }
-    rig.reread("internal", 2).await;
+    rig.reread("internal", 3 * round + 2).await;
     sleep(Duration::from_millis(500)).await;
     write(&rig.file("ca.pem"), &second);
     rig.reload().await;
-    rig.reread("internal", 3).await;
+    rig.reread("internal", 3 * round + 3).await;
 
-    // The connections of before are gone, without anybody having been cut off.
     let end = Instant::now() + Duration::from_secs(20);
     loop {
         let now = [connected(&rig.registry_at), connected(&rig.executor_at)];
@@ -129,10 +131,20 @@ async fn certificates_and_their_authority_change_and_no_call_fails() {
             .zip(&before)
             .all(|(now, before)| now.is_disjoint(before))
         {
-            break;
+            return;
         }
         assert!(Instant::now() < end, "{before:?} {now:?}");
         sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_and_their_authority_change_and_no_call_fails() {
+    let rig = Rig::start(&[]).await;
+    let old = rig.link(Audience::Registry, "gateway", "gateway");
+    let load = Load::start(&rig, 4).await;
+    for round in 0..rounds() {
+        renew_certificates(&rig, round).await;
     }
     load.finish().await;
     // Who holds the old certificate is let in no more.
@@ -145,32 +157,39 @@ async fn certificates_and_their_authority_change_and_no_call_fails() {
     rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn signing_keys_change_and_no_call_fails() {
-    let rig = Rig::start(&[]).await;
+/// A new signing key: first it is accepted beside the old one, then used, then the old one is not
+/// accepted any more.
+async fn renew_signing_key(rig: &Rig, round: usize) {
     let pem = std::fs::read_to_string(rig.file("gateway-signing.pem")).unwrap();
-    let old = Arc::new(SigningKey::from_pem(&pem).unwrap());
-    let load = Load::start(&rig, 4).await;
+    let old = SigningKey::from_pem(&pem).unwrap().public_pem();
     let (next, private) = SigningKey::generate_pem().unwrap();
     let keys = std::fs::read_to_string(rig.file("verify.toml")).unwrap();
     let both = format!("{}{keys}", next.public_pem());
     assert!(VerifyKeys::parse(&both).is_ok());
     write(&rig.file("verify.toml"), &both);
     rig.reload().await;
-    rig.reread("verify_keys", 1).await;
+    rig.reread("verify_keys", 2 * round + 1).await;
     write(&rig.file("gateway-signing.pem"), &private);
     rig.reload().await;
-    rig.reread("signing_key", 1).await;
+    rig.reread("signing_key", round + 1).await;
     sleep(Duration::from_millis(300)).await;
-    let without = both.replace(
-        &std::fs::read_to_string(rig.file("gateway-signing.pub")).unwrap(),
-        "",
-    );
+    let without = both.replace(&old, "");
     assert_ne!(without, both);
     write(&rig.file("verify.toml"), &without);
     rig.reload().await;
-    rig.reread("verify_keys", 2).await;
+    rig.reread("verify_keys", 2 * round + 2).await;
     sleep(Duration::from_millis(300)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signing_keys_change_and_no_call_fails() {
+    let rig = Rig::start(&[]).await;
+    let pem = std::fs::read_to_string(rig.file("gateway-signing.pem")).unwrap();
+    let old = Arc::new(SigningKey::from_pem(&pem).unwrap());
+    let load = Load::start(&rig, 4).await;
+    for round in 0..rounds() {
+        renew_signing_key(&rig, round).await;
+    }
     load.finish().await;
 
     let catalog = CatalogClient::new(rig.link_signed(Audience::Registry, "gateway", old));

@@ -9,9 +9,9 @@ use testkit::issuer::{AUDIENCE, ISSUER, Issuer};
 use testkit::mcp::{Client, Era};
 use testkit::postgres::{Cluster, Durability};
 use testkit::process::Program;
+use testkit::receiver::Receiver;
 use tokio::time::{Instant, sleep};
 
-use super::receiver::Receiver;
 use crate::deployment::{IMAGE, binary};
 use crate::start::run;
 
@@ -25,6 +25,7 @@ pub(super) struct Canary {
 pub(super) struct Scene {
     pub(super) folder: TempDir,
     pub(super) programs: Vec<Program>,
+    /// Where traces and error reports go.
     pub(super) receiver: Receiver,
     pub(super) canaries: Vec<Canary>,
     /// `host:port` of the MCP endpoint, and of the inner services' admin endpoints.
@@ -99,6 +100,23 @@ impl Scene {
             canaries.push(canary("key of mutual TLS", &key));
         }
         let receiver = Receiver::start().await;
+        let plain = |what: &str| made(what).replace(['+', '/', '=', '~'], "_");
+        let (otlp, sentry) = (plain("otlp"), plain("sentry"));
+        canaries.push(canary("headers for traces", &otlp));
+        canaries.push(canary("key of error reports", &sentry));
+        let (redis, profiling) = (plain("redis"), made("profiling"));
+        canaries.push(canary("password of Redis", &redis));
+        canaries.push(canary("token for profiles", &profiling));
+        let profiling = secret_file(path, "MCP_PROFILING_TOKEN", &profiling);
+        let reports = receiver.endpoint.replace("//", &format!("//{sentry}@"));
+        let outward = [
+            secret_file(
+                path,
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                &format!("x-canary={otlp}"),
+            ),
+            secret_file(path, "SENTRY_DSN", &format!("{reports}/7")),
+        ];
         let own = |name: &str, more: &[(&str, &str)]| -> Vec<(String, String)> {
             let tls = [
                 ("CA", "ca.pem".to_owned()),
@@ -117,7 +135,7 @@ impl Scene {
                 .iter()
                 .chain(more)
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            tls.chain(more).collect()
+            tls.chain(more).chain(outward.clone()).collect()
         };
         let accept = ("MCP_INTERNAL_VERIFY_KEYS_FILE", "certs/gateway-signing.pub");
         let admin_at = ("MCP_ADMIN_LISTEN", "127.0.0.1:0");
@@ -130,7 +148,7 @@ impl Scene {
                 ("MCP_DYNAMIC_BACKEND", "postgres"),
             ],
         );
-        env.push(pg);
+        env.extend([pg, profiling.clone()]);
         let mut registry = begin("registry", path, &env);
         let registry_at = registry
             .field_of_line("\"listener\":\"grpc\"", "address")
@@ -148,6 +166,7 @@ impl Scene {
                 ("MCP_SANDBOX_POOL_SIZE", "1"),
             ],
         );
+        env.push(profiling);
         // Nobody listens there: an installation fails, and says why.
         env.push(secret_file(
             path,
@@ -186,6 +205,9 @@ impl Scene {
             ],
         );
         env.push(secret_file(path, "MCP_ADMIN_TOKEN", &admin));
+        // Nor here: a cache that is away is told of.
+        let redis = format!("redis://user:{redis}@127.0.0.1:9/0");
+        env.push(secret_file(path, "REDIS_URL", &redis));
         let mut gateway = begin("gateway", path, &env);
         let address = gateway
             .field_of_line("\"listener\":\"http\"", "address")
