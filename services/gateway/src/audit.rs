@@ -24,7 +24,7 @@ use serde_json::json;
 use telemetry::Metrics;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::operations::Check;
@@ -40,6 +40,9 @@ const QUEUE: usize = 8_192;
 const ON_DISK_WITHIN: Duration = Duration::from_secs(10);
 /// When to come back after a refusal: the disk is tried again more often than that.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long what needs a record waits for places while the queue is full: a burst of calls is slowed
+/// down to what the disk takes before it is refused.
+const PLACE_WITHIN: Duration = Duration::from_millis(250);
 
 /// What becomes of calls that cannot be recorded. Privileged operations are refused in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,8 @@ pub struct AuditLog {
 /// What the handles and the task have in common.
 struct Shared {
     queue: mpsc::Sender<Queued>,
+    /// Whose turn it is to wait for two places: many with one place each would wait for one another.
+    turn: tokio::sync::Mutex<()>,
     on_failure: OnFailure,
     metrics: Arc<Metrics>,
     /// Whether the last attempt to write has failed.
@@ -159,6 +164,7 @@ impl AuditLog {
         let (queue, records) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
             queue,
+            turn: tokio::sync::Mutex::new(()),
             on_failure: settings.on_failure,
             metrics,
             failing: AtomicBool::new(false),
@@ -223,12 +229,12 @@ impl AuditLog {
     ///
     /// # Errors
     /// `unavailable` when the log cannot take it and the configuration says `deny`.
-    fn begin(&self, record: Record) -> Result<Option<Place>> {
+    async fn begin(&self, record: Record) -> Result<Option<Place>> {
         let Some(shared) = &self.shared else {
             return Ok(None);
         };
         let strict = shared.on_failure == OnFailure::Deny;
-        let permit = match shared.places(strict)? {
+        let permit = match shared.places(strict).await? {
             Some((now, later)) => {
                 drop(now.send(Queued {
                     record,
@@ -249,11 +255,14 @@ impl AuditLog {
     ///
     /// # Errors
     /// `unavailable` when the log cannot take it.
-    fn begin_privileged(&self, record: Record) -> Result<Option<(Place, oneshot::Receiver<bool>)>> {
+    async fn begin_privileged(
+        &self,
+        record: Record,
+    ) -> Result<Option<(Place, oneshot::Receiver<bool>)>> {
         let Some(shared) = &self.shared else {
             return Ok(None);
         };
-        let Some((now, later)) = shared.places(true)? else {
+        let Some((now, later)) = shared.places(true).await? else {
             return Ok(None);
         };
         let (told, on_disk) = oneshot::channel();
@@ -324,8 +333,9 @@ impl Shared {
         }
     }
 
-    /// Two places in the queue; `None` when there are none and the call may go on without.
-    fn places(
+    /// Two places in the queue; `None` when there are none and the call may go on without. Whoever may
+    /// not go on without waits a little for them.
+    async fn places(
         self: &Arc<Self>,
         strict: bool,
     ) -> Result<Option<(OwnedPermit<Queued>, OwnedPermit<Queued>)>> {
@@ -333,13 +343,22 @@ impl Shared {
             return Err(self.refuse("failing"));
         }
         let place = || self.queue.clone().try_reserve_owned().ok();
-        match (place(), place()) {
-            (Some(now), Some(later)) => Ok(Some((now, later))),
-            _ if strict => Err(self.refuse("queue_full")),
-            _ => {
-                self.lose(2);
-                Ok(None)
-            }
+        if let (Some(now), Some(later)) = (place(), place()) {
+            return Ok(Some((now, later)));
+        }
+        if !strict {
+            self.lose(2);
+            return Ok(None);
+        }
+        let waited = timeout(PLACE_WITHIN, async {
+            let _turn = self.turn.lock().await;
+            let now = self.queue.clone().reserve_owned().await?;
+            let later = self.queue.clone().reserve_owned().await?;
+            Ok::<_, mpsc::error::SendError<()>>((now, later))
+        });
+        match waited.await {
+            Ok(Ok(places)) => Ok(Some(places)),
+            Ok(Err(_)) | Err(_) => Err(self.refuse("queue_full")),
         }
     }
 

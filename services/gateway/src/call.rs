@@ -239,7 +239,7 @@ impl Gateway {
         if let Some(place) = &place
             && let Some(result) = self.cache().get(place, deadline).await
         {
-            let recorded = record.answered_before(&entry.record);
+            let recorded = record.answered_before(&entry.record).await;
             recorded.inspect_err(|_| permit.failed())?;
             return Ok((result, None));
         }
@@ -386,7 +386,7 @@ impl Gateway {
             reached: None,
             sent: 0,
         };
-        record.runs(&run)?;
+        record.runs(&run).await?;
         let on = match &place {
             Place::Session(id) => On::Session(self.sessions(), id),
             Place::Stored(_) | Place::OneOff => On::Runner(self.runner()),

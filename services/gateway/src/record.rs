@@ -130,11 +130,11 @@ impl CallRecord {
     ///
     /// # Errors
     /// `unavailable` when that cannot be recorded: it must not run.
-    pub(crate) fn runs(&mut self, call: &Call) -> DomainResult<()> {
+    pub(crate) async fn runs(&mut self, call: &Call) -> DomainResult<()> {
         match &mut self.audit {
             Some(audit) => {
                 audit.runs(call);
-                audit.begin()
+                audit.begin().await
             }
             None => Ok(()),
         }
@@ -144,11 +144,11 @@ impl CallRecord {
     ///
     /// # Errors
     /// As [`CallRecord::runs`].
-    pub(crate) fn answered_before(&mut self, tool: &ToolRecord) -> DomainResult<()> {
+    pub(crate) async fn answered_before(&mut self, tool: &ToolRecord) -> DomainResult<()> {
         match &mut self.audit {
             Some(audit) => {
                 audit.answered_before(tool);
-                audit.begin()
+                audit.begin().await
             }
             None => Ok(()),
         }
@@ -171,7 +171,7 @@ impl CallRecord {
     pub(crate) async fn acts(&mut self, deadline: Instant) -> DomainResult<()> {
         match &mut self.audit {
             Some(audit) if audit.is_privileged() => audit.begin_on_disk(deadline).await,
-            Some(audit) if audit.begins() => audit.begin(),
+            Some(audit) if audit.begins() => audit.begin().await,
             _ => Ok(()),
         }
     }

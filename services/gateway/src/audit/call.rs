@@ -191,10 +191,10 @@ impl CallAudit {
     ///
     /// # Errors
     /// `unavailable`: it must not be done.
-    pub(crate) fn begin(&mut self) -> Result<()> {
+    pub(crate) async fn begin(&mut self) -> Result<()> {
         let record = self.begin_record();
         self.begun = Begun::Refused;
-        self.begun = match self.log.begin(record)? {
+        self.begun = match self.log.begin(record).await? {
             Some(place) => Begun::Yes(place),
             None => Begun::Not,
         };
@@ -208,7 +208,7 @@ impl CallAudit {
     pub(crate) async fn begin_on_disk(&mut self, deadline: Instant) -> Result<()> {
         let record = self.begin_record();
         self.begun = Begun::Refused;
-        let Some((place, on_disk)) = self.log.begin_privileged(record)? else {
+        let Some((place, on_disk)) = self.log.begin_privileged(record).await? else {
             return Ok(());
         };
         let shared = std::sync::Arc::clone(&place.shared);

@@ -247,6 +247,7 @@ mod tests {
         });
         let shared = Arc::new(Shared {
             queue: tokio::sync::mpsc::channel(1).0,
+            turn: tokio::sync::Mutex::new(()),
             on_failure: OnFailure::Deny,
             metrics: Arc::new(metrics.unwrap()),
             failing: false.into(),

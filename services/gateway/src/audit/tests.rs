@@ -114,7 +114,7 @@ fn soon() -> Instant {
 /// A privileged operation, as far as it gets.
 async fn change(log: &AuditLog) -> Result<()> {
     let record = Record::of_system(Action::ToolCreate, Outcome::Begun);
-    let (place, on_disk) = log.begin_privileged(record)?.unwrap();
+    let (place, on_disk) = log.begin_privileged(record).await?.unwrap();
     place.shared.wait(on_disk, soon()).await?;
     let record = Record::of_system(Action::ToolCreate, Outcome::Success);
     place.end_on_disk(record, soon()).await
@@ -125,9 +125,10 @@ async fn a_log_that_is_off_takes_nothing() {
     let log = AuditLog::default();
     assert!(!log.is_on() && log.health().is_empty());
     log.record(exec(Outcome::Success));
-    assert!(log.begin(exec(Outcome::Begun)).unwrap().is_none());
+    assert!(log.begin(exec(Outcome::Begun)).await.unwrap().is_none());
     assert!(
         log.begin_privileged(exec(Outcome::Begun))
+            .await
             .unwrap()
             .is_none()
     );
@@ -139,7 +140,7 @@ async fn a_log_that_is_off_takes_nothing() {
 #[tokio::test]
 async fn a_stop_writes_everything() {
     let mut rig = Rig::new(OnFailure::Deny);
-    let place = rig.log.begin(exec(Outcome::Begun)).unwrap().unwrap();
+    let place = rig.log.begin(exec(Outcome::Begun)).await.unwrap().unwrap();
     for _ in 0..3_000 {
         rig.log.record(exec(Outcome::Denied));
     }
@@ -157,7 +158,7 @@ async fn a_stop_writes_everything() {
     assert_eq!(records[3_003]["details"]["records"], 3_004);
     assert_eq!(rig.metrics.audit_written.get(), 3_004);
     assert_eq!(rig.metrics.audit_lost.get(), 0);
-    let refused = rig.log.begin(exec(Outcome::Begun)).err().unwrap();
+    let refused = rig.log.begin(exec(Outcome::Begun)).await.err().unwrap();
     assert_eq!(refused.code(), ErrorCode::Unavailable, "nobody writes it");
 }
 
@@ -176,7 +177,7 @@ async fn a_full_queue_follows_the_policy() {
     let mut rig = Rig::new(OnFailure::Deny);
     let mut places = Vec::new();
     let refused = loop {
-        match rig.log.begin(exec(Outcome::Begun)) {
+        match rig.log.begin(exec(Outcome::Begun)).await {
             Ok(place) => places.push(place),
             Err(refused) => break refused,
         }
@@ -207,7 +208,7 @@ async fn a_full_queue_follows_the_policy() {
     let mut rig = Rig::new(OnFailure::Allow);
     let mut with_place = Vec::new();
     for _ in 0..QUEUE {
-        with_place.push(rig.log.begin(exec(Outcome::Begun)).unwrap().unwrap());
+        with_place.push(rig.log.begin(exec(Outcome::Begun)).await.unwrap().unwrap());
     }
     assert!(with_place[QUEUE - 1].permit.is_none());
     assert!(
@@ -230,13 +231,41 @@ async fn a_full_queue_follows_the_policy() {
 }
 
 #[tokio::test]
+async fn a_burst_waits_for_places_before_it_is_refused() {
+    let mut rig = Rig::new(OnFailure::Deny);
+    let log = rig.log.clone();
+    let mut running = Vec::new();
+    for _ in 0..QUEUE / 2 {
+        running.push(log.begin(exec(Outcome::Begun)).await.unwrap().unwrap());
+    }
+    let burst = futures::future::join_all((0..500).map(|_| log.begin(exec(Outcome::Begun))));
+    let mut burst = std::pin::pin!(burst);
+    assert!(futures::poll!(&mut burst).is_pending());
+    // The beginnings are written, which makes room for those who wait.
+    rig.run();
+    for place in burst.await {
+        place.unwrap().unwrap().end(exec(Outcome::Success));
+    }
+    for place in running {
+        place.end(exec(Outcome::Success));
+    }
+    rig.stop().await;
+    let full = rig
+        .metrics
+        .audit_rejections
+        .with_label_values(&["queue_full"]);
+    assert_eq!(full.get(), 0);
+    assert_eq!(records(&rig.path()).len(), 1 + QUEUE + 2 * 500 + 1);
+}
+
+#[tokio::test]
 async fn refusals_of_strangers_leave_room_for_calls() {
     let rig = Rig::new(OnFailure::Deny);
     for _ in 0..2 * QUEUE {
         rig.log.record(exec(Outcome::Denied));
     }
     assert!(rig.metrics.audit_lost.get() > 0);
-    assert!(rig.log.begin(exec(Outcome::Begun)).unwrap().is_some());
+    assert!(rig.log.begin(exec(Outcome::Begun)).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -245,12 +274,12 @@ async fn a_failing_disk_refuses_and_comes_back() {
         let mut rig = Rig::new(on_failure);
         rig.run();
         change(&rig.log).await.unwrap();
-        let running = rig.log.begin(exec(Outcome::Begun)).unwrap().unwrap();
+        let running = rig.log.begin(exec(Outcome::Begun)).await.unwrap().unwrap();
         rig.break_disk().await;
         let check = rig.log.health().remove(0);
         assert_eq!(check.needed, on_failure == OnFailure::Deny);
         assert!(check.detail["failure"].is_string(), "{:?}", check.detail);
-        let call = rig.log.begin(exec(Outcome::Begun));
+        let call = rig.log.begin(exec(Outcome::Begun)).await;
         assert_eq!(call.is_ok(), on_failure == OnFailure::Allow);
         let refused = change(&rig.log).await.unwrap_err();
         assert_eq!(refused.code(), ErrorCode::Unavailable);

@@ -59,10 +59,9 @@ fn ring(public: &PublicConfig, keys: Arc<dyn Keys>, app: &App) -> Arc<KeyRing> {
     let metrics = Arc::clone(&app.metrics);
     let ring = Arc::new(KeyRing::new(public.file_keys.clone(), metrics));
     let kept = Arc::clone(&ring);
-    app.tasks
-        .last("API keys", OnFailure::Essential, |closing| {
-            kept.keep(keys, closing)
-        });
+    app.tasks.last("API keys", OnFailure::Essential, |closing| {
+        kept.keep(keys, closing)
+    });
     let watched = Arc::clone(&ring);
     app.health.require("keys", move || {
         let (count, age) = watched.extent();
