@@ -165,7 +165,7 @@ impl Levels {
             return Ok(false);
         }
         // Said while the log takes it: before it becomes more silent, after it has become less so.
-        let before = tracing::enabled!(tracing::Level::WARN);
+        let before = self.control.takes_warnings();
         if before {
             self.say(&level);
         }

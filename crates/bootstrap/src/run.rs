@@ -277,7 +277,7 @@ fn launch<C: ServiceConfig>(
         Err(error) => {
             tracing::error!(%error, "the start failed");
             // A log in a file is not where somebody looks who has just started this.
-            if to_file || !tracing::enabled!(tracing::Level::ERROR) {
+            if to_file || !telemetry.control().takes_errors() {
                 complain(&error.to_string());
             }
             let config = error.downcast_ref::<ConfigError>().is_some();

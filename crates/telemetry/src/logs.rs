@@ -137,6 +137,24 @@ impl LogControl {
             .map_err(|_| InitError::AlreadyStarted)
     }
 
+    /// Whether anything at `warn` can become a line.
+    #[must_use]
+    pub fn takes_warnings(&self) -> bool {
+        self.takes(LevelFilter::WARN)
+    }
+
+    /// Whether anything at `error` can become a line. (`tracing::enabled!` does not know: it says yes
+    /// where one layer has no filter of its own.)
+    #[must_use]
+    pub fn takes_errors(&self) -> bool {
+        self.takes(LevelFilter::ERROR)
+    }
+
+    fn takes(&self, level: LevelFilter) -> bool {
+        let hint = self.filter.with_current(|it| it.0.max_level_hint());
+        hint.is_ok_and(|hint| hint.is_none_or(|hint| hint >= level))
+    }
+
     /// Opens the log file anew, for those who put it aside themselves.
     pub fn reopen(&self) {
         if let Some(file) = &self.file {
