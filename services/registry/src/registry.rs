@@ -156,7 +156,13 @@ impl Core {
             };
             if error.code() == ErrorCode::Internal {
                 let at = error.origin().map(tracing::field::display);
-                tracing::error!(fault = "internal", at, operation, cause, "store operation failed");
+                tracing::error!(
+                    fault = "internal",
+                    at,
+                    operation,
+                    cause,
+                    "store operation failed"
+                );
             } else {
                 let code = error.code();
                 tracing::error!(operation, %code, %error, cause, "store operation failed");

@@ -156,8 +156,11 @@ fn hooks_run_at_every_scrape() {
     );
 }
 
+/// A metric that is kept: its name, its kind and its labels.
+type Kept = (&'static str, &'static str, &'static [&'static str]);
+
 /// Section 6 of the contract, phrase by phrase: the metrics that carry it, with kind and labels.
-const CONTRACT: &[(&str, &[(&str, &str, &[&str])])] = &[
+const CONTRACT: &[(&str, &[Kept])] = &[
     (
         "kept",
         &[

@@ -90,10 +90,7 @@ async fn a_call_is_one_trace_through_three_services() {
     by_header.send("tools/call", asked.clone()).await;
     let trace = trace_of(&receiver, &id, "sandbox.teardown").await;
     let http = trace.below(above, "POST /mcp", "gateway");
-    assert_eq!(
-        http.attributes["http.response.status_code"],
-        "200"
-    );
+    assert_eq!(http.attributes["http.response.status_code"], "200");
     let call = trace.below(&http.span_id, "tools/call", "gateway");
     trace.stages(trace.hop(call, "dynamic_mcp.v1.Runner/Run", "executor"));
 
