@@ -120,11 +120,13 @@ impl Core {
             .with_retry_after(std::time::Duration::from_millis(200))
         })?;
         let core = Arc::clone(self);
-        let task = self.tasks.spawn(async move {
+        let task = async move {
             let result = core.timed(operation, work).await;
             drop(permit);
             result
-        });
+        };
+        // What it logs names the request.
+        let task = self.tasks.spawn(task.in_current_span());
         match timeout(context.budget, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => Err(Error::internal(panic)),
