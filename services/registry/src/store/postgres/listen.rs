@@ -104,10 +104,9 @@ impl Listener {
             tracing::info!("the database is back");
             *told = false;
         }
-        if seen.is_some() {
-            // Who joined or left meanwhile is not known.
-            self.hints.fleet_changed();
-        }
+        // Who joined or left meanwhile is not known, also before the first connection: somebody may have
+        // read the list by then.
+        self.hints.fleet_changed();
         self.found(
             first,
             seen,
