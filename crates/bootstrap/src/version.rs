@@ -7,10 +7,11 @@ use crate::config::Service;
 /// Version of the release; all crates of the workspace share it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Commit that was built: given by the build as DYNAMIC_MCP_COMMIT, else `unknown`.
+/// Commit that was built: given to the build as DYNAMIC_MCP_COMMIT, or what git says to a release build
+/// (with `-dirty` where sources were changed), else `unknown`.
 pub const COMMIT: &str = match option_env!("DYNAMIC_MCP_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
+    Some(commit) if !commit.is_empty() => commit,
+    _ => "unknown",
 };
 
 /// Name, version and commit of a program.
@@ -26,3 +27,9 @@ pub fn build_info(service: Service) -> BuildInfo {
 pub(crate) fn version_line(service: Service) -> String {
     format!("{} {VERSION} ({COMMIT})\n", service.name())
 }
+
+#[cfg(test)]
+#[path = "../build/git.rs"]
+mod git;
+#[cfg(test)]
+mod tests;
