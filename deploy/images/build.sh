@@ -18,7 +18,8 @@ dynamic-mcp (standalone), each with the version and the commit as tag and label.
   --local-bases     make both from Debian packages with base.sh: no image registry is needed
   --prefix NAME     in front of the images' names, for example registry.site/tools/
   --tag TAG         in place of the version
-  --commit SHA      in place of the one that git says, or that the programs say themselves
+  --commit SHA      in place of the one that git says (with -dirty where sources were changed), or that
+                    the programs say themselves
 
 A base image that is not named by digest is pulled once, and used by the digest that it had then.
 END
@@ -79,6 +80,18 @@ pinned() {
   printf '%s' "$image"
 }
 
+# As crates/bootstrap/build.rs finds it: with a mark where the sources are not those of the commit, and
+# not that of a repository which only holds ours.
+commit_of_sources() {
+  local head changes sources=(Cargo.toml Cargo.lock crates services proto)
+  if [ -z "$(git -C "$top" rev-parse --show-prefix 2>&1)" ] && head=$(git -C "$top" rev-parse --verify 'HEAD^{commit}' 2>/dev/null) &&
+    changes=$(git --no-optional-locks -C "$top" status --porcelain -- "${sources[@]}"); then
+    printf '%s' "$head${changes:+-dirty}"
+  else
+    printf 'unknown'
+  fi
+}
+
 if [ -n "$local" ]; then
   if [ -z "$runtime" ]; then runtime=dynamic-mcp-base/runtime:1; "$here/base.sh" runtime; fi
   if [ -z "$builder" ] && [ -z "$programs" ]; then builder=dynamic-mcp-base/builder:1; "$here/base.sh" builder; fi
@@ -104,7 +117,7 @@ if [ -n "$programs" ]; then
   arguments+=(--build-arg PROGRAMS=folder)
 else
   arguments+=(--build-arg "BUILDER_IMAGE=$(pinned "${builder:-rust:1.95-bookworm}")")
-  : "${commit:=$(git -C "$top" rev-parse HEAD 2>/dev/null || echo unknown)}"
+  [ -n "$commit" ] || commit=$(commit_of_sources)
 fi
 created=$(date -u -d "@${SOURCE_DATE_EPOCH:-$(git -C "$top" log -1 --format=%ct 2>/dev/null || date +%s)}" +%Y-%m-%dT%H:%M:%SZ)
 arguments+=(--build-arg "VERSION=$version" --build-arg "COMMIT=$commit" --build-arg "CREATED=$created")

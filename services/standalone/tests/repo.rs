@@ -4,6 +4,8 @@
 
 #[path = "repo/faults.rs"]
 mod faults;
+#[path = "repo/images.rs"]
+mod images;
 #[path = "repo/kubernetes.rs"]
 mod kubernetes;
 #[path = "repo/pages.rs"]
