@@ -121,12 +121,31 @@ impl ServiceUrl {
     /// # Errors
     /// Says which forms exist.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let expected = || {
-            String::from(
-                "is not `https://host:port`, `dns+https://name:port` (or either with http) or \
-                 `unix:/absolute/path`",
-            )
-        };
+        Self::read(
+            text,
+            "is not `https://host:port`, `dns+https://name:port` (or either with http) or \
+             `unix:/absolute/path`",
+        )
+    }
+
+    /// Reads the URL of one service: all forms but `dns+`, which means many.
+    ///
+    /// # Errors
+    /// Says which forms exist.
+    pub fn parse_one(text: &str) -> Result<Self, String> {
+        if text.starts_with("dns+") {
+            return Err(String::from(
+                "begins with `dns+`, which means every address of a name, and this is one service",
+            ));
+        }
+        Self::read(
+            text,
+            "is not `https://host:port` (or with http) or `unix:/absolute/path`",
+        )
+    }
+
+    fn read(text: &str, expected: &str) -> Result<Self, String> {
+        let expected = || expected.to_owned();
         if text.starts_with("unix:") {
             return match ListenAddress::parse(text).map_err(|_| expected())? {
                 ListenAddress::Unix(path) => Ok(Self::Unix(path)),
@@ -270,6 +289,11 @@ mod tests {
             ServiceUrl::parse("http://r").unwrap().to_string(),
             "http://r:80"
         );
+        let many = ServiceUrl::parse_one("dns+https://executors:50052").unwrap_err();
+        assert!(many.contains("this is one service"), "{many}");
+        let wrong = ServiceUrl::parse_one("r:1").unwrap_err();
+        assert!(!wrong.contains("dns+"), "{wrong}");
+        assert!(ServiceUrl::parse_one("https://registry:50051").is_ok());
         assert!(ServiceUrl::parse("http://[::1]:1").unwrap().is_local());
         assert!(
             !ServiceUrl::parse("dns+http://executors:1")

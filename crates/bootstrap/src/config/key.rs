@@ -126,8 +126,10 @@ pub enum Kind {
     Path,
     /// `host:port` or `unix:/path`.
     Listen,
-    /// `https://host:port`, `dns+https://name:port`, either with http, or `unix:/path`.
+    /// `https://host:port`, the same with http, or `unix:/path`: one service.
     Url,
+    /// Such URLs separated by commas, also `dns+https://name:port`, where each address is a service.
+    Urls,
     /// PEM text.
     Pem,
     /// So many in a window: `300/1m`.
@@ -140,6 +142,13 @@ pub enum Kind {
     Ttls,
     /// Declared tools.
     Tools,
+}
+
+impl Kind {
+    /// Whether nothing at all is a value too: an empty list.
+    pub(crate) const fn is_list(self) -> bool {
+        matches!(self, Kind::List | Kind::Urls)
+    }
 }
 
 /// One configuration key: the single source of its names, bounds, default and documentation.
@@ -282,8 +291,11 @@ impl Key {
             Kind::List => String::from("texts separated by commas"),
             Kind::Path => String::from("a path"),
             Kind::Listen => String::from("`host:port`, `[ipv6]:port` or `unix:/absolute/path`"),
-            Kind::Url => String::from(
-                "`https://host:port`, `dns+https://name:port` (or either with http) or `unix:/absolute/path`",
+            Kind::Url => {
+                String::from("`https://host:port` (or with http) or `unix:/absolute/path`")
+            }
+            Kind::Urls => String::from(
+                "separated by commas: `https://host:port`, `dns+https://name:port` for every address of a name (or either with http) or `unix:/absolute/path`",
             ),
             Kind::Pem => String::from("PEM text"),
             Kind::Keys => String::from(

@@ -138,7 +138,7 @@ impl Layers<'_> {
         let source = Source::Flag(flag.name.clone());
         if names.contains(&flag.name) {
             let raw = Raw::Text(flag.value.clone());
-            return (!raw.is_blank() || key.kind == Kind::List).then_some(Found { raw, source });
+            return (!raw.is_blank() || key.kind.is_list()).then_some(Found { raw, source });
         }
         let path = flag.value.clone();
         self.secret_file(key, &path, source)
@@ -160,7 +160,7 @@ impl Layers<'_> {
         let set = |name: &str| {
             layer
                 .get(name)
-                .filter(|v| !v.trim().is_empty() || key.kind == Kind::List)
+                .filter(|v| !v.trim().is_empty() || key.kind.is_list())
                 .cloned()
         };
         let direct = key.variables().find_map(|name| {
@@ -276,7 +276,7 @@ impl Layers<'_> {
             self.problems.push(problem.from(source));
             return None;
         };
-        (!raw.is_blank() || key.kind == Kind::List).then_some(Found { raw, source })
+        (!raw.is_blank() || key.kind.is_list()).then_some(Found { raw, source })
     }
 
     /// What the tables under a key come to.

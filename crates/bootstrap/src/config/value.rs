@@ -302,7 +302,7 @@ impl Value for ListenAddress {
 
 impl Value for ServiceUrl {
     fn parse(raw: &Raw, _: &Key) -> Result<Self, String> {
-        Self::parse(raw.text()?)
+        Self::parse_one(raw.text()?)
     }
 
     fn json(&self, _: &Key) -> Json {

@@ -78,13 +78,6 @@ pub(crate) fn outgoing(
     let Some(internal) = internal else { return };
     if let Some(registry) = registry {
         dialled(settings, internal, "MCP_REGISTRY_URL", &registry.url);
-        if matches!(registry.url, ServiceUrl::Dns { .. }) {
-            settings.refuse(
-                "MCP_REGISTRY_URL",
-                "begins with dns+, which only MCP_EXECUTOR_URLS may: a registry is dialled by one name",
-                "take dns+ away: any address of the name is a registry",
-            );
-        }
     }
     for url in fleet.map_or(&[][..], |fleet| &fleet.executors) {
         dialled(settings, internal, "MCP_EXECUTOR_URLS", url);

@@ -51,7 +51,7 @@ section! {
     pub struct FleetConfig for GATEWAY {
         /// Executors, separated by commas, besides those that join through the registry.
         pub executors: Vec<ServiceUrl> =
-            Key::added("MCP_EXECUTOR_URLS", "executor.urls").kind(Kind::List);
+            Key::added("MCP_EXECUTOR_URLS", "executor.urls").kind(Kind::Urls);
     }
 }
 

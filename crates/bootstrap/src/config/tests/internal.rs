@@ -60,9 +60,19 @@ fn with_certificates_services_are_reached_from_other_machines() {
     let plain = format!("{TLS} --registry-url http://registry:1");
     let text = with_files(&plain, GATEWAY).refused::<GatewayConfig>();
     assert!(text.contains("not https"), "{text}");
+    // One service is one name; only gateways dial every address of a name, of executors.
     let every = format!("{TLS} --registry-url dns+https://registry:1");
     let text = with_files(&every, GATEWAY).refused::<GatewayConfig>();
-    assert!(text.contains("take dns+ away"), "{text}");
+    assert!(
+        text.contains("flag --registry-url): begins with `dns+`"),
+        "{text}"
+    );
+    let every = format!("{TLS} --executor-advertise dns+https://executors:1");
+    let text = with_files(&every, INNER).refused::<ExecutorConfig>();
+    assert!(
+        text.contains("flag --executor-advertise): begins with `dns+`"),
+        "{text}"
+    );
     let told = format!("{TLS} --executor-advertise http://executor-1:1");
     let text = with_files(&told, INNER).refused::<ExecutorConfig>();
     assert!(text.contains("MCP_EXECUTOR_ADVERTISE"), "{text}");
