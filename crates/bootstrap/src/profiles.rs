@@ -16,15 +16,15 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use telemetry::Metrics;
-use telemetry::profile::{self, MAX_CPU_TIME, ProfileError};
+use telemetry::profile::{self, MAX_CPU_TIME, MAX_HEAP_TIME, ProfileError};
 use tokio::sync::Semaphore;
 
 use crate::secret::Secret;
 
 /// The header that management tools take the token from, too.
 const ADMIN_TOKEN: &str = "x-mcp-admin-token";
-/// How long a CPU profile is that says nothing else.
-const USUAL_CPU_TIME: Duration = Duration::from_secs(10);
+/// How long a profile is that says nothing else.
+const USUAL_TIME: Duration = Duration::from_secs(10);
 /// What a wrong token costs whoever presents it, one after the other.
 const WRONG_TOKEN: Duration = Duration::from_millis(500);
 
@@ -96,59 +96,66 @@ fn routes(token: &Secret, records: ProfileRecords, metrics: Arc<Metrics>) -> Rou
     };
     Router::new()
         .route("/debug/pprof/profile", get(cpu))
+        .route("/debug/pprof/heap", get(heap))
         .with_state(Arc::new(desk))
 }
 
-async fn cpu(
-    State(desk): State<Arc<Desk>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response {
+async fn cpu(State(desk): State<Arc<Desk>>, query: RawQuery, headers: HeaderMap) -> Response {
+    let length = match desk.admit("cpu", MAX_CPU_TIME, query, &headers).await {
+        Ok(length) => length,
+        Err(refusal) => return refusal,
+    };
+    desk.answer("cpu", "profile.pb", profile::cpu(length).await)
+}
+
+async fn heap(State(desk): State<Arc<Desk>>, query: RawQuery, headers: HeaderMap) -> Response {
+    let length = match desk.admit("heap", MAX_HEAP_TIME, query, &headers).await {
+        Ok(length) => length,
+        Err(refusal) => return refusal,
+    };
+    desk.answer("heap", "heap.pb", profile::heap(length).await)
+}
+
+/// `seconds` of a query, from 1 to `longest`.
+fn length(query: Option<&str>, longest: Duration) -> Option<Duration> {
     let query = query.unwrap_or_default();
     let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-    let seconds = pairs.find(|(name, _)| name == "seconds");
-    let seconds = match seconds.map(|(_, seconds)| seconds.parse::<u64>()) {
-        None => Ok(USUAL_CPU_TIME),
-        Some(Ok(seconds @ 1..)) if seconds <= MAX_CPU_TIME.as_secs() => {
-            Ok(Duration::from_secs(seconds))
-        }
-        Some(_) => Err(()),
+    let Some((_, seconds)) = pairs.find(|(name, _)| name == "seconds") else {
+        return Some(USUAL_TIME);
     };
-    if !desk.lets_in(&headers).await {
-        return desk.refuse(
-            "cpu",
-            "denied",
-            StatusCode::UNAUTHORIZED,
-            "unauthenticated",
-            "profiles need the admin token, in the header x-mcp-admin-token or as a bearer token",
-        );
-    }
-    let Ok(length) = seconds else {
-        let why = format!(
-            "seconds: must be a whole number from 1 to {}",
-            MAX_CPU_TIME.as_secs()
-        );
-        return desk.refuse(
-            "cpu",
-            "denied",
-            StatusCode::BAD_REQUEST,
-            "invalid_argument",
-            &why,
-        );
-    };
-    let request = ProfileRequest {
-        kind: "cpu",
-        length,
-        request_id: crate::admin::request_id(&headers),
-    };
-    if let Some(refusal) = desk.record(request).await {
-        return refusal;
-    }
-    let taken = profile::cpu(length).await;
-    desk.answer("cpu", "profile.pb", taken)
+    let length = Duration::from_secs(seconds.parse().ok()?);
+    (!length.is_zero() && length <= longest).then_some(length)
 }
 
 impl Desk {
+    /// How long a profile may be taken, once that is written down; the error is why none may.
+    async fn admit(
+        &self,
+        kind: &'static str,
+        longest: Duration,
+        RawQuery(query): RawQuery,
+        headers: &HeaderMap,
+    ) -> Result<Duration, Response> {
+        if !self.lets_in(headers).await {
+            let why = "profiles need the admin token, in the header x-mcp-admin-token or as a \
+                       bearer token";
+            let status = StatusCode::UNAUTHORIZED;
+            return Err(self.refuse(kind, "denied", status, "unauthenticated", why));
+        }
+        let Some(length) = length(query.as_deref(), longest) else {
+            let longest = longest.as_secs();
+            let why = format!("seconds: must be a whole number from 1 to {longest}");
+            let status = StatusCode::BAD_REQUEST;
+            return Err(self.refuse(kind, "denied", status, "invalid_argument", &why));
+        };
+        let request = ProfileRequest {
+            kind,
+            length,
+            request_id: crate::admin::request_id(headers),
+        };
+        self.record(request).await.map_or(Ok(length), Err)
+    }
+
     async fn lets_in(&self, headers: &HeaderMap) -> bool {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let bearer = || text(AUTHORIZATION.as_str())?.strip_prefix("Bearer ");
@@ -271,28 +278,34 @@ mod tests {
     #[tokio::test]
     async fn a_profile_needs_the_token_and_a_length_that_is_allowed() {
         let router = desk(ProfileRecords::default());
+        for (path, longest) in [("/debug/pprof/profile", 60), ("/debug/pprof/heap", 600)] {
+            only_so(&router, path, longest).await;
+        }
+    }
+
+    async fn only_so(router: &Router, path: &str, longest: u64) {
         let began = Instant::now();
+        let one = format!("{path}?seconds=1");
         for header in [
             None,
             Some((ADMIN_TOKEN, "the token of this tesT")),
             Some(("authorization", "Bearer x")),
             Some(("authorization", "the token of this test")),
         ] {
-            let (status, body) = ask(&router, "/debug/pprof/profile?seconds=1", header).await;
+            let (status, body) = ask(router, &one, header).await;
             assert_eq!(status, 401, "{header:?}");
             assert!(!String::from_utf8_lossy(&body).contains("token of this"));
         }
         assert!(began.elapsed() >= 2 * WRONG_TOKEN, "wrong ones wait");
-        for length in ["0", "61", "x", "-1", "18446744073709551616"] {
-            let path = format!("/debug/pprof/profile?seconds={length}");
-            let (status, body) = ask(&router, &path, RIGHT).await;
+        let over = (longest + 1).to_string();
+        for length in ["0", over.as_str(), "x", "-1", "18446744073709551616"] {
+            let path = format!("{path}?seconds={length}");
+            let (status, body) = ask(router, &path, RIGHT).await;
             assert_eq!(status, 400);
-            assert!(
-                String::from_utf8_lossy(&body).contains("1 to 60"),
-                "{length}"
-            );
+            let body = String::from_utf8_lossy(&body);
+            assert!(body.contains(&format!("1 to {longest}")), "{body}");
         }
-        let (status, body) = ask(&router, "/debug/pprof/profile?seconds=1", RIGHT).await;
+        let (status, body) = ask(router, &one, RIGHT).await;
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
         // The first field of the format, a message.
         assert_eq!(body.first(), Some(&0x0a));
@@ -303,13 +316,18 @@ mod tests {
         let records = ProfileRecords::default();
         let router = desk(records.clone());
         records.record_with(|request| {
-            assert_eq!((request.kind, request.length.as_secs()), ("cpu", 3));
-            Box::pin(async { Err(String::from("the disk is full")) })
+            let why = format!("no room for {} of {:?}", request.kind, request.length);
+            Box::pin(async { Err(why) })
         });
         let began = Instant::now();
-        let (status, body) = ask(&router, "/debug/pprof/profile?seconds=3", RIGHT).await;
-        assert_eq!(status, 503);
-        assert!(String::from_utf8_lossy(&body).contains("the disk is full"));
+        for (path, why) in [
+            ("/debug/pprof/profile?seconds=3", "no room for cpu of 3s"),
+            ("/debug/pprof/heap?seconds=3", "no room for heap of 3s"),
+        ] {
+            let (status, body) = ask(&router, path, RIGHT).await;
+            assert_eq!(status, 503);
+            assert!(String::from_utf8_lossy(&body).contains(why));
+        }
         assert!(began.elapsed() < Duration::from_secs(2));
     }
 }

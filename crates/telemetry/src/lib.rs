@@ -4,6 +4,7 @@
 //! one struct with every metric, handed down as an `Arc`; [`TraceHeaders`] carries the W3C trace
 //! context over HTTP headers, gRPC metadata and MCP `_meta`.
 
+mod allocator;
 mod lines;
 mod logs;
 mod metrics;
@@ -17,6 +18,7 @@ mod rotate;
 mod traces;
 mod trail;
 
+pub use allocator::WITHOUT_SAMPLES;
 pub use logs::{Exports, InitError, LogControl, LogFormat, LogSettings, Telemetry, init};
 pub use metrics::{
     BuildInfo, Description, Instruments, LATENCY_BUCKETS, MAX_TOOL_LABELS, Metrics, MetricsError,

@@ -178,6 +178,12 @@ metrics! {
         /// Calls of tools with `isolation: tool` by what they found: `kept` (a sandbox of the tool) or
         /// `fresh`.
         pub shared_calls: IntCounterVec = "mcp_sandbox_shared_calls_total" ["found"];
+        /// Sandboxes in which packages were loaded ahead of a call, by runtime and outcome: `loaded`, `unfit` (an
+        /// error, or a package printed or left something running), `late`, `died`, `busy` (it used the CPU
+        /// while it waited). All but the first are destroyed; after three of them nothing is loaded ahead for an hour.
+        pub loads_ahead: IntCounterVec = "mcp_sandbox_loads_ahead_total" ["runtime", "outcome"];
+        /// Time to load packages ahead of a call, by runtime.
+        pub load_ahead_duration: HistogramVec = "mcp_sandbox_load_ahead_duration_seconds" ["runtime"];
         /// Sandbox sessions that are open now.
         pub sessions_active: IntGauge = "mcp_sandbox_sessions_active";
         /// Sandbox sessions that ended, by reason: `stopped`, `idle`, `lifetime`, `died`, `shutdown`.
@@ -253,8 +259,8 @@ metrics! {
         /// Reports of faults by outcome: `sent`, `failed`, or `dropped` (too many at once, or the receiver
         /// wants no more for now).
         pub(crate) error_reports: IntCounterVec = "mcp_error_reports_total" ["outcome"];
-        /// Profiles of the running process that were asked for, by kind (`cpu`) and outcome: `ok`,
-        /// `denied`, `busy`, `failed`.
+        /// Profiles of the running process that were asked for, by kind (`cpu`, `heap`) and
+        /// outcome: `ok`, `denied`, `busy`, `failed`.
         pub profiles: IntCounterVec = "mcp_profiles_total" ["kind", "outcome"];
         /// Panics that were caught. Each is a fault of this program and has a line in the log.
         pub panics: IntCounter = "mcp_panics_total";

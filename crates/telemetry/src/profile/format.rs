@@ -81,9 +81,9 @@ pub(super) struct Function {
 }
 
 /// Functions at one place: name, file, line; the innermost first.
-type Inlined = Vec<(String, String, u32)>;
+pub(super) type Inlined = Vec<(String, String, u32)>;
 
-/// Fills a profile with two values a sample.
+/// Fills a profile.
 pub(super) struct Builder {
     profile: Profile,
     strings: HashMap<String, i64>,
@@ -92,7 +92,8 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn new(first: (&str, &str), second: (&str, &str)) -> Self {
+    /// Of samples with these values, each a kind and its unit.
+    pub(super) fn new(values: &[(&str, &str)]) -> Self {
         let mut builder = Self {
             profile: Profile::default(),
             strings: HashMap::new(),
@@ -101,8 +102,8 @@ impl Builder {
         };
         // The format wants the empty text at 0.
         builder.text("");
-        let types = [builder.kind(first), builder.kind(second)];
-        builder.profile.sample_type = types.to_vec();
+        let types = values.iter().map(|kind| builder.kind(*kind)).collect();
+        builder.profile.sample_type = types;
         builder
     }
 
@@ -166,15 +167,16 @@ impl Builder {
         id
     }
 
-    pub(super) fn sample(&mut self, stack: Vec<u64>, values: [i64; 2], thread: &str) {
-        let label = Label {
+    /// One stack, innermost place first, with a value of each kind.
+    pub(super) fn sample(&mut self, stack: Vec<u64>, values: &[i64], thread: Option<&str>) {
+        let label = thread.map(|thread| Label {
             key: self.text("thread"),
             str: self.text(thread),
-        };
+        });
         self.profile.sample.push(Sample {
             location_id: stack,
             value: values.to_vec(),
-            label: vec![label],
+            label: label.into_iter().collect(),
         });
     }
 
