@@ -73,6 +73,11 @@ impl Stage {
         (from, to): (Instant, Instant),
     ) {
         self.observe(metrics, engine, to.saturating_duration_since(from));
+        self.traced(trail, engine, (from, to));
+    }
+
+    /// Puts it into a trace. Operations of sessions have a metric of their own and no stages in it.
+    pub fn traced(self, trail: &Trail, engine: EngineKind, (from, to): (Instant, Instant)) {
         trail.add(self.span(), &[("engine", engine.as_str())], from, to);
     }
 

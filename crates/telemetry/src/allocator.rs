@@ -5,7 +5,3 @@
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// Environment variable, and its value, for a process of this program that nobody can ask for a
-/// profile: it keeps 150 KiB of memory for that which are better not there in every sandbox.
-pub const WITHOUT_SAMPLES: (&str, &str) = ("_RJEM_MALLOC_CONF", "prof:false");

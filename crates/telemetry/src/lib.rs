@@ -18,7 +18,6 @@ mod rotate;
 mod traces;
 mod trail;
 
-pub use allocator::WITHOUT_SAMPLES;
 pub use logs::{Exports, InitError, LogControl, LogFormat, LogSettings, Telemetry, init};
 pub use metrics::{
     BuildInfo, Description, Instruments, LATENCY_BUCKETS, MAX_TOOL_LABELS, Metrics, MetricsError,

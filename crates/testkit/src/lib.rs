@@ -20,6 +20,7 @@ pub mod keys;
 pub mod mcp;
 pub mod otlp;
 pub mod postgres;
+pub mod pprof;
 pub mod process;
 pub mod receiver;
 pub mod redis;

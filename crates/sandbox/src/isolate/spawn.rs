@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use telemetry::WITHOUT_SAMPLES;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -200,7 +199,6 @@ fn spawn(program: &PathBuf, arguments: &[String]) -> Spawned {
     let child = Command::new(program)
         .args(arguments)
         .env_clear()
-        .env(WITHOUT_SAMPLES.0, WITHOUT_SAMPLES.1)
         .current_dir("/")
         .stdin(Stdio::from(input))
         .stdout(Stdio::from(output))

@@ -17,8 +17,8 @@ use domain::tool::Runtime;
 use domain::validate;
 use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
-use sandbox::{Engine, Job, OpenSession};
-use telemetry::Metrics;
+use sandbox::{Engine, Job, OpenSession, Stage};
+use telemetry::{Metrics, Trail};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -268,10 +268,12 @@ impl Table {
         let number = self.handles()?.check(id, &context.principal)?;
         let entry = self.open.lock().get(&number).cloned();
         let Some(entry) = entry else { return Ok(()) };
+        let asked = Instant::now();
         self.end(&entry, Ended::Stopped);
-        timeout(context.budget, entry.gone.cancelled())
-            .await
-            .map_err(|_| late("remove the sandbox; it goes by itself"))
+        let gone = timeout(context.budget, entry.gone.cancelled()).await;
+        let times = (asked, Instant::now());
+        Stage::Teardown.traced(&Trail::here(), self.engine.kind(), times);
+        gone.map_err(|_| late("remove the sandbox; it goes by itself"))
     }
 
     /// The sessions of a caller, oldest first.

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::error::{Error, ErrorCode, Result};
-use domain::runner::Usage;
+use domain::runner::{EngineKind, Usage};
 use domain::session::{CommandResult, Exec, Listing};
 use domain::tool::Runtime;
 use parking_lot::Mutex;
+use telemetry::Trail;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::DropGuard;
@@ -22,7 +23,7 @@ use super::{commands, files};
 use crate::docker::deps::Deps;
 use crate::docker::guest;
 use crate::docker::images::ImageId;
-use crate::{Execution, Job, Session, SessionEnd, execution};
+use crate::{Execution, Job, Session, SessionEnd, Stage, execution};
 
 /// Operations of a session that wait for their turn.
 const WAITING: usize = 16;
@@ -75,9 +76,11 @@ impl DockerSession {
             return Err(end.error());
         }
         let place = self.place()?;
+        let asked = Instant::now();
         let turn = Arc::clone(&self.turn).acquire_owned();
         let permit = timeout_at(until, turn).await;
         drop(place);
+        passed(Stage::Queue, &Trail::here(), asked);
         match permit {
             Ok(Ok(permit)) => Ok(Arc::new(permit)),
             Ok(Err(_)) => Err(self.ended().await.error()),
@@ -88,14 +91,19 @@ impl DockerSession {
         }
     }
 
+    /// Has the agent do something, as this stage of the operation.
     pub(super) async fn ask<T>(
         &self,
         permit: &Arc<OwnedSemaphorePermit>,
+        stage: Stage,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T> {
+        let asked = Instant::now();
         let (reply, answer) = oneshot::channel();
         self.hand_over(permit, request(reply)).await?;
-        match answer.await {
+        let answer = answer.await;
+        passed(stage, &Trail::here(), asked);
+        match answer {
             Ok(answer) => answer,
             Err(_) => Err(self.ended().await.error()),
         }
@@ -127,7 +135,7 @@ impl Session for DockerSession {
             until,
             reply,
         };
-        self.ask(&permit, request).await
+        self.ask(&permit, Stage::Run, request).await
     }
 
     async fn run(&self, mut job: Job) -> Result<Execution> {
@@ -160,6 +168,7 @@ impl Session for DockerSession {
                 ..Usage::default()
             },
             sink,
+            trail: Trail::here(),
         };
         self.hand_over(&permit, Request::Run(Box::new(code)))
             .await?;
@@ -176,7 +185,7 @@ impl Session for DockerSession {
             until,
             reply,
         };
-        self.ask(&permit, request).await
+        self.ask(&permit, Stage::Write, request).await
     }
 
     async fn read(&self, path: &str, until: Instant) -> Result<Vec<u8>> {
@@ -187,7 +196,7 @@ impl Session for DockerSession {
             until,
             reply,
         };
-        self.ask(&permit, request).await
+        self.ask(&permit, Stage::Read, request).await
     }
 
     async fn list(&self, path: &str, until: Instant) -> Result<Listing> {
@@ -198,7 +207,7 @@ impl Session for DockerSession {
             until,
             reply,
         };
-        self.ask(&permit, request).await
+        self.ask(&permit, Stage::Read, request).await
     }
 
     fn end(&self) -> Option<SessionEnd> {
@@ -231,6 +240,11 @@ impl Session for DockerSession {
     fn runtimes(&self) -> &[Runtime] {
         &self.runtimes
     }
+}
+
+/// Ends a stage of an operation.
+pub(super) fn passed(stage: Stage, trail: &Trail, from: Instant) {
+    stage.traced(trail, EngineKind::Docker, (from, Instant::now()));
 }
 
 /// The task is gone without a word: the engine was dropped.

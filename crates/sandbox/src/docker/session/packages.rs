@@ -21,6 +21,7 @@ use super::actor::{Actor, Body, Done, Ending, Reply, Request, answer, unanswered
 use super::end::Cause;
 use super::handle::DockerSession;
 use super::line::{Message, Tell};
+use crate::Stage;
 use crate::output::broken;
 
 /// The sets of packages that a session has, by the digests of their lockfiles.
@@ -86,7 +87,7 @@ impl DockerSession {
             until,
             reply,
         };
-        self.ask(permit, request).await?;
+        self.ask(permit, Stage::Write, request).await?;
         let digest = lock.digest().to_owned();
         self.packages.lock().unpacked.insert(runtime, digest);
         Ok(())

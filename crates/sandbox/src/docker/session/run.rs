@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::error::ErrorCode;
-use domain::runner::{Failure, Usage};
+use domain::runner::{EngineKind, Failure, Usage};
 use domain::tool::Runtime;
 use futures::Stream;
 use nix::sys::signal::Signal;
 use serde::Serialize;
+use telemetry::Trail;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::actor::{Actor, Done, MARGIN, done};
@@ -26,7 +27,7 @@ use crate::docker::verdict;
 use crate::output::{broken, parsed};
 use crate::verdict::{failure, of_deadline};
 use crate::wire::{Nonce, Spent};
-use crate::{ExecutionSink, Job, SessionEnd};
+use crate::{ExecutionSink, Job, SessionEnd, Stage};
 
 /// How long the code may go on after it was told to stop.
 const GRACE: Duration = Duration::from_millis(100);
@@ -41,6 +42,8 @@ pub(super) struct Code {
     pub(super) nonce: Nonce,
     pub(super) usage: Usage,
     pub(super) sink: ExecutionSink,
+    /// Where its stages go.
+    pub(super) trail: Trail,
 }
 
 #[derive(Serialize)]
@@ -87,11 +90,16 @@ impl Code {
         let frame = std::mem::take(&mut self.frame);
         actor.line.data(operation, frame.into());
         let mut heard = Heard::default();
+        let mut written = None;
         let fate = match self.wait(actor, operation, &mut heard).await {
             Some(fate) => fate,
-            None => self.listen(actor, operation, &mut heard).await,
+            None => {
+                written = Some(Instant::now());
+                self.listen(actor, operation, &mut heard).await
+            }
         };
         self.usage.running = begun.elapsed();
+        self.trace(begun, written, &heard);
         let (result, next) = match fate {
             Fate::Last(Last::Reported(result)) => (result, Next::End),
             Fate::Last(Last::Broken(error)) => {
@@ -138,6 +146,22 @@ impl Code {
             Next::Over(cause) => {
                 self.report(heard, result);
                 Err(cause)
+            }
+        }
+    }
+
+    /// The stages that it came to, each until the next one began.
+    fn trace(&self, begun: Instant, written: Option<Instant>, heard: &Heard) {
+        let now = Instant::now();
+        let stages = [
+            (Stage::Write, Some(begun), written),
+            (Stage::Load, written, heard.started),
+            (Stage::Run, heard.started, heard.ended),
+            (Stage::Read, heard.ended, None),
+        ];
+        for (stage, from, to) in stages {
+            if let Some(from) = from {
+                stage.traced(&self.trail, EngineKind::Docker, (from, to.unwrap_or(now)));
             }
         }
     }

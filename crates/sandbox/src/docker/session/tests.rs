@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::actor::Request;
 use super::handle::DockerSession;
 use crate::docker::{DockerEngine, DockerEngineSettings};
-use crate::{Engine, OpenSession, Session};
+use crate::{Engine, OpenSession, Session, Stage};
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(30)
@@ -104,7 +104,7 @@ async fn unpack(session: &DockerSession, tar: &[u8], piece: usize) -> Result<()>
         until: soon(),
         reply,
     };
-    session.ask(&permit, request).await
+    session.ask(&permit, Stage::Write, request).await
 }
 
 async fn sh(session: &DockerSession, command: &str) -> String {
