@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::daemon::DockerSettings;
-pub(crate) use self::daemon::{Daemon, Inventory, is_safe_runc};
+pub(crate) use self::daemon::{Daemon, Filtered, Inventory, is_safe_runc};
 pub use self::deps::InstallSettings;
 
 use self::call::Running;

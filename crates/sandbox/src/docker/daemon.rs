@@ -9,6 +9,7 @@ mod attach;
 mod check;
 mod circuit;
 mod fault;
+mod filter;
 mod requests;
 mod survey;
 mod transport;
@@ -32,6 +33,7 @@ pub(crate) use self::answers::{End, Facts, ImageFacts, Ours, Progress};
 pub(crate) use self::attach::{Output, Printed};
 pub(crate) use self::check::is_safe_runc;
 pub(crate) use self::fault::Fault;
+pub(crate) use self::filter::Filtered;
 pub(crate) use self::survey::Inventory;
 pub(crate) use self::volumes::FoundVolume;
 

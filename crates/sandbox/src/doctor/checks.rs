@@ -1,6 +1,7 @@
 //! The checks: each a pure function from the facts to verdicts, with the reason why anybody should
 //! care. `docs/doctor.md` lists them, and a test compares.
 
+mod access;
 mod daemon;
 mod engine;
 mod host;
@@ -8,6 +9,8 @@ mod images;
 
 use super::facts::Facts;
 use super::finding::{Finding, Verdict};
+
+pub(super) use self::access::is_loopback;
 
 /// One check.
 pub(super) struct Check {
@@ -26,7 +29,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "docker-access",
         why: "whoever may talk to the daemon is root on its machine",
-        run: daemon::access,
+        run: access::access,
     },
     Check {
         id: "docker-version",

@@ -3,6 +3,7 @@
 use domain::runner::EngineKind;
 
 use crate::WallStatus;
+use crate::docker::Filtered;
 
 /// Everything that is known. What could not be found out is `None`, or the sentence that says why.
 #[derive(Debug, Clone, Default)]
@@ -99,6 +100,18 @@ pub(crate) struct DaemonFacts {
     pub(crate) skew: Option<(f64, f64)>,
     pub(crate) memory_bytes: u64,
     pub(crate) cpus: u64,
+    /// For one that is spoken to in the clear on another machine; nothing where that could not be
+    /// found out.
+    pub(crate) clear: Option<Clear>,
+}
+
+/// Who can get at a daemon that is spoken to without TLS.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Clear {
+    /// Whether every address of its name is of a private network.
+    pub(crate) private: bool,
+    /// What stands before it.
+    pub(crate) filter: Filtered,
 }
 
 impl DaemonFacts {

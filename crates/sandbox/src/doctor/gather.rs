@@ -1,5 +1,6 @@
 //! Finding the facts out. Every part has its own deadline, and one that hangs is left behind.
 
+mod clear;
 mod host;
 mod install;
 
@@ -82,7 +83,8 @@ type Looked = Result<(DaemonFacts, Vec<ImageFact>), String>;
 async fn look(settings: &DoctorSettings, metrics: &Arc<Metrics>) -> Looked {
     let looking = async {
         let daemon = connect(&settings.docker.docker, metrics).await?;
-        let facts = daemon.survey().await.map_err(|fault| fault.to_string())?;
+        let mut facts = daemon.survey().await.map_err(|fault| fault.to_string())?;
+        facts.clear = clear::clear(&daemon).await;
         let mut images = named(settings);
         for image in &mut images {
             match daemon.image_there(&image.name).await {

@@ -72,6 +72,7 @@ async fn the_stack_serves_through_nginx_and_goes_on_without_a_gateway() {
         assert!(!log.contains("unknown and ignored"), "{service}: {log}");
     }
     filter::lets_through_sandboxes_and_nothing_else(&stack);
+    filter::is_seen_by_the_doctor(&stack);
     walls_of_the_containers(&stack);
     no_secret_is_a_default(&stack);
 }

@@ -143,6 +143,7 @@ fn facts(
         skew,
         memory_bytes: positive(info.mem_total),
         cpus: positive(info.ncpu),
+        clear: None,
     }
 }
 

@@ -197,6 +197,22 @@ async fn a_stream_ends_its_container_with_itself() {
     assert_eq!(end.exit_code, Some(3));
 }
 
+/// What would give the machine away is only asked for where nothing comes of it.
+#[tokio::test]
+async fn a_daemon_without_a_filter_refuses_nothing_and_makes_nothing() {
+    let daemon = shared().await;
+    let found = daemon.filtered().await.unwrap();
+    assert!(found.sandboxes, "{found:?}");
+    assert_eq!(found.refused, Vec::<&str>::new());
+    assert_eq!(found.passed.len(), 11, "{found:?}");
+    let left = daemon.inventory().await.unwrap().containers;
+    assert!(
+        left.values()
+            .all(|owner| owner.as_deref() != Some("doctor")),
+        "{left:?}"
+    );
+}
+
 #[tokio::test]
 async fn what_the_daemon_refuses_is_said_without_its_words() {
     let daemon = shared().await;

@@ -13,39 +13,12 @@ const NO_DISK: u64 = 1 << 30;
 const SKEW: f64 = 5.0;
 
 /// Looks at the daemon; where there is none a check has nothing to say.
-fn of(facts: &Facts, judge: impl FnOnce(&DaemonFacts) -> Verdict) -> Vec<Verdict> {
+pub(super) fn of(facts: &Facts, judge: impl FnOnce(&DaemonFacts) -> Verdict) -> Vec<Verdict> {
     vec![match &facts.daemon {
         None => Verdict::skipped("Docker is not configured"),
         Some(Err(_)) => Verdict::skipped("no Docker daemon to ask"),
         Some(Ok(daemon)) => judge(daemon),
     }]
-}
-
-pub(super) fn access(facts: &Facts) -> Vec<Verdict> {
-    of(facts, |daemon| {
-        let local = ["127.0.0.1", "localhost", "[::1]"];
-        let at = &daemon.address;
-        let host = at.strip_prefix("tcp://");
-        match (host, facts.host.socket_for_all) {
-            (None, Some(true)) => Verdict::bad(
-                State::Weak,
-                format!("{at} is open to every user of this machine"),
-                "chmod 660 the socket and give it to a group",
-            ),
-            (None, _) => Verdict::ok(at.clone()),
-            (Some(host), _) if host.ends_with(" with TLS") => Verdict::ok(at.clone()),
-            (Some(host), _) if local.iter().any(|it| host.starts_with(it)) => Verdict::bad(
-                State::Weak,
-                format!("{at} is open to every user of this machine"),
-                "use the Unix socket, or TLS with client certificates",
-            ),
-            (Some(_), _) => Verdict::bad(
-                State::Fail,
-                format!("{at} is spoken to without TLS: whoever is in between is root there"),
-                "set DOCKER_TLS_VERIFY and DOCKER_CERT_PATH, and the daemon's --tlsverify",
-            ),
-        }
-    })
 }
 
 pub(super) fn version(facts: &Facts) -> Vec<Verdict> {

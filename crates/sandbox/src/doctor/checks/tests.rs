@@ -4,8 +4,9 @@ use domain::runner::EngineKind;
 
 use super::*;
 use crate::WallStatus;
+use crate::docker::Filtered;
 use crate::doctor::facts::{
-    DaemonFacts, Host, ImageFact, ImageThere, InstallFacts, RegistryFact, Wanted,
+    Clear, DaemonFacts, Host, ImageFact, ImageThere, InstallFacts, RegistryFact, Wanted,
 };
 use crate::doctor::finding::State;
 use crate::doctor::report::Report;
@@ -94,6 +95,7 @@ fn best() -> Facts {
             skew: Some((0.01, 0.002)),
             memory_bytes: 16 << 30,
             cpus: 8,
+            clear: None,
         })),
         images: vec![image(&format!("node@sha256:{}", "1f".repeat(32)), true)],
         walls: Some(Ok(vec![
@@ -315,6 +317,61 @@ fn fault_56_each_thing_is_told_for_what_it_is() {
         ("root", host(|it| it.uid = 0), "process-user", State::Advice),
     ] {
         assert_eq!(worst(&facts, check), state, "{check}: {what}");
+    }
+}
+
+/// Without TLS it is the filter that counts, and the network.
+#[test]
+fn a_daemon_in_the_clear_is_judged_by_its_filter() {
+    let seen = |private, sandboxes, refused: &[&'static str], passed: &[&'static str]| {
+        daemon(|it| {
+            it.address = "tcp://filter:2375".to_owned();
+            it.clear = Some(Clear {
+                private,
+                filter: Filtered {
+                    sandboxes,
+                    refused: refused.to_vec(),
+                    passed: passed.to_vec(),
+                },
+            });
+        })
+    };
+    let unknown = daemon(|it| it.address = "tcp://filter:2375".to_owned());
+    for (facts, state, said) in [
+        (unknown, State::Fail, "is root there"),
+        (
+            seen(true, true, &[], &["root"]),
+            State::Fail,
+            "is root there",
+        ),
+        (
+            seen(true, true, &["a device", "root"], &[]),
+            State::Advice,
+            "refused all 2 things",
+        ),
+        (
+            seen(false, true, &["root"], &[]),
+            State::Fail,
+            "at public addresses",
+        ),
+        (
+            seen(true, false, &["root"], &[]),
+            State::Fail,
+            "refuses sandboxes too",
+        ),
+        (
+            seen(true, true, &["root"], &["a device"]),
+            State::Fail,
+            "lets through: a device",
+        ),
+    ] {
+        let found = all(&facts)
+            .into_iter()
+            .find(|it| it.check == "docker-access")
+            .unwrap();
+        assert_eq!(found.state, state, "{found:?}");
+        assert!(found.found.contains(said), "{found:?}");
+        assert!(found.fix.is_some(), "{found:?}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the filter of the Docker socket lets through: asked from where an executor is.
 
+use std::process::Command;
+
 use serde_json::Value;
 use testkit::docker::IMAGE;
 
@@ -53,4 +55,27 @@ pub(super) fn lets_through_sandboxes_and_nothing_else(stack: &Stack) {
     for (what, status) in refused {
         assert_eq!(*status, 403, "{what}");
     }
+}
+
+/// Whoever asks the doctor is told that the way to the daemon is a filter's, and not root's.
+pub(super) fn is_seen_by_the_doctor(stack: &Stack) {
+    let executor = stack.container("executor-1");
+    let doctor = [
+        "exec",
+        &executor,
+        "/usr/local/bin/executor",
+        "doctor",
+        "--json",
+    ];
+    // Its exit code is that of the worst that it finds on this machine.
+    let ended = Command::new("docker").args(doctor).output().unwrap();
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let access = findings.iter().find(|it| it["check"] == "docker-access");
+    let access = access.unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(access["state"], "advice", "{access}");
+    assert!(
+        access["found"].as_str().unwrap().contains("refused all 11"),
+        "{access}"
+    );
 }
