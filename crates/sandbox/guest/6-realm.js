@@ -57,13 +57,21 @@ const listenersNow = () => {
 // Processes and threads: of all control groups' counts the one that is read at once. What it cannot tell
 // is looked up when it has changed.
 const countTasks = () => account(accounts.tasks);
-const countProcesses = () => readdirSync('/proc').filter((name) => name[0] >= '0' && name[0] <= '9').length;
-const countThreads = () => readdirSync('/proc/self/task').length;
+const processesNow = () => readdirSync('/proc').filter((name) => name[0] >= '0' && name[0] <= '9');
+const countThreads = (process = 'self') => readdirSync(`/proc/${process}/task`).length;
+// The control group's count, if it is that of the threads that all processes are seen to have; else 0. A task
+// that is just ending, as those of the container's start, is counted for a moment without being anybody's: who
+// took that for the count of nobody would not see the next process that a call leaves.
+const countSeen = (processes) => {
+  const tasks = countTasks();
+  return tasks === processes.reduce((sum, process) => sum + countThreads(process), 0) ? tasks : 0;
+};
 const isAlone = () => {
   const tasks = countTasks();
   if (tasks > 0 && tasks === world.tasks) return true;
-  if (countThreads() > world.threads || countProcesses() > world.processes) return false;
-  world.tasks = tasks;
+  const left = processesNow();
+  if (countThreads() > world.threads || left.length > world.processes) return false;
+  world.tasks = countSeen(left);
   return true;
 };
 // The size of that directory is the number of open files, since Linux 6.2.
@@ -131,6 +139,7 @@ const makeWorld = () => {
   const active = activeNow();
   // All threads for slow work come with the first of it: from here on any other is the tool's.
   fs.stat('/', () => { world.pending = 0; });
+  const processes = processesNow();
   return {
     host: hosted(Object.getOwnPropertyNames(globalThis).filter((name) => !own.has(name) && name !== 'global')),
     cwd,
@@ -142,9 +151,9 @@ const makeWorld = () => {
     pending: 1,
     globals: new Set(ownKeys(globalThis)),
     intrinsics: [...INTRINSICS, required, required.resolve].map(noted),
-    tasks: countTasks(),
+    tasks: countSeen(processes),
     threads: countThreads(),
-    processes: countProcesses(),
+    processes: processes.length,
     files: countFiles(),
   };
 };

@@ -5,8 +5,18 @@ ROOMS = ('/workspace', '/tmp', '/dev/shm')
 PATIENCE = 0.05
 
 
-def count_processes():
-    return sum(name.isdigit() for name in os.listdir('/proc'))
+def processes():
+    return [name for name in os.listdir('/proc') if name.isdigit()]
+
+
+def account_of(processes):
+    """The control group's count of tasks, if it is that of these processes with the agent's own threads; else 0.
+
+    A thread that is just ending, as that of the clock that was set before (`live_for`), is still counted: who took such a
+    count for that of nobody would not see the next process that a call leaves.
+    """
+    tasks = account(TASKS)
+    return tasks if tasks == OWN_THREADS + len(processes) - 1 else 0
 
 
 FILES = '/proc/self/fd'
@@ -54,8 +64,9 @@ class World:
         self.limits = (sys.getrecursionlimit(), sys.getswitchinterval())
         self.loggers = set(logging.root.manager.loggerDict)
         self.files = count_files()
-        self.processes = count_processes()
-        self.tasks = account(TASKS)
+        own = processes()
+        self.processes = len(own)
+        self.tasks = account_of(own)
         self.attributes = [(vars(module), dict(vars(module))) for module in (os, sys, json, asyncio, time, threading, io)]
         self.collected = gc.get_count()[1:]
 
@@ -171,9 +182,10 @@ class World:
         while has_children():
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
                 break
-        if count_processes() != self.processes:
+        left = processes()
+        if len(left) != self.processes:
             return False
-        self.tasks = account(TASKS)
+        self.tasks = account_of(left)
         return True
 
     @staticmethod

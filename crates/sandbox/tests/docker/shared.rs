@@ -164,10 +164,10 @@ async fn breaches(runtime: Runtime) {
         let mut call = kept.call((code, code));
         call.limits.timeout = Duration::from_millis(4_000);
         // However it ends, it ends.
-        drop(run_call(&kept.it.engine, call).await);
+        let ended = run_call(&kept.it.engine, call).await;
         idle(&kept.it.engine).await;
         let next = kept.value(WHERE).await;
-        assert_ne!(next, last, "{code}");
+        assert_ne!(next, last, "{code}: {:?}", ended.outcome.result);
         last = next;
     }
     idle(&kept.it.engine).await;
