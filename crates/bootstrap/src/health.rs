@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use serde_json::{Value as Json, json};
@@ -60,7 +59,7 @@ pub struct Health {
 
 #[derive(Default)]
 struct Inner {
-    started: AtomicBool,
+    started: CancellationToken,
     draining: CancellationToken,
     checks: RwLock<Vec<Check>>,
 }
@@ -116,7 +115,13 @@ impl Health {
 
     /// The start is complete. [`run`](crate::run) calls this.
     pub fn set_started(&self) {
-        self.inner.started.store(true, Ordering::Release);
+        self.inner.started.cancel();
+    }
+
+    /// Completes when the start is complete. A server that waits for this before its first connection
+    /// never answers `starting`: whoever saw its address printed finds what the checks say.
+    pub async fn until_started(&self) {
+        self.inner.started.cancelled().await;
     }
 
     /// The process is about to stop. [`run`](crate::run) calls this first of all.
@@ -139,7 +144,7 @@ impl Health {
         if self.inner.draining.is_cancelled() {
             return only("draining", "the process is stopping");
         }
-        if !self.inner.started.load(Ordering::Acquire) {
+        if !self.inner.started.is_cancelled() {
             return only("starting", "the start is not complete");
         }
         let checks = self.inner.checks.read();
@@ -172,6 +177,8 @@ impl fmt::Debug for Health {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     const READY: Readiness = Readiness {

@@ -240,8 +240,12 @@ pub async fn serve_http(
         lifecycle,
     );
     tokio::join!(first_look(gateway), admission::first_keys(&auth), ready);
-    let metrics = Arc::clone(&app.metrics);
+    let (health, metrics) = (app.health.clone(), Arc::clone(&app.metrics));
     app.tasks.serve("MCP over HTTP", |stop| async move {
+        tokio::select! {
+            () = health.until_started() => {}
+            () = stop.cancelled() => {}
+        }
         serve(socket, router, serving, metrics, stop).await;
         Ok::<(), std::convert::Infallible>(())
     });
