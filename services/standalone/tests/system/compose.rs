@@ -43,6 +43,7 @@ async fn the_stack_serves_through_nginx_and_goes_on_without_a_gateway() {
         .ok("dynamic.tool.create", json!({"tool": tool}))
         .await;
     let sum = json!({"args": {"a": 2, "b": 40}});
+    listed(&caller, "add.two").await;
     assert_eq!(caller.ok("add.two", sum.clone()).await["result"], 42);
 
     // Both gateways have it, and a call finds whichever lives.
@@ -121,20 +122,27 @@ fn compose_examples_of_settings_are_settings() {
 
 /// A key is known everywhere within seconds of being made.
 async fn known(caller: &Client) {
+    everywhere("the key is not taken", async || {
+        caller.send("tools/list", json!({})).await.status == 200
+    })
+    .await;
+}
+
+/// A tool is visible at once where it was made, and soon after at the other gateway.
+async fn listed(caller: &Client, name: &str) {
+    everywhere("the tool is not listed", async || {
+        caller.names().await.iter().any(|listed| listed == name)
+    })
+    .await;
+}
+
+/// Both gateways say so: requests go to them in turn.
+async fn everywhere(otherwise: &str, holds: impl AsyncFn() -> bool) {
     let begun = Instant::now();
     let mut in_a_row = 0;
     while in_a_row < 6 {
-        let listed = caller.send("tools/list", json!({})).await;
-        in_a_row = if listed.status == 200 {
-            in_a_row + 1
-        } else {
-            0
-        };
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "the key is not taken: {}",
-            listed.status
-        );
+        in_a_row = if holds().await { in_a_row + 1 } else { 0 };
+        assert!(begun.elapsed() < Duration::from_secs(20), "{otherwise}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
