@@ -14,6 +14,7 @@ use domain::session::{Network as Asked, VARIABLES};
 use domain::tool::Runtime;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use telemetry::Trail;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -133,8 +134,13 @@ impl DockerEngine {
         let asked = Instant::now();
         let checkout = self.container(&mut key, &open).await?;
         stages::found(&self.metrics, EngineKind::Docker, checkout.miss);
-        Stage::Take.observe(&self.metrics, EngineKind::Docker, asked.elapsed());
-        self.begin(open, &key, checkout, keep).await
+        let trail = Trail::here();
+        let (engine, taken) = (EngineKind::Docker, Instant::now());
+        Stage::Take.passed((&self.metrics, &trail), engine, (asked, taken));
+        let session = self.begin(open, &key, checkout, keep).await;
+        // Its agent gets ready for operations, as that of a call does for the code.
+        Stage::Load.traced(&trail, engine, (taken, Instant::now()));
+        session
     }
 
     /// A container whose agent runs on what the image has.
