@@ -162,7 +162,9 @@ async fn profiles_and_metrics_have_a_port_of_their_own() {
         .field_of_line("\"message\":\"ready\"", "message")
         .await;
     let path = "/debug/pprof/profile?seconds=1";
+    let heap = "/debug/pprof/heap?seconds=1";
     assert_eq!(get(&admin, path, &[]).await.status, 401);
+    assert_eq!(get(&admin, heap, &[]).await.status, 401);
     let wrong = [(
         "x-mcp-admin-token",
         "a-token-of-more-than-thirty-two-characterS",
@@ -192,12 +194,10 @@ async fn profiles_and_metrics_have_a_port_of_their_own() {
     let admin = program
         .field_of_line("\"listener\":\"admin\"", "address")
         .await;
-    assert_eq!(
-        get(&admin, path, &[("x-mcp-admin-token", token)])
-            .await
-            .status,
-        404
-    );
+    for path in [path, heap] {
+        let answer = get(&admin, path, &[("x-mcp-admin-token", token)]).await;
+        assert_eq!(answer.status, 404, "{path}");
+    }
     program.stop().await;
 }
 

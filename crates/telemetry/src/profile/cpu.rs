@@ -135,4 +135,29 @@ mod tests {
         // The next one can be had.
         cpu(Duration::from_millis(10)).await.unwrap();
     }
+
+    /// The allocator is part of the program: a signal may come while it holds a lock.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_allocates_all_the_time_can_be_profiled() {
+        let enough = Arc::new(AtomicBool::new(false));
+        let mut work = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let told = Arc::clone(&enough);
+            work.spawn_blocking(move || {
+                let mut kept: Vec<Vec<u8>> = Vec::new();
+                while !told.load(Ordering::Relaxed) {
+                    kept = (1..100_usize).map(|it| vec![1; it * it]).collect();
+                }
+                kept.len()
+            });
+        }
+        let bytes = cpu(Duration::from_secs(1)).await.unwrap();
+        enough.store(true, Ordering::Relaxed);
+        while let Some(kept) = work.join_next().await {
+            assert!(kept.unwrap() < 100);
+        }
+        let profile = Profile::decode(bytes.as_slice()).unwrap();
+        let total: i64 = profile.sample.iter().map(|sample| sample.value[0]).sum();
+        assert!(total >= 10, "{total} samples");
+    }
 }

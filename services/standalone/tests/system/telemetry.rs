@@ -1,11 +1,11 @@
 //! One call is one trace through every service, and one line in the log where it fails.
 
 mod path;
+mod profiles;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::http::exchange;
 use testkit::mcp::Era;
 use testkit::otlp::{self, Span};
 use testkit::receiver::Receiver;
@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep};
 
 use self::path::Trace;
 use crate::deployment::{Deployment, Kind};
+use crate::sessions;
 
 const CANARY: &str = "canary-6b1f";
-const ADMIN: &str = "an-admin-token-of-more-than-thirty-two-characters";
 
 /// Starts a deployment whose spans go to the receiver at once.
 async fn traced(kind: Kind, receiver: &Receiver, protocol: &str) -> Deployment {
@@ -75,7 +75,7 @@ async fn a_call_is_one_trace_through_three_services() {
     assert_eq!(call.attributes["tool"], "trace.one");
     trace.hop(call, "dynamic_mcp.v1.Catalog/GetCode", "registry");
     let run = trace.hop(call, "dynamic_mcp.v1.Runner/Run", "executor");
-    trace.stages(run);
+    trace.stages(run, "isolate");
 
     // By headers: the HTTP request is above the call.
     let (traceparent, id, above) = parent('2');
@@ -88,7 +88,10 @@ async fn a_call_is_one_trace_through_three_services() {
     let http = trace.below(above, "POST /mcp", "gateway");
     assert_eq!(http.attributes["http.response.status_code"], "200");
     let call = trace.below(&http.span_id, "tools/call", "gateway");
-    trace.stages(trace.hop(call, "dynamic_mcp.v1.Runner/Run", "executor"));
+    trace.stages(
+        trace.hop(call, "dynamic_mcp.v1.Runner/Run", "executor"),
+        "isolate",
+    );
 
     // One that fails is marked, and says its code and nothing else of it.
     let (traceparent, id, above) = parent('3');
@@ -139,8 +142,72 @@ async fn without_grpc_the_stages_are_below_the_call() {
         .await;
     let trace = trace_of(&receiver, &id, 8).await;
     let call = trace.below(above, "tools/call", "dynamic-mcp");
-    trace.stages(call);
+    trace.stages(call, "isolate");
     deployment.stop().await;
+}
+
+/// What an operation of a session waits for, and what it does.
+const OPERATIONS: &[(&str, &[&str])] = &[
+    ("sandbox.exec", &["queue", "run"]),
+    ("sandbox.run_js", &["queue", "write", "load", "run", "read"]),
+    ("sandbox.files.write", &["queue", "write"]),
+    ("sandbox.files.read", &["queue", "read"]),
+    ("sandbox.files.list", &["queue", "read"]),
+    ("sandbox.stop", &["teardown"]),
+];
+
+#[tokio::test]
+async fn calls_and_sessions_in_containers_have_their_stages() {
+    let receiver = Receiver::start().await;
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    let (deployment, client) = sessions::serve(Kind::Direct, &env).await;
+    client
+        .ok("dynamic.tool.create", tool("trace.three", "return 1"))
+        .await;
+    // Each in a trace of its own.
+    let traced = async |trace: char, name: &str, arguments: Value| {
+        let (traceparent, id, above) = parent(trace);
+        let asked = json!({"name": name, "arguments": arguments});
+        let meta = json!({"traceparent": traceparent});
+        let answer = client.send_with_meta("tools/call", asked, meta).await;
+        let mut result = answer.messages().pop().unwrap()["result"].take();
+        assert_ne!(result["isError"], json!(true), "{name}: {result}");
+        (id, above, result["structuredContent"].take())
+    };
+    let stages = async |(id, above): (String, &str), stages: &[&str]| {
+        let trace = trace_of(&receiver, &id, stages.len() + 1).await;
+        let call = trace.below(above, "tools/call", "dynamic-mcp");
+        trace.these_stages(call, "docker", stages);
+    };
+    let (id, above, _) = traced('1', "trace.three", json!({"args": {}})).await;
+    let trace = trace_of(&receiver, &id, 8).await;
+    trace.stages(trace.below(above, "tools/call", "dynamic-mcp"), "docker");
+
+    let (id, above, ready) = traced('2', "sandbox.initialize", json!({})).await;
+    stages((id, above), &["take", "load"]).await;
+    for ((tool, wanted), digit) in OPERATIONS.iter().zip('3'..) {
+        let arguments = json!({
+            "sandbox.exec": {"commands": [format!("echo {CANARY}")]},
+            "sandbox.run_js": {"code": format!("return '{CANARY}'")},
+            "sandbox.files.write": {"path": CANARY, "content": CANARY},
+            "sandbox.files.read": {"path": CANARY},
+            "sandbox.files.list": {"path": "."},
+            "sandbox.stop": {},
+        });
+        let mut arguments = arguments[*tool].clone();
+        arguments["sessionId"] = ready["sessionId"].clone();
+        let (id, above, _) = traced(digit, tool, arguments).await;
+        stages((id, above), wanted).await;
+    }
+    sessions::end(deployment).await;
+    let requests = receiver.requests();
+    for request in &requests {
+        assert!(!String::from_utf8_lossy(&request.body).contains(CANARY));
+    }
+    path::only_bounded(&otlp::spans(&requests));
 }
 
 /// Lines of all processes that belong to a request, with the process they are of.
@@ -264,49 +331,4 @@ async fn a_fault_behind_the_gateway_has_one_line_there_and_its_report() {
         .iter()
         .filter(|(_, line)| line["message"] == "tool call");
     assert_eq!(calls.count(), 1, "{found:#?}");
-}
-
-#[tokio::test]
-async fn metrics_have_a_port_of_their_own_and_a_profile_is_in_the_audit_log() {
-    let env = [
-        ("METRICS_PORT", "0"),
-        ("MCP_ADMIN_TOKEN", ADMIN),
-        ("MCP_AUDIT_ENABLED", "true"),
-    ];
-    let mut deployment = Deployment::start(Kind::Direct, &env).await;
-    let front = &mut deployment.front;
-    let admin = front
-        .field_of_line("\"listener\":\"admin\"", "address")
-        .await;
-    let get = async |path: &str, headers: &[(&str, &str)]| {
-        exchange(&admin, "GET", path, headers, b"").await
-    };
-    let text = get("/metrics", &[]).await.text();
-    for name in [
-        "mcp_build_info",
-        "dynamic_mcp_http_auth_success_total",
-        "process_open_fds",
-    ] {
-        assert!(text.contains(name), "{text}");
-    }
-    assert_eq!(deployment.get("/metrics").await.0, 404);
-    assert_eq!(
-        deployment.get("/debug/pprof/profile?seconds=1").await.0,
-        404
-    );
-    let token = [("x-mcp-admin-token", ADMIN), ("x-request-id", "profile-1")];
-    let taken = get("/debug/pprof/profile?seconds=1", &token).await;
-    assert_eq!(taken.status, 200, "{}", taken.text());
-    let audit =
-        std::fs::read_to_string(deployment.folder().join(".dynamic-mcp/audit.log")).unwrap();
-    let record = audit
-        .lines()
-        .find(|line| line.contains("service.profile"))
-        .unwrap();
-    let record: Value = serde_json::from_str(record).unwrap();
-    assert_eq!(record["actor"], json!({"subject": "admin-token"}));
-    assert_eq!(record["requestId"], "profile-1");
-    assert_eq!(record["details"], json!({"kind": "cpu", "seconds": 1}));
-    assert!(!audit.contains(ADMIN));
-    deployment.stop().await;
 }

@@ -74,13 +74,22 @@ impl Trace {
         answered
     }
 
-    /// All stages, one after the other.
-    pub(super) fn stages(&self, run: &Span) {
+    /// All stages of a call, one after the other.
+    pub(super) fn stages(&self, run: &Span, engine: &str) {
+        self.these_stages(run, engine, &STAGES);
+    }
+
+    /// These and no others, one after the other.
+    pub(super) fn these_stages(&self, run: &Span, engine: &str, stages: &[&str]) {
+        let is_stage =
+            |span: &&Span| span.name.starts_with("sandbox.") && span.parent == run.span_id;
+        let all = self.0.iter().filter(is_stage).count();
+        assert_eq!(all, stages.len(), "{}", self.names());
         let mut before = 0;
-        for stage in STAGES {
+        for stage in stages {
             let name = format!("sandbox.{stage}");
             let span = self.below(&run.span_id, &name, &run.service);
-            assert_eq!(span.attributes["engine"], "isolate");
+            assert_eq!(span.attributes["engine"], engine);
             assert!(
                 span.times.0 + 2_000_000 >= before,
                 "{name} begins too early"
