@@ -1,7 +1,7 @@
 // --- Frames: nonce, length of the payload, kind, payload ---
 
 const READY = 1, STARTED = 2, LOG = 3, PROGRESS = 4, PRINT = 5, VALUE = 6, FAILURE = 7, SPENT = 8;
-const TO_JOB = 1, TO_CANCEL = 2;
+const TO_JOB = 1, TO_CANCEL = 2, TO_LOAD = 4;
 const HEAD = 21;
 const LARGEST_FRAME = 64 << 20;
 const LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];

@@ -5,6 +5,7 @@
 //! already; containers are made and destroyed beside it. What the code finds there and which walls
 //! there are is told in `docs/docker-engine.md`.
 
+mod ahead;
 mod call;
 mod daemon;
 mod deps;
@@ -44,6 +45,7 @@ pub use self::daemon::DockerSettings;
 pub(crate) use self::daemon::{Daemon, Filtered, Inventory, is_safe_runc};
 pub use self::deps::InstallSettings;
 
+use self::ahead::{Ahead, Loader};
 use self::call::Running;
 use self::deps::Deps;
 use self::images::{ImageId, Images, Timing};
@@ -103,6 +105,8 @@ pub struct DockerEngineSettings {
     pub shared_tools: Vec<String>,
     /// How packages are installed.
     pub install: InstallSettings,
+    /// Whether containers that wait load the packages that their calls begin with.
+    pub load_ahead: bool,
 }
 
 impl Default for DockerEngineSettings {
@@ -125,6 +129,7 @@ impl Default for DockerEngineSettings {
             allowed_images: vec![DEFAULT_IMAGE.to_owned()],
             shared_tools: Vec::new(),
             install: InstallSettings::default(),
+            load_ahead: true,
         }
     }
 }
@@ -137,6 +142,7 @@ pub struct DockerEngine {
     pool: Pool<Maker>,
     shared: Shared,
     deps: Deps,
+    loader: Loader,
     walls: Vec<WallStatus>,
     unfit: Unfit,
     metrics: Arc<Metrics>,
@@ -173,7 +179,9 @@ impl DockerEngine {
             Arc::clone(&metrics),
         )?;
         let unfit = Unfit::default();
+        let loader = Loader::new(settings.load_ahead, deps.clone(), Arc::clone(&metrics));
         let maker = Maker {
+            loader: loader.clone(),
             daemon: daemon.clone(),
             reaper: reaper.clone(),
             images: images.clone(),
@@ -210,6 +218,12 @@ impl DockerEngine {
             Arc::clone(&unfit),
             closed.clone(),
         ));
+        calls.spawn(ahead::watch(
+            pool.clone(),
+            daemon.clone(),
+            loader.clone(),
+            closed.clone(),
+        ));
         Ok(Self {
             daemon,
             images,
@@ -217,6 +231,7 @@ impl DockerEngine {
             pool,
             shared,
             deps,
+            loader,
             walls,
             unfit,
             metrics,
@@ -299,6 +314,7 @@ async fn tend(
                 cpu_millis: kept.cpu_millis,
                 network: Network::None,
                 deps: None,
+                ahead: Ahead::default(),
             };
             [
                 (of(Purpose::Call), kept.calls),
@@ -348,6 +364,7 @@ impl Engine for DockerEngine {
             cpu_millis: limits.cpu_millis,
             network: Network::None,
             deps: None,
+            ahead: self.loader.of(&job.call),
         };
         let (mut packages, ahead) = self.packages_of(&job, &key).await?;
         key.deps = packages.as_ref().map(|lease| lease.volume().clone());

@@ -48,6 +48,8 @@ kinds! {
         Cancel = 2,
         /// Bytecode that makes the globals: the first frame, before the walls.
         Prelude = 3,
+        /// Packages to be loaded before the call comes: see `docker/ahead.rs`.
+        Load = 4,
     }
 }
 

@@ -170,6 +170,7 @@ pub(crate) fn docker_settings(
         max_session: sessions.lifetime,
         allowed_images: policy.allowed_images.clone(),
         shared_tools: policy.shared_tools.clone(),
+        load_ahead: install.load_ahead,
         install: install_settings(install, policy)?,
         ..DockerEngineSettings::default()
     })

@@ -9,7 +9,7 @@ import builtins as _builtins
 BUILTINS = dict(vars(_builtins))
 globals().update({name: value for name, value in BUILTINS.items() if name[0] != '_'})
 
-import ast, asyncio, codecs, dataclasses, datetime, enum, faulthandler, functools, gc, io, json
+import ast, asyncio, codecs, dataclasses, datetime, enum, faulthandler, functools, gc, importlib.util, io, json
 import linecache, logging, math, os, random, re, resource, select, selectors, shutil, signal, site, struct, sys
 import threading, time, traceback, types, uuid, warnings, weakref
 import _signal, _thread

@@ -1,7 +1,7 @@
 # --- Frames: nonce, length of the payload, kind, payload ---
 
 READY, STARTED, LOG, PROGRESS, PRINT, VALUE, FAILURE, SPENT = range(1, 9)
-TO_JOB, TO_CANCEL = 1, 2
+TO_JOB, TO_CANCEL, TO_LOAD = 1, 2, 4
 LARGEST_FRAME = 64 << 20
 LEVELS = ('debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency')
 LEVEL_OF = {name: at for at, name in enumerate(LEVELS)}

@@ -27,6 +27,9 @@ def read_call():
         payload = read_exactly(length - 1)
         if head[4] == TO_JOB and not state.working and not CALLS:
             return payload
+        if head[4] == TO_LOAD and WORLD is None and not state.working and thread_ident() == main_ident:
+            load_ahead(payload)
+            continue
         if head[4] != TO_CANCEL:
             # Anything else than one call: not the engine.
             os_exit(71)

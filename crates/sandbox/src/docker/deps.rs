@@ -210,6 +210,15 @@ impl Deps {
         self.0.shelf.knows(volume)
     }
 
+    /// Whether a set is complete, once nobody fills it any more.
+    pub(crate) async fn is_installed(&self, volume: &VolumeName) -> bool {
+        let mut filled = self.0.filled.subscribe();
+        let is_filled =
+            |filled: &HashMap<String, VolumeName>| filled.values().any(|it| it == volume);
+        let over = filled.wait_for(|filled| !is_filled(filled)).await;
+        over.is_ok() && self.0.shelf.has(volume)
+    }
+
     /// The authority that is trusted besides, as PEM.
     pub(crate) fn extra_ca(&self) -> Option<&str> {
         self.0.settings.extra_ca.as_deref()

@@ -21,7 +21,8 @@ const NODE: &str = concat!(
     include_str!("../../guest/4-end.js"),
     include_str!("../../guest/5-run.js"),
     include_str!("../../guest/6-realm.js"),
-    include_str!("../../guest/7-input.js"),
+    include_str!("../../guest/7-ahead.js"),
+    include_str!("../../guest/8-input.js"),
 );
 
 /// The agent for Python, for `python3` in the same way.
@@ -35,7 +36,8 @@ const PYTHON: &str = concat!(
     include_str!("../../guest/python/7-run.py"),
     include_str!("../../guest/python/8-input.py"),
     include_str!("../../guest/python/9-again.py"),
-    include_str!("../../guest/python/10-begin.py"),
+    include_str!("../../guest/python/10-ahead.py"),
+    include_str!("../../guest/python/11-begin.py"),
 );
 
 /// Linux takes arguments up to 128 KiB each.

@@ -56,8 +56,18 @@ pub(super) trait Source: Send + Sync + 'static {
     /// `unavailable`.
     fn make(&self, key: &Key) -> impl Future<Output = Result<Self::Sandbox>> + Send;
 
+    /// Whether something is left to be done with one of this kind while it waits.
+    fn is_to_prepare(&self, key: &Key) -> bool;
+
+    /// Does that. Nothing when it cannot be handed out any more. Bounded in time.
+    fn prepare(
+        &self,
+        key: &Key,
+        sandbox: Self::Sandbox,
+    ) -> impl Future<Output = Option<Self::Sandbox>> + Send;
+
     /// What a sandbox is called.
-    type Name: Send;
+    type Name: Send + PartialEq;
 
     /// Its name.
     fn name(&self, sandbox: &Self::Sandbox) -> Self::Name;
@@ -268,6 +278,23 @@ impl<S: Source> Pool<S> {
             made = source.make(&key) => made,
             () = self.0.closed.cancelled() => Err(Error::unavailable("sandbox pool")),
         };
+        let made = match made {
+            Ok(sandbox) if self.is_to_prepare(&key) => {
+                // Others are made meanwhile.
+                self.fill();
+                let prepared = tokio::select! {
+                    prepared = source.prepare(&key, sandbox) => prepared,
+                    () = self.0.closed.cancelled() => None,
+                };
+                let is_there = prepared.is_some();
+                self.0.shelves.lock().prepared(&key, is_there);
+                match prepared {
+                    Some(sandbox) => Ok(sandbox),
+                    None => return self.fill(),
+                }
+            }
+            made => made,
+        };
         let failed = made.as_ref().err().cloned();
         let name = made.as_ref().ok().map(|sandbox| source.name(sandbox));
         let placed = {
@@ -303,6 +330,39 @@ impl<S: Source> Pool<S> {
             }
         }
         self.fill();
+    }
+
+    /// Whether one that was just made is to be prepared: nobody waits for it as it is.
+    fn is_to_prepare(&self, key: &Key) -> bool {
+        self.0.source.is_to_prepare(key) && self.0.shelves.lock().prepare(key)
+    }
+
+    /// The sandboxes that wait and are of this sort.
+    pub(super) fn waiting(&self, is: impl Fn(&Key, &S::Sandbox) -> bool) -> Vec<(Key, S::Name)> {
+        let shelves = self.0.shelves.lock();
+        let all = shelves.by_key.iter();
+        let all = all.flat_map(|(key, shelf)| shelf.ready.iter().map(move |it| (key, it)));
+        all.filter(|(key, sandbox)| is(key, sandbox))
+            .map(|(key, sandbox)| (key.clone(), self.0.source.name(sandbox)))
+            .collect()
+    }
+
+    /// Destroys one, if it still waits; says whether it did.
+    pub(super) fn discard(&self, key: &Key, name: &S::Name) -> bool {
+        let gone = {
+            let mut shelves = self.0.shelves.lock();
+            let ready = shelves.by_key.get_mut(key).map(|shelf| &mut shelf.ready);
+            ready.and_then(|ready| {
+                let at = ready
+                    .iter()
+                    .position(|it| self.0.source.name(it) == *name)?;
+                ready.remove(at)
+            })
+        };
+        let was_there = gone.is_some();
+        drop(gone);
+        self.fill();
+        was_there
     }
 
     /// Destroys what waits and makes nothing more.

@@ -16,6 +16,7 @@ use telemetry::Metrics;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
+use super::ahead::{Loader, Loading};
 use super::daemon::{ContainerId, Daemon, Output};
 use super::frames::{Frames, Piece};
 use super::guest;
@@ -55,6 +56,8 @@ pub(super) struct Sandbox {
     /// Whether it has served a call of its tool and said that it is ready for the next one. Then its agent
     /// says no more that it begins with one.
     pub(super) is_kept: bool,
+    /// Whoever loaded packages in it, and for which kind of call.
+    pub(super) loaded: Option<Box<(Loader, Key)>>,
 }
 
 struct Writer(Pin<Box<dyn AsyncWrite + Send>>);
@@ -131,6 +134,8 @@ pub(super) struct Maker {
     /// Images without the program of a language: none of it waits in them. A call that asks for one is
     /// told why.
     pub(super) unfit: Unfit,
+    /// What loads packages in containers that wait.
+    pub(super) loader: Loader,
 }
 
 impl Maker {
@@ -184,6 +189,7 @@ impl Maker {
             frames: Frames::new(attached.output),
             ready_since: Instant::now(),
             is_kept: false,
+            loaded: None,
         };
         match timeout(READY_TIME, ready(&mut sandbox, key.runtime)).await {
             Ok(ready) => ready?,
@@ -219,6 +225,14 @@ impl Source for Maker {
         made
     }
 
+    fn is_to_prepare(&self, key: &Key) -> bool {
+        key.purpose == Purpose::Call && self.loader.wants(key)
+    }
+
+    async fn prepare(&self, key: &Key, sandbox: Sandbox) -> Option<Sandbox> {
+        self.loader.load(key, sandbox).await
+    }
+
     fn name(&self, sandbox: &Sandbox) -> ContainerId {
         sandbox.id().clone()
     }
@@ -233,6 +247,10 @@ impl Source for Maker {
         } else if sandbox.is_alive() {
             Condition::Usable
         } else {
+            if let Some(loaded) = sandbox.loaded.take() {
+                let (loader, key) = *loaded;
+                loader.failed(&key, Loading::Died, "it ended while it waited");
+            }
             Condition::Died
         }
     }

@@ -7,6 +7,7 @@
     reason = "a failed helper fails its test"
 )]
 
+mod ahead;
 mod cache;
 mod hostile;
 mod hostile_wheels;

@@ -52,8 +52,16 @@ impl Rig {
     }
 
     pub(crate) async fn owned(owner: String, install: InstallSettings) -> Self {
+        Self::set_up(owner, install, |_| {}).await
+    }
+
+    pub(crate) async fn set_up(
+        owner: String,
+        install: InstallSettings,
+        change: impl FnOnce(&mut DockerEngineSettings),
+    ) -> Self {
         testkit::docker::daemon();
-        let settings = DockerEngineSettings {
+        let mut settings = DockerEngineSettings {
             owner: owner.clone(),
             pool_size: 0,
             memory_bytes: 512 << 20,
@@ -63,6 +71,7 @@ impl Rig {
             install,
             ..DockerEngineSettings::default()
         };
+        change(&mut settings);
         let build = BuildInfo {
             service: "test",
             version: "0",

@@ -207,5 +207,8 @@ section! {
         pub allow_native: bool =
             Key::added("MCP_SANDBOX_ALLOW_NATIVE_PACKAGES", "sandbox.allowNativePackages")
             .kind(Kind::Bool).default("true");
+        /// Whether containers that wait load the packages that the code of their calls begins with.
+        pub load_ahead: bool = Key::added("MCP_SANDBOX_LOAD_AHEAD", "sandbox.loadAhead")
+            .kind(Kind::Bool).default("true");
     }
 }

@@ -126,6 +126,12 @@ impl Shelf {
         state.open.contains(volume) || state.ready.values().any(|set| set.volume == *volume)
     }
 
+    /// Whether a volume holds a complete set.
+    pub(super) fn has(&self, volume: &VolumeName) -> bool {
+        let state = self.0.lock();
+        state.ready.values().any(|set| set.volume == *volume)
+    }
+
     /// The volumes of all complete sets.
     pub(super) fn volumes(&self) -> HashSet<VolumeName> {
         let state = self.0.lock();

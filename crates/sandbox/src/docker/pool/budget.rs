@@ -33,7 +33,7 @@ impl<T> Shelves<T> {
             name: key.to_string(),
             size: shelf.target(budget.size, now),
             idle: shelf.ready.len(),
-            making: shelf.starting,
+            making: shelf.starting + shelf.preparing,
             waiting: shelf.wanted - shelf.refills,
             memory_each: shelf.measured(),
         };
@@ -50,13 +50,11 @@ impl<T> Shelves<T> {
     /// that has fewer.
     pub(super) fn spare(&self, budget: &Budget, now: Instant) -> Option<Key> {
         let wanting = self.by_key.iter().filter(|(_, shelf)| {
-            shelf.ready.len() + shelf.starting < shelf.target(budget.size, now) + shelf.wanted
+            shelf.there() < shelf.target(budget.size, now) + shelf.wanted
                 && shelf.not_before.is_none_or(|until| until <= now)
         });
-        let first = wanting.max_by_key(|(_, shelf)| {
-            let there = shelf.ready.len() + shelf.starting;
-            (shelf.asked, std::cmp::Reverse(there))
-        });
+        let first =
+            wanting.max_by_key(|(_, shelf)| (shelf.asked, std::cmp::Reverse(shelf.there())));
         first.map(|(key, _)| key.clone())
     }
 
@@ -70,7 +68,7 @@ impl<T> Shelves<T> {
         loop {
             let on_their_way = self.by_key.values();
             let on_their_way = on_their_way.map(|shelf| {
-                let spare = shelf.starting.saturating_sub(shelf.wanted);
+                let spare = shelf.starting.saturating_sub(shelf.wanted) + shelf.preparing;
                 (spare, spare as u64 * shelf.bytes_each())
             });
             let (count, bytes) = on_their_way.fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));

@@ -4,6 +4,7 @@ use std::fmt;
 
 use domain::tool::Runtime;
 
+use crate::docker::ahead::Ahead;
 use crate::docker::images::ImageId;
 use crate::docker::profile::{Network, Purpose, VolumeName};
 
@@ -25,14 +26,23 @@ pub(in crate::docker) struct Key {
     pub(in crate::docker) network: Network,
     /// The volume of its dependencies, mounted so that it cannot be written to.
     pub(in crate::docker) deps: Option<VolumeName>,
+    /// What of them is loaded while it waits.
+    pub(in crate::docker) ahead: Ahead,
+}
+
+impl Key {
+    /// Its language, as metrics name it.
+    pub(in crate::docker) const fn language(&self) -> &'static str {
+        match self.runtime {
+            Runtime::Node => "node",
+            Runtime::Python => "python",
+        }
+    }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let runtime = match self.runtime {
-            Runtime::Node => "node",
-            Runtime::Python => "python",
-        };
+        let runtime = self.language();
         let purpose = match self.purpose {
             Purpose::Call => "call",
             Purpose::Session => "session",
@@ -46,9 +56,12 @@ impl fmt::Display for Key {
         if self.network == Network::Bridge {
             out.write_str(" bridge")?;
         }
-        match &self.deps {
-            Some(volume) => write!(out, " {volume}"),
-            None => Ok(()),
+        if let Some(volume) = &self.deps {
+            write!(out, " {volume}")?;
         }
+        if self.ahead.is_empty() {
+            return Ok(());
+        }
+        write!(out, " ({})", self.ahead)
     }
 }

@@ -38,6 +38,32 @@ impl<T> Shelves<T> {
         gone
     }
 
+    /// One that was just made is to be prepared, if nobody waits for it as it is; says whether.
+    pub(super) fn prepare(&mut self, key: &Key) -> bool {
+        let Some(shelf) = self.by_key.get_mut(key) else {
+            return false;
+        };
+        if shelf.wanted > shelf.refills {
+            return false;
+        }
+        shelf.starting = shelf.starting.saturating_sub(1);
+        shelf.preparing += 1;
+        self.starting = self.starting.saturating_sub(1);
+        true
+    }
+
+    /// It is prepared, and about to be placed; or gone.
+    pub(super) fn prepared(&mut self, key: &Key, is_there: bool) {
+        let Some(shelf) = self.by_key.get_mut(key) else {
+            return;
+        };
+        shelf.preparing = shelf.preparing.saturating_sub(1);
+        if is_there {
+            shelf.starting += 1;
+            self.starting += 1;
+        }
+    }
+
     /// Gives what was made to whoever has its turn, or keeps it. A failure that repeats is told.
     pub(super) fn place(
         &mut self,

@@ -23,6 +23,8 @@ pub(super) struct Shelf<T> {
     pub(super) ready: VecDeque<T>,
     /// How many are being made.
     pub(super) starting: usize,
+    /// How many are made, and prepared now.
+    pub(super) preparing: usize,
     /// Entries of the queue that want one of this kind.
     pub(super) wanted: usize,
     /// Those of them that are no callers: places on the shelf that are kept free for light tenants.
@@ -47,6 +49,7 @@ impl<T> Default for Shelf<T> {
         Self {
             ready: VecDeque::new(),
             starting: 0,
+            preparing: 0,
             wanted: 0,
             refills: 0,
             kept: 0,
@@ -89,7 +92,16 @@ impl<T> Shelf<T> {
     /// Whether there is a reason to remember it.
     pub(super) fn is_of_use(&self, now: Instant) -> bool {
         let asked = self.asked.is_some_and(|asked| now - asked < KEPT);
-        asked || self.kept > 0 || self.starting > 0 || self.wanted > 0 || !self.ready.is_empty()
+        asked
+            || self.kept > 0
+            || self.starting + self.preparing > 0
+            || self.wanted > 0
+            || !self.ready.is_empty()
+    }
+
+    /// All that wait, or will.
+    pub(super) fn there(&self) -> usize {
+        self.ready.len() + self.starting + self.preparing
     }
 
     /// The memory of those that wait, in bytes.

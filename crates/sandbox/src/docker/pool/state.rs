@@ -146,7 +146,7 @@ impl<T> Shelves<T> {
         let mut miss = match () {
             () if shelf.moved => Miss::Stale,
             () if is_cold => Miss::ColdKey,
-            () if shelf.starting > shelf.wanted => Miss::Booting,
+            () if shelf.starting + shelf.preparing > shelf.wanted => Miss::Booting,
             () => Miss::Empty,
         };
         while is_light || shelf.ready.len() > reserve {

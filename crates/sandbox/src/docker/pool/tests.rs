@@ -7,6 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::Miss;
+use crate::docker::ahead::Ahead;
 use crate::docker::daemon::ImageFacts;
 use crate::docker::profile::{Network, Purpose};
 
@@ -19,11 +20,13 @@ struct Numbers {
     fails: AtomicBool,
     dead: Mutex<HashSet<usize>>,
     old: Mutex<HashSet<usize>>,
+    prepares: AtomicBool,
+    prepared: Mutex<HashSet<usize>>,
 }
 
 impl Source for Arc<Numbers> {
     type Sandbox = usize;
-    type Name = ();
+    type Name = usize;
 
     async fn make(&self, _: &Key) -> Result<usize> {
         let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
@@ -36,9 +39,21 @@ impl Source for Arc<Numbers> {
         Ok(self.made.fetch_add(1, Ordering::SeqCst))
     }
 
-    fn name(&self, _: &usize) {}
+    fn is_to_prepare(&self, _: &Key) -> bool {
+        self.prepares.load(Ordering::SeqCst)
+    }
 
-    async fn weigh(&self, (): ()) -> Option<u64> {
+    async fn prepare(&self, _: &Key, sandbox: usize) -> Option<usize> {
+        sleep(Duration::from_secs(3)).await;
+        self.prepared.lock().insert(sandbox);
+        (!self.dead.lock().contains(&sandbox)).then_some(sandbox)
+    }
+
+    fn name(&self, sandbox: &usize) -> usize {
+        *sandbox
+    }
+
+    async fn weigh(&self, _: usize) -> Option<u64> {
         Some(10)
     }
 
@@ -89,6 +104,7 @@ fn key(image: &str) -> Key {
         cpu_millis: 1,
         network: Network::None,
         deps: None,
+        ahead: Ahead::default(),
     }
 }
 
@@ -166,6 +182,55 @@ async fn fault_38_the_dead_are_passed_over_and_replaced() {
     numbers.dead.lock().extend(0..100);
     pool.keep_of(&["a"], 2);
     assert_eq!(pool.idle(), 0);
+}
+
+/// Nobody waits for one to be prepared: it is put on its shelf afterwards, and only if it survived that.
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_prepared_and_no_call_waits_for_that() {
+    let (pool, numbers) = pool(1);
+    numbers.prepares.store(true, Ordering::SeqCst);
+    pool.keep_of(&["a"], 1);
+    seconds(2).await;
+    assert_eq!(pool.idle(), 0, "it is being prepared");
+    let asked = Instant::now();
+    assert_eq!(pool.one(&key("a")).await.unwrap(), (1, false));
+    assert_eq!(asked.elapsed().as_secs(), 1, "a new one, as it is");
+    seconds(3).await;
+    assert_eq!(pool.one(&key("a")).await.unwrap(), (0, true));
+    assert_eq!(*numbers.prepared.lock(), HashSet::from([0]));
+    // The next one dies of it: another takes its place.
+    numbers.dead.lock().insert(2);
+    seconds(5).await;
+    assert_eq!(pool.idle(), 0);
+    seconds(4).await;
+    assert_eq!(pool.one(&key("a")).await.unwrap(), (3, true));
+    // One that is restless is taken off its shelf, and only there.
+    seconds(5).await;
+    let waiting = pool.waiting(|_, _| true);
+    assert_eq!(waiting, [(key("a"), 4)]);
+    assert!(pool.discard(&key("a"), &4) && !pool.discard(&key("a"), &4));
+    seconds(5).await;
+    assert_eq!(pool.one(&key("a")).await.unwrap(), (5, true));
+    pool.close().await;
+}
+
+/// What is prepared for long keeps no other kind from being made.
+#[tokio::test(start_paused = true)]
+async fn many_that_are_prepared_leave_room_for_other_kinds() {
+    let (pool, numbers) = pool(4);
+    numbers.prepares.store(true, Ordering::SeqCst);
+    pool.keep_of(&["a"], 4);
+    seconds(2).await;
+    let kinds = pool.status().kinds;
+    assert_eq!(
+        (kinds[0].idle, kinds[0].making),
+        (0, 4),
+        "no more than are to wait"
+    );
+    assert!(pool.one(&key("b")).await.is_ok());
+    seconds(5).await;
+    assert_eq!(pool.status().kinds[0].idle, 4);
+    pool.close().await;
 }
 
 /// 37, 40: a kind is one's own; one that is not wanted any more is destroyed.

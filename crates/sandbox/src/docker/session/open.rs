@@ -23,6 +23,7 @@ use super::handle::DockerSession;
 use super::line::{Line, Said, Tell};
 use super::packages::Packages;
 use crate::docker::DockerEngine;
+use crate::docker::ahead::Ahead;
 use crate::docker::pool::{Checkout, Key};
 use crate::docker::profile::{Network, Purpose};
 use crate::docker::sandbox::Maker;
@@ -130,6 +131,7 @@ impl DockerEngine {
                 Asked::Bridge => Network::Bridge,
             },
             deps,
+            ahead: Ahead::default(),
         };
         let asked = Instant::now();
         let checkout = self.container(&mut key, &open).await?;

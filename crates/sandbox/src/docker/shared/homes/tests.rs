@@ -1,6 +1,7 @@
 use domain::tool::Runtime;
 
 use super::*;
+use crate::docker::ahead::Ahead;
 use crate::docker::daemon::ImageFacts;
 use crate::docker::images::ImageId;
 use crate::docker::profile::{Network, Purpose};
@@ -25,6 +26,7 @@ fn home(tool: &str, tenant: &str, revision: u64, code: &str) -> Home {
             cpu_millis: 1,
             network: Network::None,
             deps: None,
+            ahead: Ahead::default(),
         },
     }
 }

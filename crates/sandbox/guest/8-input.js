@@ -5,8 +5,9 @@ let chunks = [], held = 0, wanted = 5, working = false;
 
 const received = (kind, payload) => {
   if (kind === TO_CANCEL && working) return cancel();
+  if (kind === TO_LOAD && !working && !loading && world === undefined) return loadAhead(payload);
   // Anything else than one call: not the engine.
-  if (kind !== TO_JOB || working) return exit(71);
+  if (kind !== TO_JOB || working || loading) return exit(71);
   return work(payload);
 };
 
@@ -119,7 +120,7 @@ Object.defineProperty(AbortSignal, 'timeout', {
   } }.timeout,
   writable: true, configurable: true, enumerable: true,
 });
-define('require', createRequire(`${process.cwd()}/tool.js`));
+define('require', required);
 process.argv = ['node'];
 process.execArgv = [];
 delete process._eval;
