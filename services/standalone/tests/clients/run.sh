@@ -2,8 +2,8 @@
 # Runs one client: run.sh mcp1|mcp2|sdk1|client2 [arguments as in README.md]. setup.sh comes first.
 set -eu
 
-here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-root=$(CDPATH= cd -- "$here/../../../.." && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+root=$(CDPATH='' cd -- "$here/../../../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}/clients
 
 client=${1:?usage: run.sh mcp1|mcp2|sdk1|client2 ...}

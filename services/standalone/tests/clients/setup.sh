@@ -3,8 +3,8 @@
 # Quick when nothing changed: a stamp holds the checksum of what was installed.
 set -eu
 
-here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-root=$(CDPATH= cd -- "$here/../../../.." && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+root=$(CDPATH='' cd -- "$here/../../../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}/clients
 mkdir -p "$target"
 
