@@ -5,6 +5,7 @@
 //! context over HTTP headers, gRPC metadata and MCP `_meta`.
 
 mod allocator;
+mod fields;
 mod lines;
 mod logs;
 mod metrics;

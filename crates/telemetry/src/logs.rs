@@ -7,12 +7,12 @@ use std::time::Duration;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Metadata;
 use tracing_subscriber::filter::{FilterFn, LevelFilter, filter_fn};
-use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
+use crate::fields::SpanFields;
 use crate::lines::{KeepMarks, LineFilter, Lines, is_span_of_ours};
 use crate::metrics::Metrics;
 use crate::plain::PlainFields;
@@ -240,7 +240,7 @@ pub fn init(logs: &LogSettings, exports: Exports) -> Result<Telemetry, InitError
             .fmt_fields(PlainFields)
             .boxed(),
         LogFormat::Json => fmt::layer()
-            .fmt_fields(JsonFields::new())
+            .fmt_fields(SpanFields)
             .event_format(Lines::new())
             .with_writer(writer)
             .boxed(),
