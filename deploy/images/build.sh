@@ -83,7 +83,7 @@ pinned() {
 # As crates/bootstrap/build.rs finds it: with a mark where the sources are not those of the commit, and
 # not that of a repository which only holds ours.
 commit_of_sources() {
-  local head changes sources=(Cargo.toml Cargo.lock crates services proto)
+  local head changes sources=(.cargo Cargo.toml Cargo.lock crates services proto)
   if [ -z "$(git -C "$top" rev-parse --show-prefix 2>&1)" ] && head=$(git -C "$top" rev-parse --verify 'HEAD^{commit}' 2>/dev/null) &&
     changes=$(git --no-optional-locks -C "$top" status --porcelain -- "${sources[@]}"); then
     printf '%s' "$head${changes:+-dirty}"

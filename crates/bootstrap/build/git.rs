@@ -4,7 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What programs are compiled from, as git is asked.
-const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "crates", "services", "proto"];
+const SOURCES: [&str; 6] = [
+    ".cargo",
+    "Cargo.toml",
+    "Cargo.lock",
+    "crates",
+    "services",
+    "proto",
+];
 /// Where git keeps what HEAD is: a branch without a file of its own is in `packed-refs`.
 const HEADS: [&str; 4] = ["HEAD", "refs/heads", "packed-refs", "reftable"];
 

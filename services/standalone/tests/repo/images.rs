@@ -36,3 +36,17 @@ fn images_have_the_version_of_the_workspace() {
         assert_eq!(versions, [env!("CARGO_PKG_VERSION"); 2], "{name}");
     }
 }
+
+/// Settings of cargo are part of what is built: without them an image would have another program than a
+/// release.
+#[test]
+fn images_are_built_with_the_settings_of_cargo() {
+    assert!(root().join(".cargo/config.toml").is_file());
+    let kept = std::fs::read_to_string(root().join(".dockerignore")).unwrap();
+    assert!(kept.lines().any(|line| line == "!.cargo/config.toml"));
+    for name in ["Dockerfile.gateway", "Dockerfile.executor"] {
+        let text = dockerfile(name);
+        assert!(compiles(&text).contains("\nCOPY .cargo .cargo\n"), "{name}");
+        assert!(compiles(&text).contains("! -path './.cargo/*'"), "{name}");
+    }
+}
