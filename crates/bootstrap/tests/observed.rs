@@ -189,6 +189,20 @@ async fn profiles_and_metrics_have_a_port_of_their_own() {
     let log = program.log().join("\n");
     assert!(log.contains("a profile of this process is taken") && !log.contains(token));
     program.stop().await;
+    // Where the allocator cannot sample, the answer says what is missing.
+    let unable = [env[0], env[1], ("_RJEM_MALLOC_CONF", "prof:false")];
+    let mut program = start(folder.path(), &unable);
+    let admin = program
+        .field_of_line("\"listener\":\"admin\"", "address")
+        .await;
+    let answer = get(&admin, heap, &[("x-mcp-admin-token", token)]).await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(
+        answer.text().contains(".cargo/config.toml"),
+        "{}",
+        answer.text()
+    );
+    program.stop().await;
     // Without a token there is nothing to ask for.
     let mut program = start(folder.path(), &env[..1]);
     let admin = program
