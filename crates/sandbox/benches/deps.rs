@@ -24,7 +24,7 @@ use telemetry::{BuildInfo, Metrics};
 use tokio::time::Instant;
 
 const ROUNDS: usize = 3;
-const LATER: usize = 15;
+const LATER: usize = 9;
 
 /// How long after all containers wait the next call comes.
 const PAUSE: Duration = Duration::from_millis(300);
