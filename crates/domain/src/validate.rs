@@ -38,7 +38,8 @@ impl Default for Policy {
 
 impl Policy {
     /// The image of code in this language whose author names none: the first that is allowed, where
-    /// its name does not say that it is for the other language.
+    /// its name does not say that it is for the other language. Where no name speaks of Python and the second
+    /// is an ID alone, that one is for Python.
     #[must_use]
     pub fn image_for(&self, runtime: Runtime) -> &str {
         let says_python = |image: &&String| image.to_ascii_lowercase().contains("python");
@@ -47,9 +48,11 @@ impl Policy {
             Runtime::Python => limits::DEFAULT_PYTHON_IMAGE,
         };
         let mut allowed = self.allowed_images.iter();
+        let second = self.allowed_images.get(1);
+        let second = second.filter(|image| image.starts_with("sha256:"));
         let fitting = match runtime {
             Runtime::Node => allowed.find(|image| !says_python(image)),
-            Runtime::Python => allowed.find(says_python),
+            Runtime::Python => allowed.find(says_python).or(second),
         };
         let any = fitting.or(self.allowed_images.first());
         any.map_or(usual, String::as_str)
@@ -359,6 +362,7 @@ mod tests {
             ),
             (&["my/python:3", "mine:1"], "mine:1", "my/python:3"),
             (&["mine:1"], "mine:1", "mine:1"),
+            (&["sha256:1f", "sha256:2e"], "sha256:1f", "sha256:2e"),
             (&["Python:3"], "Python:3", "Python:3"),
             (&[], limits::DEFAULT_IMAGE, limits::DEFAULT_PYTHON_IMAGE),
         ] {

@@ -252,7 +252,8 @@ impl Images {
                 format!("the image `{name}` is not allowed here"),
             )
             .with_field("image")
-            .with_limit(names.join(", ")));
+            .with_limit(names.join(", "))
+            .with_fix("give the tool another image with dynamic.tool.update, or allow this one: MCP_SANDBOX_ALLOWED_IMAGES of the executor"));
         }
         let mut table = shared.table.write();
         if let Some(entry) = table.get(name) {
