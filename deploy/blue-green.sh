@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
 # Brings another version into a running Compose stack without an interruption. See docs/deployment.md.
 set -Eeuo pipefail
+from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<'END'
 usage: deploy/blue-green.sh --environment NAME --version TAG [--confirm] [options]
+       deploy/blue-green.sh --environment NAME --clean [--confirm] [options]
 
   --environment NAME  the settings of the stack are in .env.NAME (made from .env.prod.example)
   --version TAG       the tag of the service images to bring in; also an older one, to go back
+  --clean             after a roll-out that was cut off: blue as the settings say, the front to blue, and
+                      green away with its networks and sandboxes
   --confirm           do it. Without it the plan is printed and nothing is changed
+  --file FILE         a Compose file that the stack is started with besides docker-compose.postgres.yml, for
+                      example deploy/docker-compose.extras.yml; once for each, in the same order
   --watch SECONDS     how long the new version serves before the old one goes (15)
   --timeout SECONDS   how long the new services may take to become healthy (120)
   --record FILE       write the release record there besides printing it
@@ -30,18 +36,20 @@ END
 say() { printf '%s  %s\n' "$(date -u +%H:%M:%SZ)" "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-environment='' version='' confirm='' watch=15 timeout=120 record=''
+environment='' version='' clean='' confirm='' watch=15 timeout=120 record='' files=()
 while [ "$#" -gt 0 ]; do
   case "$1" in
     --confirm) confirm=1; shift; continue ;;
+    --clean) clean=1; shift; continue ;;
     -h | --help) usage; exit 0 ;;
-    --environment | --version | --watch | --timeout | --record) ;;
+    --environment | --version | --file | --watch | --timeout | --record) ;;
     *) printf 'error: unknown argument %s; see --help\n' "$1" >&2; exit 2 ;;
   esac
   [ "$#" -ge 2 ] || { printf 'error: %s needs a value\n' "$1" >&2; exit 2; }
   case "$1" in
     --environment) environment=$2 ;;
     --version) version=$2 ;;
+    --file) files+=("$2") ;;
     --watch) watch=$2 ;;
     --timeout) timeout=$2 ;;
     --record) record=$2 ;;
@@ -50,14 +58,18 @@ while [ "$#" -gt 0 ]; do
 done
 wrong() { printf 'error: %s\n' "$*" >&2; exit 2; }
 [[ $environment =~ ^[a-z0-9][a-z0-9-]{0,30}$ ]] || wrong "--environment is 1-31 of a-z, 0-9 and -, not '$environment'"
-[[ $version =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$ ]] || wrong "--version is the tag of an image, not '$version'"
+[ -z "$clean" ] || [ -z "$version" ] || wrong "--clean goes back to the version of the settings: leave --version out"
+[ -n "$clean" ] || [[ $version =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$ ]] || wrong "--version is the tag of an image, not '$version'"
 [[ $watch =~ ^[0-9]{1,4}$ && $timeout =~ ^[0-9]{1,4}$ ]] || wrong "--watch and --timeout are seconds, up to 9999"
 
 # --- the stack ------------------------------------------------------------------------------
-file=deploy/docker-compose.postgres.yml
-overlay=deploy/docker-compose.green.yml
 settings=.env.$environment
 [ -f "$settings" ] || fail "$settings is missing: make it from .env.prod.example"
+for at in "${!files[@]}"; do
+  given=$(cd "$from" && realpath -e -- "${files[at]}" 2>/dev/null) || wrong "--file: there is no file ${files[at]}"
+  files[at]=$given
+done
+files=("$PWD/deploy/docker-compose.postgres.yml" "${files[@]}")
 command -v docker >/dev/null || fail "docker is missing"
 command -v curl >/dev/null || fail "curl is missing"
 if docker compose version >/dev/null 2>&1; then
@@ -78,13 +90,42 @@ upstreams=$(setting DYNAMIC_MCP_UPSTREAMS)
 upstreams=$(cd deploy && realpath "${upstreams:-./compose/nginx/upstreams}")/active.conf
 services=(registry executor-1 executor-2 gateway-1 gateway-2)
 
-# The stack itself, with blue in it; and green, which is the same file as another project.
-blue() { DYNAMIC_MCP_TAG=$1 "${compose[@]}" --env-file "$settings" -p "$project" -f "$file" "${@:2}"; }
+# The stack itself, with blue in it; and green, which is the same files as another project. Its networks and
+# volumes are those of the stack, so that database, front, Docker and secrets are the same; but the network
+# between the services is its own: the two sets never call each other. What is of the stack is external to
+# green, and Compose lets nothing else stand beside that word, so that no file laid over could say it.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for_green() {
+  awk -v project="$project" '
+    function put() {
+      if (entry == "") return
+      if (text ~ /external:/ || entry == "internal" || entry == "egress") printf "%s", text
+      else if (match(text, /[ {]name: *"?[^"#,} \n]+/)) { name = substr(text, RSTART + 1, RLENGTH - 1); sub(/name: *"?/, "", name); own(name) }
+      else own(project "_" entry)
+      entry = text = ""
+    }
+    function own(name) { printf "%s%s: { external: true, name: \"%s\" }\n", indent, entry, name }
+    /^[^ #]/ { put(); shared = /^(networks|volumes):/; indent = "" }
+    !shared || /^[^ ]/ || /^ *(#|$)/ { if (entry == "") print; next }
+    indent == "" { match($0, /^ +/); indent = substr($0, 1, RLENGTH) }
+    match($0, /^ +/) && RLENGTH == length(indent) { put(); entry = $1; sub(/:.*/, "", entry); gsub(/"/, "", entry) }
+    { text = text $0 "\n" }
+    END { put() }' "$1"
+}
+of_stack=() of_green=()
+for at in "${!files[@]}"; do
+  of_stack+=(-f "${files[at]}")
+  for_green "${files[at]}" >"$work/$at.yml"
+  of_green+=(-f "$work/$at.yml")
+done
+blue() { DYNAMIC_MCP_TAG=$1 "${compose[@]}" --env-file "$settings" -p "$project" "${of_stack[@]}" "${@:2}"; }
 green() {
-  DYNAMIC_MCP_TAG=$version DYNAMIC_MCP_COLOUR=green DYNAMIC_MCP_STACK=$project \
-    "${compose[@]}" --env-file "$settings" -p "$project-green" -f "$file" -f "$overlay" "$@"
+  DYNAMIC_MCP_TAG=$version DYNAMIC_MCP_COLOUR=green "${compose[@]}" --project-directory "$PWD/deploy" \
+    --env-file "$PWD/$settings" -p "$project-green" "${of_green[@]}" "$@"
 }
 containers() { docker ps -q --filter "label=com.docker.compose.project=$1" --filter "label=com.docker.compose.service=$2"; }
+all_containers() { docker ps -aq --filter "label=com.docker.compose.project=$1" --filter "label=com.docker.compose.service=$2"; }
 image_of() { docker inspect --format '{{.Config.Image}}' "$(containers "$project" "$1" | head -1)"; }
 label_of() { docker image inspect --format "{{index .Config.Labels \"org.opencontainers.image.$2\"}}" "$1"; }
 
@@ -107,18 +148,26 @@ verify() {
   [ "$(status "$at/readyz")" = 200 ] || { problem="$at/readyz does not answer 200"; return 1; }
   got=$(status "${post[@]}" --data '{}' "$at/mcp")
   [ "$got" = 401 ] || { problem="$at/mcp answers $got, not 401, to who has no credential"; return 1; }
+  [ -n "$token" ] || return 0 # only --clean goes without
   got=$(with_token --data "$call" "$at/mcp")
   # A caller or a stack at its limit is refused in good order: that is no fault of the version.
   [[ $got == *'"result":42'* || $got == *'"rate_limited"'* || $got == *'"overloaded"'* ]] || { problem="a call at $at/mcp answers: ${got:0:300}"; return 1; }
 }
 # Every service of one set is healthy by its own health check, and each gateway stands the verification.
 healthy() {
-  local of=$1 service id state end=$((SECONDS + timeout))
+  local of=$1 service id state ended created restarts code end=$((SECONDS + timeout))
   for service in "${services[@]}"; do
     while :; do
       state=none
-      for id in $(containers "$of" "$service"); do
-        state=$(docker inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$id")
+      for id in $(all_containers "$of" "$service"); do
+        read -r state created restarts code < <(docker inspect --format \
+          '{{if and .State.Running .State.Health (not .State.Restarting)}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}} {{.Created}} {{.RestartCount}} {{.State.ExitCode}}' "$id")
+        # One that was made now and ended already would only be started again and again.
+        case "$state" in exited | dead | restarting) ended=$code ;; *) ended='' ;; esac
+        if [ "$state" != healthy ] && [[ ! $created < $began ]] && { [ -n "$ended" ] || [ "$restarts" -gt 0 ]; }; then
+          problem="$service of $of does not stay up: started $((restarts + 1)) times${ended:+, ended with exit code $ended}"
+          return 1
+        fi
         [ "$state" = healthy ] || break
       done
       [ "$state" != healthy ] || break
@@ -153,7 +202,33 @@ switch_to() {
   docker exec "$(containers "$project" dynamic-mcp)" nginx -c /etc/nginx/front.conf -s reload 2>/dev/null
 }
 put_blue() { blue "$1" up -d --no-deps "${services[@]}" 2>&1 | sed 's/^/    /'; }
-remove_green() { green down --timeout 40 2>&1 | sed 's/^/    /'; }
+# With what a set that was killed leaves: its networks, and sandboxes that its executors did not remove.
+remove_green() {
+  local id executors='' owner
+  for id in $(all_containers "$project-green" executor-1) $(all_containers "$project-green" executor-2); do
+    executors+=" $(docker inspect --format '{{.Config.Hostname}}' "$id")"
+  done
+  green down --timeout 40 2>&1 | sed 's/^/    /'
+  docker network ls -q --filter "label=com.docker.compose.project=$project-green" | xargs -r docker network rm >/dev/null
+  docker ps -a --filter label=dynamic-mcp.sandbox=1 --filter name=^dynamic-mcp-sandbox- \
+    --format '{{.ID}} {{.Label "dynamic-mcp.owner"}}' | while read -r id owner; do
+    [[ -z $owner || "$executors " != *" ${owner%%/*} "* ]] || docker rm -f "$id" >/dev/null 2>&1 || true
+  done
+}
+# What the services of a set said last that are not well; of all its gateways when each says that it is.
+last_words() {
+  local service id state quiet=1
+  for service in "${services[@]}" ''; do
+    [ -n "$service" ] || { [ -n "$quiet" ] || return 0; }
+    for id in $(if [ -n "$service" ]; then all_containers "$1" "$service"; else all_containers "$1" gateway-1; all_containers "$1" gateway-2; fi); do
+      state=$(docker inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$id")
+      [ -z "$service" ] || [ "$state" != healthy ] || continue
+      quiet=''
+      printf '    the last lines of %s (%s):\n' "$(docker inspect --format '{{.Name}}' "$id" | tr -d /)" "$state"
+      docker logs --tail 8 "$id" 2>&1 | cut -c1-2000 | sed 's/^/      /'
+    done
+  done
+}
 
 step='' changed=''
 undo() {
@@ -161,6 +236,7 @@ undo() {
   trap - ERR INT TERM
   set +e
   say "FAILED while $step: $why"
+  case "$changed" in blue) last_words "$project" ;; green) last_words "$project-green" ;; esac
   say "undoing: everything goes back to $old"
   # Blue as it was takes the requests at once; where it was replaced already, green keeps them meanwhile.
   if [ "$changed" = blue ]; then
@@ -176,8 +252,8 @@ undo() {
 }
 left() {
   printf 'error: it could not be undone: %s\n' "$1" >&2
-  printf 'error: left: %s (blue) and %s-green (%s); the front sends requests to %s. See docs/deployment.md, Cut off\n' \
-    "$project" "$project" "$version" "$(serving)" >&2
+  printf 'error: left: %s (blue) and %s-green (%s); the front sends requests to %s. deploy/blue-green.sh --environment %s --clean puts it right when its cause is gone\n' \
+    "$project" "$project" "$version" "$(serving)" "$environment" >&2
   exit 3
 }
 print_record() {
@@ -194,10 +270,41 @@ print_record() {
 }
 
 # --- before anything is changed -------------------------------------------------------------
-exec 9<"$file"
+exec 9<"${files[0]}"
 flock -n 9 || fail "another roll-out is under way in this folder"
 running=$(containers "$project" gateway-1 | head -1)
-[ -n "$running" ] || fail "the stack $project does not run: ${compose[*]} --env-file $settings -f $file up -d"
+[ -n "$running" ] || [ -n "$clean" ] || fail "the stack $project does not run: ${compose[*]} --env-file $settings -p $project ${of_stack[*]} up -d"
+# With fewer files than it runs with, the services would lose what the others say, and nobody would notice.
+mapfile -t names < <(docker ps --filter "label=com.docker.compose.project=$project" --format '{{.Label "com.docker.compose.project.config_files"}}' | tr ',' '\n' | sort -u)
+for name in "${names[@]}"; do
+  for given in "${files[@]}"; do [ "${given##*/}" != "${name##*/}" ] || continue 2; done
+  fail "the stack $project was started with $name too: name it with --file, or start the stack without it first (up -d --force-recreate)"
+done
+began=$(date -u +%FT%TZ)
+if [ -n "$clean" ]; then
+  old=$(setting DYNAMIC_MCP_TAG)
+  old=${old:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)}
+  version=$old
+  cat <<END
+environment  $environment ($settings, project $project)
+1  start blue: ${services[*]} of $old, as the settings say
+2  send requests to blue ($(serving) has them now)
+3  remove $project-green with its networks and sandboxes
+END
+  if [ -z "$confirm" ]; then
+    printf 'nothing was changed: --confirm does it\n'
+    exit 0
+  fi
+  not_clean() { printf 'error: %s\n' "$*" >&2; exit 3; }
+  put_blue "$old"
+  healthy "$project" || { last_words "$project"; not_clean "$old does not get healthy: $problem. Green is left as it is"; }
+  switch_to blue || not_clean "the front could not be switched to blue. Green is left as it is"
+  [ "$(status "$front/readyz")" = 200 ] || not_clean "$front/readyz does not answer 200. Green is left as it is"
+  remove_green
+  say "done: $old serves, and nothing of green is left"
+  exit 0
+fi
+
 old=$(image_of gateway-1)
 old=${old##*:}
 commit=''
@@ -208,12 +315,13 @@ done
 commit=$(label_of "${prefix}dynamic-mcp-gateway:$version" revision)
 [ -n "$token" ] || fail "TOKEN (or TOKEN_FILE) is needed: an access token or API key with mcp:invoke"
 [ -z "$(docker ps -aq --filter "label=com.docker.compose.project=$project-green")" ] ||
-  fail "there is a green set already ($project-green): a roll-out that was cut off. See docs/deployment.md, Cut off"
-[ "$(serving)" = blue ] || fail "the front does not send its requests to blue"
+  fail "there is a green set already ($project-green), of a roll-out that was cut off: --clean takes it away"
+[ "$(serving)" = blue ] || fail "the front does not send its requests to blue: --clean sends them there"
 verify "$front" || fail "the stack is not well before the roll-out: $problem"
 
 cat <<END
 environment  $environment ($settings, project $project)
+files        ${files[*]}
 from         $old
 to           $version, commit ${commit:-unknown}
 1  start green: ${services[*]} of $version, as project $project-green
@@ -228,7 +336,6 @@ if [ -z "$confirm" ]; then
 fi
 
 # --- the roll-out ---------------------------------------------------------------------------
-began=$(date -u +%FT%TZ)
 trap 'undo "a command failed (line $LINENO)"' ERR
 trap 'undo "interrupted"' INT TERM
 step="starting green"
