@@ -37,7 +37,7 @@ while [ "$#" -gt 0 ]; do
   esac
   [ "$#" -ge 2 ] || fail "$1 needs a value, or is unknown; see --help"
   case "$1" in
-    --programs) programs=$(cd "$2" && pwd) || fail "--programs: there is no folder $2" ;;
+    --programs) programs=$(cd "$2" 2>/dev/null && pwd) || fail "--programs: there is no folder $2" ;;
     --runtime) runtime=$2 ;;
     --builder) builder=$2 ;;
     --prefix) prefix=$2 ;;

@@ -13,7 +13,8 @@ Builds dynamic-mcp-sandbox/node and dynamic-mcp-sandbox/python, tagged with the 
 prints the line MCP_SANDBOX_ALLOWED_IMAGES=... that allows exactly these two, by ID.
 
   --prefix NAME   in front of the images' names, for example registry.site/tools/
-  --env FILE      put the line into this file, in place of the one that it has: .env.prod for example
+  --env FILE      put the line into this file, in place of the one that it has: .env.prod for example;
+                  everything else in it stays as it is
 
 For images that are the same on every machine give a moment: -- --snapshot 20250601T000000Z
 END
@@ -48,6 +49,17 @@ done
 line=MCP_SANDBOX_ALLOWED_IMAGES=$ids
 printf '%s\n' "$line"
 if [ -n "$file" ]; then
-  sed -i '/^#\{0,1\} \{0,1\}MCP_SANDBOX_ALLOWED_IMAGES=/d' "$file"
-  printf '%s\n' "$line" >>"$file"
+  # In place of the value that counts; else after the example of one, which stays as it is; else at the end.
+  changed=$(awk -v line="$line" '
+    /^MCP_SANDBOX_ALLOWED_IMAGES=/ { set = NR }
+    /^# ?MCP_SANDBOX_ALLOWED_IMAGES=/ { example = NR }
+    { lines[NR] = $0 }
+    END {
+      for (at = 1; at <= NR; at++) {
+        print at == set ? line : lines[at]
+        if (!set && at == example) print line
+      }
+      if (!set && !example) print line
+    }' "$file")
+  printf '%s\n' "$changed" >"$file"
 fi

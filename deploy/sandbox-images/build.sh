@@ -123,14 +123,21 @@ rm -rf "$root"/var/log/* "$root"/var/cache/* "$root"/var/lib/apt/* "$root"/tmp/*
   "$root/etc/machine-id" "$root/var/lib/dbus/machine-id" "$root/etc/hostname" "$root/etc/resolv.conf"
 END
 
-if ! NODE=$node NPM=$npm STOCK=$stock SOURCE_DATE_EPOCH=$epoch mmdebstrap --quiet --variant=essential \
+if ! NODE=$node NPM=$npm STOCK=$stock SOURCE_DATE_EPOCH=$epoch mmdebstrap --variant=essential \
   --include="$packages" \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/lintian/*' \
   --customize-hook="sh '$work/finish' \"\$1\"" "${extra[@]}" \
   "$suite" "$work/layer.tar" "${mirrors[@]}" >"$work/log" 2>&1; then
-  tail -20 "$work/log" >&2
+  # Not --quiet, with which apt would not say which address it could not get, and why.
+  grep -vE '^(I|Ign:|Reading|$)' "$work/log" | uniq | tail -20 >&2 || true
+  if [ -n "$snapshot" ]; then
+    printf 'hint: the packages were asked for at %s/debian/%s/. A site that does not reach this server leaves --snapshot out, or names a mirror of its own with --mirror\n' \
+      "$archive" "$snapshot" >&2
+  elif [ "${#mirrors[@]}" = 0 ]; then
+    printf 'hint: the packages were asked for at the mirrors of Debian. A site that does not reach them names its own with --mirror\n' >&2
+  fi
   fail "mmdebstrap could not make a Debian $suite with $packages"
 fi
 
