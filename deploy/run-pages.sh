@@ -44,7 +44,7 @@ clean() {
   docker ps -aq --filter "label=com.docker.compose.project=$name-green" | xargs -r docker stop -t 20 >/dev/null
   docker ps -aq --filter "label=com.docker.compose.project=$name-green" | xargs -r docker rm -f >/dev/null
   docker network ls -q --filter "label=com.docker.compose.project=$name-green" | xargs -r docker network rm >/dev/null
-  compose down -v --remove-orphans --timeout 20 >"$work/down.log" 2>&1 || cat "$work/down.log" >&2
+  [ ! -e "$settings" ] || compose down -v --remove-orphans --timeout 20 >"$work/down.log" 2>&1 || cat "$work/down.log" >&2
   for image in "${images[@]}"; do
     docker image ls -q --no-trunc --filter "reference=$image:$name*" --format '{{.Repository}}:{{.Tag}}' | xargs -r docker image rm >/dev/null
   done
@@ -78,10 +78,11 @@ facts=(
   "--fact=Compose: $("${compose[@]}" version --short 2>/dev/null | head -1)"
 )
 [ -z "$programs" ] || facts+=("--fact=programs: built outside of the images (${programs##*/}); times are those of a machine that did other things besides")
-deploy/run-page.py --timeout 240 --report "$deploy_log" "${facts[@]}" docs/deployment.md
+export WATCH=${WATCH:-3}
+deploy/run-page.py --timeout 300 --report "$deploy_log" "${facts[@]}" docs/deployment.md
 
 TOKEN=$(compose run --rm -T keys create --name runbook --role admin 2>/dev/null)
-export TOKEN VERSION=$name-next WATCH=${WATCH:-3} RECORDS=$work/records
+export TOKEN VERSION=$name-next RECORDS=$work/records
 for image in "${images[@]}"; do docker tag "$image:$name" "$image:$name-next"; done
 deploy/run-page.py --timeout 300 --report "$work/runbook.md" "${facts[@]}" docs/production-runbook.md
 
@@ -134,6 +135,22 @@ if [ -n "$faults" ]; then
   undone "interrupted while green is served" "$name" interrupt
   undone "gateways that do not start when blue is replaced" "$name-spoilt" spoil "$name-spoilt"
 fi
+
+# --- the block of the page that takes the stack down ------------------------------------------
+block=$(deploy/run-page.py --list docs/deployment.md | python3 -c '
+import json, sys
+print(next(block["text"] for block in json.load(sys.stdin) if block["heading"] == "Take it down"))')
+eval "$block"
+left=$(
+  for of in "$name" "$name-green"; do
+    of=label=com.docker.compose.project=$of
+    docker ps -aq --filter "$of" && docker volume ls -q --filter "$of" && docker network ls -q --filter "$of"
+  done
+  docker image ls -q --filter "reference=dynamic-mcp*:$name-next"
+)
+[ ! -e "$settings" ] || left+=$settings
+[ -z "$left" ] || fail "the stack was taken down, and this is left: $left"
+echo "taken down as the page says: no container, volume, network or image is left"
 
 if [ -n "$report" ]; then
   {
