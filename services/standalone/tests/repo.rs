@@ -2,6 +2,8 @@
 //! versions, file sizes, a page for each error code.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "repo/compose.rs"]
+mod compose;
 #[path = "repo/faults.rs"]
 mod faults;
 #[path = "repo/images.rs"]

@@ -79,7 +79,7 @@ async fn the_stack_serves_through_nginx_and_goes_on_without_a_gateway() {
 }
 
 #[test]
-fn compose_examples_of_settings_are_settings() {
+fn compose_an_example_of_settings_is_taken_without_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(
         stack::top().join(".env.example"),
@@ -97,27 +97,6 @@ fn compose_examples_of_settings_are_settings() {
         "{}",
         said(&output)
     );
-
-    let read = |name: &str| std::fs::read_to_string(stack::top().join(name)).unwrap();
-    let (stack, example) = (
-        read("deploy/docker-compose.postgres.yml"),
-        read(".env.prod.example"),
-    );
-    let lines = example.lines().map(|line| line.trim_start_matches("# "));
-    let names: Vec<&str> = lines
-        .filter_map(|line| Some(line.split_once('=')?.0))
-        .filter(|name| {
-            name.bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-        })
-        .collect();
-    assert!(names.len() > 30, "{names:?}");
-    for name in names {
-        assert!(
-            stack.contains(&format!("${{{name}:-")),
-            "{name} has no effect"
-        );
-    }
 }
 
 /// A key is known everywhere within seconds of being made.
