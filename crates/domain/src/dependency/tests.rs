@@ -240,7 +240,9 @@ proptest! {
     #[test]
     fn nothing_panics(text in "\\PC{0,200}") {
         for runtime in [Runtime::Node, Runtime::Python] {
-            prop_assert!(dependency(&text, &text).check("x", runtime).is_err());
+            // A number is both a name and a version.
+            let passes = dependency(&text, &text).check("x", runtime).is_ok();
+            prop_assert!(!passes || text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_+".contains(&byte)));
         }
         prop_assert!(pypi::requirement(&text).len() <= 3 * text.len() + 2);
         prop_assert!(!npm::is_version(&text) || npm::is_range(&text));

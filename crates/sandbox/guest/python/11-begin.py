@@ -47,6 +47,8 @@ def begin():
     global OWN_THREADS
     practise()
     _thread.start_new_thread(listen, ())
+    # Who counts threads relies on that one: on a busy machine it is not there at once.
+    listens.acquire()
     live_for(OPTIONS['maxAgeMs'])
     OWN_THREADS = len(os.listdir('/proc/self/task'))
     gc.collect()

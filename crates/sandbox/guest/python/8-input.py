@@ -45,6 +45,8 @@ HEARS_AFTER = 1
 turn = _thread.allocate_lock()
 needed = _thread.allocate_lock()
 needed.acquire()
+listens = _thread.allocate_lock()
+listens.acquire()
 
 
 def hear():
@@ -70,6 +72,7 @@ def wait_until_needed():
 
 
 def listen():
+    listens.release()
     try:
         wait_until_needed()
         while True:

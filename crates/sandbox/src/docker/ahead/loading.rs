@@ -35,7 +35,7 @@ const FAILURES: u32 = 3;
 /// For how long then, and after how long without one they are forgotten.
 const BAN: Duration = Duration::from_secs(3_600);
 
-/// Failures that come together, as when the daemon goes, are one.
+/// Failures that come together, as when the daemon goes, are one: at most one is counted in this time.
 const TOGETHER: Duration = Duration::from_secs(1);
 
 /// Kinds whose failures are remembered.
@@ -100,7 +100,27 @@ impl fmt::Debug for Loader {
 #[derive(Debug, Clone, Copy)]
 struct Failed {
     count: u32,
+    /// When one was counted last.
+    counted: Instant,
     last: Instant,
+}
+
+impl Failed {
+    const fn first(now: Instant) -> Self {
+        Self {
+            count: 1,
+            counted: now,
+            last: now,
+        }
+    }
+
+    fn again(&mut self, now: Instant) {
+        if now.duration_since(self.counted) >= TOGETHER {
+            self.count += 1;
+            self.counted = now;
+        }
+        self.last = now;
+    }
 }
 
 impl Loader {
@@ -200,15 +220,9 @@ impl Loader {
                     failed.remove(&oldest);
                 }
             }
-            let it = failed.entry(key.clone()).or_insert(Failed {
-                count: 0,
-                last: now,
-            });
-            if it.count == 0 || now.duration_since(it.last) >= TOGETHER {
-                it.count += 1;
-            }
-            it.last = now;
-            it.count
+            let it = failed.entry(key.clone());
+            let it = it.and_modify(|it| it.again(now));
+            it.or_insert_with(|| Failed::first(now)).count
         };
         let reason: String = reason.chars().take(MAX_REASON).collect();
         let (packages, outcome) = (&key.ahead, what.as_str());
@@ -245,5 +259,28 @@ async fn said(sandbox: &mut Sandbox) -> Result<(), (Loading, String)> {
         Ok(Some(Piece::Text(..))) => Err((Loading::Unfit, "it printed something".to_owned())),
         Ok(None) => Err((Loading::Died, "it ended".to_owned())),
         Err(error) => Err((Loading::Died, error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Failures that follow each other faster than that add up all the same: else there is no end to them.
+    #[test]
+    fn fault_73_failures_that_come_together_are_one_and_quick_ones_add_up() {
+        let begun = Instant::now();
+        let after = |millis| begun + Duration::from_millis(millis);
+        let mut failed = Failed::first(begun);
+        for _ in 0..8 {
+            failed.again(after(10));
+        }
+        assert_eq!(failed.count, 1);
+        for millis in (0..2_100).step_by(300) {
+            failed.again(after(millis));
+        }
+        assert_eq!((failed.count, failed.last), (2, after(1_800)));
+        failed.again(after(2_400));
+        assert_eq!(failed.count, FAILURES);
     }
 }
