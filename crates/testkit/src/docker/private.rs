@@ -244,15 +244,22 @@ impl Drop for PrivateDaemon {
         {
             signal(pid, Signal::TERM);
         }
-        // A daemon that was killed while it made a container leaves empty ones. The kernel refuses to
-        // remove one with a process in it.
+        // A daemon that was killed while it made a container leaves its groups, and a `runc init` with its
+        // shim, which wait for ever and which no daemon knows of. The kernel refuses to remove a group with
+        // a process in it.
         let mut groups: Vec<PathBuf> = self.cgroups().into_iter().map(PathBuf::from).collect();
         groups.reverse();
         groups.extend(self.tops());
-        let kept = groups.iter().filter(|group| group.exists());
-        let kept: Vec<_> = kept
-            .filter(|group| std::fs::remove_dir(group).is_err())
-            .collect();
+        let mut kept: Vec<&PathBuf> = groups.iter().collect();
+        for _ in 0..50 {
+            kept.retain(|group| group.exists() && std::fs::remove_dir(group).is_err());
+            if kept.is_empty() {
+                break;
+            }
+            kept.iter().for_each(|group| end_runc_inits(group));
+            end_shims(self.folder.path());
+            std::thread::sleep(Duration::from_millis(100));
+        }
         assert!(
             kept.is_empty() || std::thread::panicking(),
             "processes of a private daemon are left in {kept:?}"
@@ -302,6 +309,31 @@ fn wait(child: &mut Child) -> bool {
 }
 
 /// One that is gone needs none.
+/// Ends the containers of a control group that were made and never started. Whatever else is in it is
+/// none that a daemon may leave.
+fn end_runc_inits(group: &Path) {
+    let all = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    for pid in all.lines().filter_map(|line| line.parse().ok()) {
+        let said = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if said == b"runc\0init\0" {
+            signal(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Ends the shims that a containerd in this folder has left.
+fn end_shims(folder: &Path) {
+    let folder = folder.display().to_string();
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        let said = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        if said.contains("containerd-shim") && said.contains(&folder) {
+            signal(pid, Signal::KILL);
+        }
+    }
+}
+
 fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid {
