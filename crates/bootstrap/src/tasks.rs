@@ -88,7 +88,8 @@ impl Tasks {
     }
 
     /// Runs a server: essential, told by the token to stop accepting, and waited for at a drain
-    /// until its last connection is served.
+    /// until its last connection is served. One that has [asked for a stop](Self::request_stop) may end
+    /// before that begins.
     pub fn serve<E: fmt::Display, F>(
         &self,
         name: &'static str,
@@ -96,7 +97,7 @@ impl Tasks {
     ) where
         F: Future<Output = Result<(), E>> + Send + 'static,
     {
-        let stopping = self.inner.stopping.clone();
+        let (stopping, wanted) = (self.inner.stopping.clone(), self.inner.wanted.clone());
         let server = server(stopping.clone());
         let guard = self.gate(name).enter();
         self.launch(
@@ -106,8 +107,10 @@ impl Tasks {
             async move {
                 let ended = server.await.map_err(|why| why.to_string());
                 drop(guard);
-                // A server that was told to stop has ended as it should.
-                if ended.is_ok() && stopping.is_cancelled() {
+                // One that was told to stop has ended as it should, and so has one whose own end is why
+                // the process stops.
+                let is_over = stopping.is_cancelled() || wanted.is_cancelled();
+                if ended.is_ok() && is_over {
                     None
                 } else {
                     Some(ended)

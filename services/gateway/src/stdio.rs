@@ -28,7 +28,7 @@ pub struct StdioSettings {
 /// else may write to stdout.
 ///
 /// # Errors
-/// When the first message is no opening of MCP, or the pipes break before one has come.
+/// When the first message is no opening of MCP, or the pipes fail in another way than by the client's end.
 pub async fn serve_stdio(
     operations: Arc<dyn Operations>,
     settings: StdioSettings,
@@ -67,11 +67,7 @@ pub async fn serve_pipes(
     };
     let service = match handler.serve((input, output)).await {
         Ok(service) => service,
-        // A client that leaves before it has said anything wanted nothing.
-        Err(ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled) => {
-            return Ok(());
-        }
-        Err(error) => return Err(io::Error::other(error.to_string())),
+        Err(error) => return not_opened(error),
     };
     match service.waiting().await {
         Ok(QuitReason::JoinError(error)) | Err(error) => Err(io::Error::other(error)),
@@ -79,6 +75,28 @@ pub async fn serve_pipes(
             tracing::debug!(?reason, "the client is gone");
             Ok(())
         }
+    }
+}
+
+/// What comes of a client that has opened nothing.
+fn not_opened(error: ServerInitializeError) -> io::Result<()> {
+    match error {
+        // One that leaves before it has said anything, or before it was answered, wants nothing.
+        ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled => Ok(()),
+        ServerInitializeError::TransportError { error, .. }
+            if error
+                .error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            Ok(())
+        }
+        // Without the message: anything may stand in it.
+        ServerInitializeError::ExpectedInitializeRequest(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the client's first message opens no session of MCP",
+        )),
+        other => Err(io::Error::other(other.to_string())),
     }
 }
 

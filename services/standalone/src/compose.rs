@@ -170,11 +170,10 @@ async fn serve_client(
     let operations = Arc::new(gateway.clone());
     let tasks = app.tasks.clone();
     app.tasks.serve("MCP over stdio", |stop| async move {
-        let served = serve_stdio(operations, settings, stop).await;
-        tasks.request_stop(StopReason::Requested(
-            "the client closed its end".to_owned(),
-        ));
-        served
+        serve_stdio(operations, settings, stop).await?;
+        let why = "the client closed its end".to_owned();
+        tasks.request_stop(StopReason::Requested(why));
+        Ok::<(), std::io::Error>(())
     });
     Ok(())
 }

@@ -290,6 +290,36 @@ async fn a_subscription_does_not_delay_the_end() {
     .await;
 }
 
+/// How a client that opened no session ends: by leaving before it was answered, or by a message that is
+/// none of MCP, of which nothing is repeated.
+#[tokio::test]
+async fn a_client_that_opens_no_session_is_told_from_one_that_left() {
+    local(async {
+        let mut gone = start();
+        let params = json!({
+            "protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": {"name": "t", "version": "1"},
+        });
+        gone.say(json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}))
+            .await;
+        drop((gone.input, gone.output));
+        let ended = timeout(Duration::from_secs(5), gone.task).await;
+        ended.unwrap().unwrap().unwrap();
+
+        let mut other = start();
+        other
+            .say(json!({"jsonrpc": "2.0", "method": "notifications/secret"}))
+            .await;
+        let ended = timeout(Duration::from_secs(5), other.task).await;
+        let error = ended.unwrap().unwrap().unwrap_err().to_string();
+        assert!(
+            error.contains("no session") && !error.contains("secret"),
+            "{error}"
+        );
+    })
+    .await;
+}
+
 async fn running(fake: &Fake, count: usize) {
     let reached = async {
         while fake.running() != count {

@@ -1,6 +1,7 @@
 //! `dynamic-mcp` as an MCP client starts it: a pipe in, a pipe out.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -18,17 +19,19 @@ pub(crate) struct Piped {
     child: Child,
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
+    log: PathBuf,
 }
 
 impl Piped {
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let log = folder.join("stderr.log");
         let mut child = Command::new(binary("dynamic-mcp"))
             .args(arguments)
             .current_dir(folder)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(File::create(&log).unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -38,6 +41,7 @@ impl Piped {
             child,
             input,
             output,
+            log,
         }
     }
 
@@ -94,6 +98,15 @@ impl Piped {
     /// Closes its input.
     pub(crate) fn close(&mut self) {
         self.input = None;
+    }
+
+    /// The lines of its log so far with this level.
+    pub(crate) fn logged(&self, level: &str) -> Vec<Value> {
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines
+            .filter(|line: &Value| line["level"] == level)
+            .collect()
     }
 
     /// Waits for its end and returns the exit code.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{ENDLESS, SOON};
 use crate::piped::Piped;
@@ -33,8 +33,48 @@ async fn the_end_of_input_ends_the_process_and_nothing_but_mcp_was_said() {
         piped.close();
         assert_eq!(piped.next().await, None, "nothing more is said");
         assert_eq!(piped.ended(Duration::from_secs(5)).await, Some(0));
+        assert_quiet_end(&piped);
         assert_gone(&sandboxes, SOON).await;
     }
+}
+
+/// The end of a client is no fault of anything.
+fn assert_quiet_end(piped: &Piped) {
+    assert_eq!(piped.logged("ERROR"), Vec::<Value>::new());
+    let info = piped.logged("INFO");
+    let stopping = info.iter().find(|line| line["message"] == "stopping");
+    let reason = stopping.map(|line| &line["reason"]);
+    assert_eq!(
+        reason,
+        Some(&json!("the client closed its end")),
+        "{info:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_goes_without_a_word_is_a_quiet_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut piped = Piped::start(folder.path(), &["--transport", "stdio"]);
+    piped.close();
+    assert_eq!(piped.next().await, None, "it says nothing");
+    assert_eq!(piped.ended(Duration::from_secs(5)).await, Some(0));
+    assert_quiet_end(&piped);
+}
+
+/// What is no client of MCP is told from one that left.
+#[tokio::test]
+async fn what_is_no_mcp_is_a_failure_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut piped = Piped::start(folder.path(), &["--transport", "stdio"]);
+    piped
+        .send(&json!({"jsonrpc": "2.0", "method": "notifications/other"}))
+        .await;
+    assert_eq!(piped.next().await, None);
+    assert_eq!(piped.ended(Duration::from_secs(5)).await, Some(1));
+    let errors = piped.logged("ERROR");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let why = errors[0]["failure"].as_str().unwrap();
+    assert!(why.contains("opens no session of MCP"), "{errors:?}");
 }
 
 /// Calls get a few seconds to answer: `printf ... | dynamic-mcp` is a way to ask, too.
