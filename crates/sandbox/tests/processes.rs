@@ -106,6 +106,7 @@ async fn what_it_cannot_run_is_refused_with_a_sentence() {
                 ..testkit::call("1")
             },
             "Python",
+            "Python",
         ),
         (
             Call {
@@ -113,6 +114,7 @@ async fn what_it_cannot_run_is_refused_with_a_sentence() {
                 ..testkit::call("1")
             },
             "containers",
+            "`engine: \"docker\"`",
         ),
         (
             Call {
@@ -120,9 +122,25 @@ async fn what_it_cannot_run_is_refused_with_a_sentence() {
                 ..testkit::call("1")
             },
             "dependencies",
+            "dependencies",
         ),
     ];
-    for (call, word) in cases {
+    // Both pages say so, each in one line.
+    let code = include_str!("../../../docs/errors/policy_denied.md");
+    let engines = include_str!("../../../docs/isolate-engine.md");
+    let line = |page: &'static str, begin: &str| {
+        let mut lines = page.lines();
+        let found = lines.find(|line| line.contains(begin));
+        found.unwrap_or_else(|| panic!("no line with {begin}"))
+    };
+    let pages = [
+        line(code, "what the isolate engine does not have"),
+        line(engines, "A tool that names dependencies"),
+    ];
+    for (call, word, named) in cases {
+        for page in pages {
+            assert!(page.contains(named), "{named}: {page}");
+        }
         let refused = engine.supports(&call).unwrap_err();
         assert_eq!(refused.code(), ErrorCode::PolicyDenied);
         assert!(
@@ -138,6 +156,8 @@ async fn what_it_cannot_run_is_refused_with_a_sentence() {
         ..testkit::call("1")
     };
     engine.supports(&shared).unwrap();
+    assert!(!pages[0].contains("isolation"), "{}", pages[0]);
+    assert!(engines.contains("`isolation: \"tool\"` is accepted"));
 }
 
 #[tokio::test]
