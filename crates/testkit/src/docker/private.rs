@@ -308,7 +308,6 @@ fn wait(child: &mut Child) -> bool {
     false
 }
 
-/// One that is gone needs none.
 /// Ends the containers of a control group that were made and never started. Whatever else is in it is
 /// none that a daemon may leave.
 fn end_runc_inits(group: &Path) {
@@ -334,6 +333,7 @@ fn end_shims(folder: &Path) {
     }
 }
 
+/// One that is gone needs none.
 fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid {
