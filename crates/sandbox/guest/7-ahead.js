@@ -49,7 +49,7 @@ const loadAhead = (payload) => {
     loading = false;
     send(READY, allocUnsafe(0));
   };
-  loadAll(parse(utf8(payload))).then(done, (error) => {
+  loadAll(parse(utf8(payload)).loads).then(done, (error) => {
     let told;
     try { told = describe(error).message; } catch { /* it cannot be described */ }
     done(told ?? 'it threw');

@@ -37,11 +37,12 @@ def is_quiet(before):
         and len(processes()) == before
 
 
-def load_all(loads):
-    """Loads what the code of the call begins with; says why this process cannot wait for it then, if so."""
+def load_all(loads, code):
+    """Loads what the code of the call begins with, or has the code begin if it is given; says why this
+    process cannot wait for it then, if so."""
     before = len(processes())
     state.truncated = False
-    main = THE_LOOP.create_task(load_each(loads))
+    main = THE_LOOP.create_task(load_each(loads) if code is None else begin_code(code))
     state.tasks.discard(main)
     THE_LOOP.run_until_complete(main)
     until = monotonic() + PATIENCE
@@ -65,7 +66,7 @@ def load_ahead(payload):
     """The engine names what is to be loaded. Whoever says that it is done waits as before."""
     global OWN_THREADS
     try:
-        why = load_all(loads(payload))
+        why = load_all(**loads(payload))
     except BaseException as error:
         why = sentence(error)
     if state.is_child:

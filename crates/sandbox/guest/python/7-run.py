@@ -23,7 +23,7 @@ def parsed(code):
     return body[0].body
 
 
-def compiled(code):
+def compiled(code, begins=False):
     if code[:1] == '\ufeff':
         code = code[1:]
     body = parsed(code)
@@ -32,7 +32,7 @@ def compiled(code):
         future.append(body.pop(0))
     run = parse_code('async def run(args, ctx): pass', FILE)
     if body:
-        run.body[0].body = body
+        run.body[0].body = with_gate(body) if begins else body
     run.body[:0] = future
     return compile_code(run, FILE, 'exec', dont_inherit=True)
 
@@ -47,15 +47,16 @@ def compiled_once(code):
     return KNOWN[1]
 
 
-def load(code):
-    """The coroutine function that the code is the body of, in a module of its own."""
+def load(code, begins=False):
+    """The coroutine function that the code is the body of, in a module of its own; one that `begins`
+    without its call has a gate for arguments."""
     lines_cache[FILE] = (len(code), None, code.splitlines(True), FILE)
     module = types.ModuleType('__main__')
     module.__file__ = FILE
     module.__builtins__ = _builtins
     sys.modules['__main__'] = module
     names = module.__dict__
-    execute(compiled_once(code), names)
+    execute(compiled(code, True) if begins else compiled_once(code), names)
     run = names.pop('run')
     if run.__code__.co_flags & ASYNC_GENERATOR:
         raise SyntaxError('the code yields; its result is what it returns', (FILE, 1, 1, None))
@@ -159,16 +160,18 @@ def new_loop():
 def run_call(head, args, code):
     told = state.signal = Signal()
     context = Context(head, told)
-    try:
-        run = load(code)
-    except SyntaxError as error:
-        return syntax_error(error)
-    except (MemoryError, RecursionError):
-        return fail('the code is nested too deeply to be compiled')
-    except ValueError as error:
-        return fail(sentence(error))
-    main = THE_LOOP.create_task(drive(run, args, context))
-    state.tasks.discard(main)
+    main = go_on(code, args, context)
+    if main is None:
+        try:
+            run = load(code)
+        except SyntaxError as error:
+            return syntax_error(error)
+        except (MemoryError, RecursionError):
+            return fail('the code is nested too deeply to be compiled')
+        except ValueError as error:
+            return fail(sentence(error))
+        main = THE_LOOP.create_task(drive(run, args, context))
+        state.tasks.discard(main)
     try:
         value = THE_LOOP.run_until_complete(main)
     except BaseException as error:

@@ -5,6 +5,10 @@
 //! and only what it begins with: with anything else before it the package might find another world.
 //! Containers in which it is done are a kind of their own, which serves such code only.
 //!
+//! Python's classes are often what makes a package work: `pydantic` loads most of itself for the first
+//! model. So the code of a stored tool that has classes begins for real, in containers of its own, and
+//! waits where it needs its call; how far that is its agent sees (`guest/python/11-same.py`).
+//!
 //! See `docs/dependencies.md` for what is checked and what ends it.
 
 mod javascript;
@@ -13,8 +17,10 @@ mod python;
 mod rest;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use domain::CodeDigest;
 use domain::runner::Call;
 use domain::tool::Runtime;
 use serde::Serialize;
@@ -30,6 +36,9 @@ const MOST_NAMES: usize = 32;
 
 /// Longest name, in bytes.
 const LONGEST: usize = 214;
+
+/// Longest code that begins before its call, in bytes.
+const LONGEST_CODE: usize = 16 << 10;
 
 /// One statement that loads something. To the agent it is an array of three.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -49,7 +58,38 @@ enum How {
 
 /// What is loaded in a container before it is handed out; nothing in most. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct Ahead(Option<Arc<[Load]>>);
+pub(super) struct Ahead(Option<Arc<Plan>>);
+
+/// What the agent is told.
+#[derive(Debug, PartialEq, Eq, Hash, Serialize)]
+struct Plan {
+    loads: Vec<Load>,
+    /// All of the code, which is to begin, and not only what it loads.
+    code: Option<Code>,
+}
+
+/// Code that is compared by its digest.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Code {
+    text: Arc<str>,
+    #[serde(skip)]
+    digest: CodeDigest,
+}
+
+impl PartialEq for Code {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Code {}
+
+impl Hash for Code {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
 
 impl Ahead {
     /// What the code of this call begins with, as far as it comes from the packages of the call.
@@ -57,15 +97,24 @@ impl Ahead {
         if call.dependencies.is_empty() {
             return Self::default();
         }
-        let mut loads = match call.runtime {
+        let (mut loads, begins) = match call.runtime {
             Runtime::Node => {
                 let is_named = |name: &str| call.dependencies.iter().any(|it| it.name == name);
-                javascript::begins_with(&call.code, is_named)
+                (javascript::begins_with(&call.code, is_named), false)
             }
             Runtime::Python => python::begins_with(&call.code),
         };
+        if loads.is_empty() {
+            return Self::default();
+        }
         loads.truncate(MOST);
-        Self((!loads.is_empty()).then(|| loads.into()))
+        // One-off code does not come again.
+        let begins = begins && call.revision.is_some() && call.code.len() <= LONGEST_CODE;
+        let code = begins.then(|| Code {
+            text: Arc::clone(&call.code),
+            digest: call.code_digest,
+        });
+        Self(Some(Arc::new(Plan { loads, code })))
     }
 
     /// Whether there is nothing to be loaded.
@@ -75,17 +124,24 @@ impl Ahead {
 
     /// As the agent is told.
     fn json(&self) -> Vec<u8> {
-        let loads = self.0.as_deref().unwrap_or_default();
-        serde_json::to_vec(loads).unwrap_or_default()
+        serde_json::to_vec(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Ahead {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let loads = self.0.as_deref().unwrap_or_default();
-        for (at, load) in loads.iter().enumerate() {
+        let Some(plan) = self.0.as_deref() else {
+            return Ok(());
+        };
+        for (at, load) in plan.loads.iter().enumerate() {
             let comma = if at > 0 { ", " } else { "" };
             write!(out, "{comma}{}", load.1)?;
+        }
+        if let Some(code) = &plan.code {
+            out.write_str("; begins ")?;
+            for byte in &code.digest.as_bytes()[..6] {
+                write!(out, "{byte:02x}")?;
+            }
         }
         Ok(())
     }

@@ -37,7 +37,8 @@ const PYTHON: &str = concat!(
     include_str!("../../guest/python/8-input.py"),
     include_str!("../../guest/python/9-again.py"),
     include_str!("../../guest/python/10-ahead.py"),
-    include_str!("../../guest/python/11-begin.py"),
+    include_str!("../../guest/python/11-same.py"),
+    include_str!("../../guest/python/12-begin.py"),
 );
 
 /// Linux takes arguments up to 128 KiB each.

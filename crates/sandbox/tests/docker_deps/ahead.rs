@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::rig::{Rig, call, install};
 use crate::server::{Server, file, package, tar, wheel};
 
-async fn rig(server: &Server, change: impl FnOnce(&mut DockerEngineSettings)) -> Rig {
+pub(crate) async fn rig(server: &Server, change: impl FnOnce(&mut DockerEngineSettings)) -> Rig {
     let install = InstallSettings {
         npm_registry: Some(server.address()),
         pip_index: Some(format!("{}/simple", server.address())),
@@ -32,7 +32,7 @@ async fn rig(server: &Server, change: impl FnOnce(&mut DockerEngineSettings)) ->
 }
 
 impl Rig {
-    fn loads(&self, language: &str, outcomes: &[&str]) -> u64 {
+    pub(crate) fn loads(&self, language: &str, outcomes: &[&str]) -> u64 {
         let all = outcomes.iter().map(|outcome| {
             let found = &self.metrics.loads_ahead;
             found.with_label_values(&[language, outcome]).get()
@@ -41,7 +41,13 @@ impl Rig {
     }
 
     /// Waits until so many containers had packages loaded in them, with one of these outcomes.
-    async fn until_loads(&self, language: &str, outcomes: &[&str], count: u64, seconds: u64) {
+    pub(crate) async fn until_loads(
+        &self,
+        language: &str,
+        outcomes: &[&str],
+        count: u64,
+        seconds: u64,
+    ) {
         let begun = Instant::now();
         while self.loads(language, outcomes) < count {
             let found = ["loaded", "unfit", "late", "died", "busy"]
@@ -55,7 +61,7 @@ impl Rig {
     }
 
     /// Waits until all that is to wait does.
-    async fn until_full(&self) {
+    pub(crate) async fn until_full(&self) {
         let begun = Instant::now();
         let is_full = |rig: &Self| {
             let kinds = rig.engine.status().pool.kinds;

@@ -8,6 +8,7 @@
 )]
 
 mod ahead;
+mod begins;
 mod cache;
 mod hostile;
 mod hostile_wheels;

@@ -1,6 +1,7 @@
 //! Having packages loaded in a container that waits, and giving up on those that are not fit for it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,12 +115,15 @@ impl Failed {
         }
     }
 
-    fn again(&mut self, now: Instant) {
-        if now.duration_since(self.counted) >= TOGETHER {
+    /// Says whether it was counted.
+    fn again(&mut self, now: Instant) -> bool {
+        let counts = now.duration_since(self.counted) >= TOGETHER;
+        if counts {
             self.count += 1;
             self.counted = now;
         }
         self.last = now;
+        counts
     }
 }
 
@@ -211,7 +215,7 @@ impl Loader {
     pub(in crate::docker) fn failed(&self, key: &Key, what: Loading, reason: &str) {
         self.count(key, what);
         let now = Instant::now();
-        let count = {
+        let is_last = {
             let mut failed = self.0.failed.lock();
             if failed.len() >= KINDS && !failed.contains_key(key) {
                 // The one whose failure is longest ago: a ban of it ends early.
@@ -220,13 +224,17 @@ impl Loader {
                     failed.remove(&oldest);
                 }
             }
-            let it = failed.entry(key.clone());
-            let it = it.and_modify(|it| it.again(now));
-            it.or_insert_with(|| Failed::first(now)).count
+            match failed.entry(key.clone()) {
+                Entry::Occupied(mut it) => it.get_mut().again(now) && it.get().count == FAILURES,
+                Entry::Vacant(it) => {
+                    it.insert(Failed::first(now));
+                    false
+                }
+            }
         };
         let reason: String = reason.chars().take(MAX_REASON).collect();
         let (packages, outcome) = (&key.ahead, what.as_str());
-        if count == FAILURES {
+        if is_last {
             tracing::warn!(
                 %packages, outcome, reason,
                 "packages are not loaded ahead of calls for an hour: each call loads them itself"
@@ -273,14 +281,14 @@ mod tests {
         let after = |millis| begun + Duration::from_millis(millis);
         let mut failed = Failed::first(begun);
         for _ in 0..8 {
-            failed.again(after(10));
+            assert!(!failed.again(after(10)));
         }
         assert_eq!(failed.count, 1);
         for millis in (0..2_100).step_by(300) {
             failed.again(after(millis));
         }
         assert_eq!((failed.count, failed.last), (2, after(1_800)));
-        failed.again(after(2_400));
+        assert!(failed.again(after(2_400)));
         assert_eq!(failed.count, FAILURES);
     }
 }

@@ -1,16 +1,18 @@
-//! What Python begins with: the leading `import x` and `from x import y`.
+//! What Python begins with: the leading `import x` and `from x import y`, and whether classes follow.
 
 use super::{How, LONGEST, Load, MOST_NAMES};
 
-/// The imports before anything else, in their order, also those of the language's own modules.
-pub(super) fn begins_with(code: &str) -> Vec<Load> {
+/// The imports before anything else, in their order, also those of the language's own modules; and
+/// whether there are classes after them, as far as that can be seen at a glance.
+pub(super) fn begins_with(code: &str) -> (Vec<Load>, bool) {
     let mut reader = Reader {
         rest: code.strip_prefix('\u{feff}').unwrap_or(code),
         found: Vec::new(),
     };
     reader.document();
     while reader.statement().is_some() {}
-    reader.found
+    let is_class = |line: &str| line.trim_start().starts_with("class ");
+    (reader.found, reader.rest.lines().any(is_class))
 }
 
 struct Reader<'a> {
@@ -161,7 +163,7 @@ mod tests {
     use super::*;
 
     fn loads(code: &str) -> String {
-        let shown = begins_with(code);
+        let (shown, _) = begins_with(code);
         let shown = shown.iter().map(|Load(how, name, names)| match how {
             How::From => format!("{name}:{}", names.join(",")),
             _ => name.clone(),
@@ -216,6 +218,18 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(loads(code), expected, "{code}");
+        }
+    }
+    #[test]
+    fn classes_are_seen() {
+        for (code, expected) in [
+            ("import a\nclass B(a.C):\n  pass\nreturn 1", true),
+            ("  import a\n  x = 1\n  @a.b\n  class C: pass", true),
+            ("import a; import b\nreturn a.classes", false),
+            ("import a\nsubclass = 1", false),
+            ("import a", false),
+        ] {
+            assert_eq!(begins_with(code).1, expected, "{code}");
         }
     }
 }
