@@ -208,6 +208,8 @@ metrics! {
         pub sandbox_swept: IntCounterVec = "mcp_sandbox_swept_total" ["reason"];
         /// Whether the Docker daemon answered the last time it was asked: 1 or 0.
         pub docker_up: IntGauge = "mcp_docker_up";
+        /// Whether the Docker daemon's events about memory that ran out are heard: 1 or 0.
+        pub docker_events_up: IntGauge = "mcp_docker_events_up";
         /// Duration of requests to the Docker API by operation and by `ok` or the kind of failure.
         pub docker_request_duration: HistogramVec = "mcp_docker_request_duration_seconds" ["operation", "outcome"];
         /// Duration of image pulls, by `ok` or `failed`.
