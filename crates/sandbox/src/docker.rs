@@ -163,6 +163,7 @@ impl DockerEngine {
         let walls = daemon
             .check(settings.runtime.as_deref(), settings.require_patched_runc)
             .await?;
+        daemon.listen(settings.owner.clone());
         let reaper = Reaper::launch(daemon.clone(), settings.owner, Arc::clone(&metrics));
         let images = Images::launch(
             daemon.clone(),

@@ -8,8 +8,10 @@ mod answers;
 mod attach;
 mod check;
 mod circuit;
+mod events;
 mod fault;
 mod filter;
+mod kills;
 mod requests;
 mod survey;
 mod transport;
@@ -39,6 +41,7 @@ pub(crate) use self::volumes::FoundVolume;
 
 use self::address::Address;
 use self::circuit::{Circuit, PING, Pause};
+use self::kills::Kills;
 use self::transport::{Transport, connect_error};
 
 /// The oldest API that has all that the profile needs: Docker 20.10.
@@ -93,7 +96,10 @@ struct Shared {
     api: bollard::Docker,
     transport: Arc<Transport>,
     circuit: Circuit,
+    kills: Kills,
     metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+    closed: CancellationToken,
 }
 
 impl Daemon {
@@ -119,7 +125,10 @@ impl Daemon {
             api,
             transport,
             circuit: Circuit::new(Arc::clone(&metrics)),
+            kills: Kills::new(Arc::clone(&metrics)),
             metrics,
+            tasks: TaskTracker::new(),
+            closed: CancellationToken::new(),
         });
         if let Err(fault) = shared.greet().await {
             shared.metrics.docker_up.set(0);
@@ -139,19 +148,19 @@ impl Daemon {
         let (major, minor) = shared.transport.version();
         let address = shared.transport.address();
         tracing::info!(%address, api = format!("{major}.{minor}"), "the Docker daemon answers");
-        let closed = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let (watched, token) = (Arc::clone(&shared), closed.clone());
-        tasks.spawn(async move {
-            tokio::select! {
-                () = token.cancelled() => {}
-                () = watched.watch() => {}
-            }
-        });
+        shared.spawn(async |shared| shared.watch().await);
+        let closed = shared.closed.clone();
         Ok(Self {
             shared,
             _watch: Arc::new(closed.drop_guard()),
         })
+    }
+
+    /// Listens from now on to what the daemon tells of the containers of `owner`: how one ended, see
+    /// [`Self::end_of`], is known for certain only then. To be called once.
+    pub(crate) fn listen(&self, owner: String) {
+        self.shared
+            .spawn(async move |shared| shared.listen(&owner).await);
     }
 
     /// Where it is, for messages.
@@ -159,38 +168,13 @@ impl Daemon {
         self.shared.transport.address().to_string()
     }
 
-    /// One request, with all that every request has.
     async fn ask<T>(
         &self,
         operation: &'static str,
         deadline: Duration,
         request: impl Future<Output = Result<T, BollardError>>,
     ) -> Result<T, Fault> {
-        let shared = &self.shared;
-        let started = Instant::now();
-        let span = tracing::debug_span!("docker", operation);
-        let answer = async {
-            shared.circuit.check()?;
-            tokio::select! {
-                // Some of the library's futures are large.
-                answer = within(deadline, Box::pin(request)) => answer,
-                gone = shared.circuit.tripped() => Err(gone),
-            }
-        };
-        let answer = answer.instrument(span).await;
-        let outcome = answer.as_ref().err().map_or("ok", Fault::outcome);
-        let labels = [operation, outcome];
-        let histogram = &shared.metrics.docker_request_duration;
-        histogram
-            .with_label_values(&labels)
-            .observe(started.elapsed().as_secs_f64());
-        if let Err(fault) = &answer {
-            tracing::debug!(operation, %fault, "the Docker daemon did not do it");
-            if fault.is_suspect() {
-                shared.circuit.suspect(fault);
-            }
-        }
-        answer
+        self.shared.ask(operation, deadline, request).await
     }
 }
 
@@ -215,6 +199,53 @@ async fn within<T>(
 }
 
 impl Shared {
+    /// A task that ends with the last [`Daemon`].
+    fn spawn<Task>(self: &Arc<Self>, task: impl FnOnce(Arc<Self>) -> Task)
+    where
+        Task: Future<Output = ()> + Send + 'static,
+    {
+        let (token, task) = (self.closed.clone(), task(Arc::clone(self)));
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// One request, with all that every request has.
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        deadline: Duration,
+        request: impl Future<Output = Result<T, BollardError>>,
+    ) -> Result<T, Fault> {
+        let started = Instant::now();
+        let span = tracing::debug_span!("docker", operation);
+        let answer = async {
+            self.circuit.check()?;
+            tokio::select! {
+                // Some of the library's futures are large.
+                answer = within(deadline, Box::pin(request)) => answer,
+                gone = self.circuit.tripped() => Err(gone),
+            }
+        };
+        let answer = answer.instrument(span).await;
+        let outcome = answer.as_ref().err().map_or("ok", Fault::outcome);
+        let labels = [operation, outcome];
+        let histogram = &self.metrics.docker_request_duration;
+        histogram
+            .with_label_values(&labels)
+            .observe(started.elapsed().as_secs_f64());
+        if let Err(fault) = &answer {
+            tracing::debug!(operation, %fault, "the Docker daemon did not do it");
+            if fault.is_suspect() {
+                self.circuit.suspect(fault);
+            }
+        }
+        answer
+    }
+
     /// Looks again and again whether the daemon answers.
     async fn watch(&self) {
         let mut pause = Pause::default();

@@ -10,7 +10,7 @@ pub(crate) struct End {
     pub(crate) running: bool,
     /// Its exit code; nothing while it runs.
     pub(crate) exit_code: Option<i64>,
-    /// Whether the kernel killed any of its processes for want of memory.
+    /// Whether the kernel killed any of its processes for want of memory: by its state, or by an event.
     pub(crate) oom_killed: bool,
     /// The daemon's words when it could not run it.
     pub(crate) error: Option<String>,

@@ -54,6 +54,13 @@ impl Circuit {
         }
     }
 
+    /// Waits until it is not taken for away.
+    pub(super) async fn answers(&self) {
+        let mut state = self.down.subscribe();
+        // An error is the end of the sender, which is ours.
+        drop(state.wait_for(Option::is_none).await);
+    }
+
     /// A request failed in a way that may be the daemon's end.
     pub(super) fn suspect(&self, fault: &Fault) {
         if let Fault::Connect(why) = fault {

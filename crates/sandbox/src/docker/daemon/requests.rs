@@ -31,6 +31,8 @@ const GLANCE: Duration = Duration::from_millis(1_300);
 /// How long to wait for the state of a container whose stream has ended: the daemon learns of its
 /// exit a little later than the stream does.
 const SETTLE: Duration = Duration::from_secs(2);
+/// The exit code of what ended by SIGKILL: 128 and its number.
+const KILLED: i64 = 137;
 
 impl Daemon {
     /// Makes a container. One that the daemon would make other than asked is removed again.
@@ -122,7 +124,8 @@ impl Daemon {
         }
     }
 
-    /// How a container ended. For failures only: it costs two requests.
+    /// How a container ended. For failures only: it costs two requests, and up to a second more for one whose end
+    /// by SIGKILL nothing explains.
     ///
     /// # Errors
     /// `unavailable`; `not_found` is told as an end without an exit code.
@@ -151,10 +154,15 @@ impl Daemon {
             Err(fault) => return Err(fault.of("inspect")),
         };
         let running = state.running.unwrap_or(false);
+        let exit_code = state.exit_code.filter(|_| !running);
+        let mut oom_killed = state.oom_killed.unwrap_or(false);
+        if exit_code == Some(KILLED) && !oom_killed {
+            oom_killed = self.shared.kills.told_of(id).await;
+        }
         Ok(End {
             running,
-            exit_code: state.exit_code.filter(|_| !running),
-            oom_killed: state.oom_killed.unwrap_or(false),
+            exit_code,
+            oom_killed,
             error: state.error.filter(|error| !error.is_empty()),
         })
     }

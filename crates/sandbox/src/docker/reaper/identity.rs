@@ -37,6 +37,11 @@ impl Labels {
     /// What the daemon is asked for to list them.
     pub(crate) const FILTER: &str = "dynamic-mcp.sandbox=1";
 
+    /// The same for those of one executor; both have to be asked for.
+    pub(crate) fn filter_of(owner: &str) -> String {
+        format!("{OWNER}={owner}")
+    }
+
     /// As Docker takes them.
     pub(crate) fn map(&self) -> HashMap<String, String> {
         let max_age = self.max_age.as_secs().to_string();
