@@ -104,6 +104,18 @@ function volume(r) {
   return wrong({ Name: any, Labels: any, Driver: is('local') }, body);
 }
 
+// Only that the kernel killed for memory in a sandbox of one executor: nothing of other containers, of other
+// things that happen to it, or of earlier. As it was sent: no second `filters` can say something else.
+function killed(r) {
+  if (!/^filters=[^&;]+$/.test(r.variables.args || '')) return false;
+  const filters = JSON.parse(r.args.filters);
+  const only = (name, value) => Array.isArray(filters[name]) && filters[name].length === 1 && filters[name][0] === value;
+  const labels = filters.label;
+  return Object.keys(filters).length === 3 && only('type', 'container') && only('event', 'oom') &&
+    Array.isArray(labels) && labels.length === 2 && labels[0] === 'dynamic-mcp.sandbox=1' &&
+    typeof labels[1] === 'string' && /^dynamic-mcp\.owner=./.test(labels[1]);
+}
+
 function refuse(r, why) {
   r.error(`refused: ${r.method} ${r.uri}: ${why}`);
   r.headersOut['Content-Type'] = 'application/json';
@@ -140,6 +152,9 @@ async function decide(r) {
       const filters = JSON.parse(r.args.filters || '{}');
       const labels = Array.isArray(filters.label) ? filters.label : Object.keys(filters.label || {});
       return labels.includes('dynamic-mcp.sandbox=1') ? pass(r) : refuse(r, 'only sandboxes are listed');
+    }
+    if (asked === 'GET /events') {
+      return killed(r) ? pass(r) : refuse(r, 'only memory that ran out in sandboxes of one executor is told');
     }
     if (asked === 'POST /containers/create') {
       const field = container(r);

@@ -23,7 +23,7 @@ const OPEN: Duration = Duration::from_secs(10);
 /// tell that somebody in between has forgotten it.
 const RENEW: Duration = Duration::from_secs(300);
 /// First and longest pause between tries.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30)];
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
 /// With pauses from here on it is no bad moment of the daemon's any more.
 const SERIOUS: Duration = Duration::from_secs(3);
 /// How long a stream has to last to be a good one.

@@ -32,6 +32,19 @@ const create = (change, as = fresh()) => {
 };
 const host = (field, value) => create((body) => { body.HostConfig[field] = value; });
 const mounts = (it) => host('Mounts', [it]);
+// The stream of events has no end: its head is the answer.
+const events = (filters, more = '') => new Promise((resolve, reject) => {
+  const path = `/v1.41/events?filters=${encodeURIComponent(JSON.stringify(filters))}${more}`;
+  const request = http.request({ host: 'docker-filter', port: 2375, path, timeout: 10000 }, (answer) => {
+    resolve({ status: answer.statusCode });
+    request.destroy();
+  });
+  request.on('timeout', () => request.destroy(new Error(`no answer: ${path}`)));
+  request.on('error', reject);
+  request.end();
+});
+const OURS = ['dynamic-mcp.sandbox=1', 'dynamic-mcp.owner=an executor'];
+const kills = (change) => ({ type: ['container'], event: ['oom'], label: OURS, ...change });
 const labels = encodeURIComponent(JSON.stringify({ label: ['dynamic-mcp.sandbox=1'] }));
 
 (async () => {
@@ -45,6 +58,7 @@ const labels = encodeURIComponent(JSON.stringify({ label: ['dynamic-mcp.sandbox=
   allowed['inspect by name'] = (await ask('GET', `/v1.41/containers/${name}/json`)).status;
   allowed['stats'] = (await ask('GET', `/v1.41/containers/${id}/stats?stream=false&one-shot=true`)).status;
   allowed['list sandboxes'] = (await ask('GET', `/v1.41/containers/json?all=true&filters=${labels}`)).status;
+  allowed['kills for memory in sandboxes of one executor'] = (await events(kills())).status;
   for (const path of ['/_ping', '/version', '/info', '/volumes', `/images/${image}/json`]) {
     allowed[path] = (await ask('GET', `/v1.41${path}`)).status;
   }
@@ -92,6 +106,22 @@ const labels = encodeURIComponent(JSON.stringify({ label: ['dynamic-mcp.sandbox=
   ]) {
     await no(`${method} ${path.replace(id, 'ID').replace(other, 'OTHER')}`, ask(method, path));
   }
+  await no('kills in all sandboxes', events(kills({ label: OURS.slice(0, 1) })));
+  await no('kills in containers of others', events(kills({ label: [OURS[1]] })));
+  await no('kills in containers with other labels', events(kills({ label: ['a=b', 'c=d'] })));
+  await no('kills of nobody', events(kills({ label: [OURS[0], 'dynamic-mcp.owner='] })));
+  await no('labels in another shape', events(kills({ label: { [OURS[0]]: true, [OURS[1]]: true } })));
+  await no('all events of sandboxes', events({ type: ['container'], label: OURS }));
+  await no('other events of sandboxes', events(kills({ event: ['oom', 'die'] })));
+  await no('events of volumes', events(kills({ type: ['volume'] })));
+  await no('events of volumes too', events(kills({ type: ['container', 'volume'] })));
+  await no('a filter of another name', events(kills({ image: ['node'] })));
+  await no('earlier events', events(kills(), '&since=1'));
+  const empty = encodeURIComponent('{}');
+  await no('a second filter', events(kills(), `&filters=${empty}`));
+  await no('a second filter behind a semicolon', events(kills(), `;filters=${empty}`));
+  await no('a filter whose name is spelled', events(kills(), `&%66ilters=${empty}`));
+  await no('a filter that is no JSON', ask('GET', '/events?filters=%7B'));
   await no('a volume that is a folder', ask('POST', '/volumes/create', {
     Name: 'dynamic-mcp-deps-1', Driver: 'local', DriverOpts: { type: 'none', o: 'bind', device: '/' },
   }));
