@@ -16,7 +16,7 @@ use std::time::Duration;
 use domain::dependency::Dependency;
 use domain::runner::Resolve;
 use domain::tool::Runtime;
-use domain::{Call, Lockfile, RequestId, RunEvent};
+use domain::{Call, Lockfile, RequestId, Revision, RunEvent};
 use futures::StreamExt;
 use sandbox::docker::{DockerEngine, DockerEngineSettings, InstallSettings};
 use sandbox::{Engine, Job};
@@ -24,7 +24,7 @@ use telemetry::{BuildInfo, Metrics};
 use tokio::time::Instant;
 
 const ROUNDS: usize = 3;
-const LATER: usize = 9;
+const LATER: usize = 15;
 
 /// How long after all containers wait the next call comes.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -164,6 +164,8 @@ fn call(runtime: Runtime, wanted: &[Dependency], lock: Option<&Lockfile>, code: 
     call.image = image(runtime).to_owned();
     call.dependencies = wanted.to_vec();
     call.lock = lock.cloned();
+    // As of a stored tool, which comes again.
+    call.revision = Some(Revision(1));
     call.limits.timeout = Duration::from_secs(30);
     call.limits.memory_bytes = 256 << 20;
     call
