@@ -59,6 +59,12 @@ pub(super) const CHECKS: &[Check] = &[
         run: daemon::cgroup,
     },
     Check {
+        id: "memory-events",
+        why: "with them memory that ran out is told for certain; Docker 20.10 on cgroup version 1 loses it now \
+              and then from what it says of a container afterwards",
+        run: daemon::memory_events,
+    },
+    Check {
         id: "docker-seccomp",
         why: "the list of system calls keeps code from most of the kernel's faults",
         run: daemon::seccomp,

@@ -100,6 +100,8 @@ pub(crate) struct DaemonFacts {
     pub(crate) skew: Option<(f64, f64)>,
     pub(crate) memory_bytes: u64,
     pub(crate) cpus: u64,
+    /// Why it does not tell of memory that runs out while it does; nothing where it does.
+    pub(crate) events_denied: Option<String>,
     /// For one that is spoken to in the clear on another machine; nothing where that could not be
     /// found out.
     pub(crate) clear: Option<Clear>,

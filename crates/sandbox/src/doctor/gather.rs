@@ -84,6 +84,8 @@ async fn look(settings: &DoctorSettings, metrics: &Arc<Metrics>) -> Looked {
     let looking = async {
         let daemon = connect(&settings.docker.docker, metrics).await?;
         let mut facts = daemon.survey().await.map_err(|fault| fault.to_string())?;
+        let events = daemon.tells_of_kills().await;
+        facts.events_denied = events.err().map(|fault| fault.to_string());
         facts.clear = clear::clear(&daemon).await;
         let mut images = named(settings);
         for image in &mut images {

@@ -16,6 +16,7 @@ mod faults_sessions;
 mod faults_state;
 mod isolation;
 mod lifecycle;
+mod memory;
 mod pool;
 mod proxy;
 mod python_page;

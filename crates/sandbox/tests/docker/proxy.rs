@@ -28,6 +28,11 @@ pub(crate) enum Mode {
     Nonsense,
     /// It arrives, but for the end of it.
     NeverEnds,
+    /// It arrives, but that memory ran out is not said of any container afterwards: what Docker 20.10 now
+    /// and then does.
+    Forgets,
+    /// The same, and nobody is told while it happens either.
+    ForgetsAndDenies,
 }
 
 /// The socket of that daemon.
@@ -93,15 +98,41 @@ async fn is_cut(mode: &mut watch::Receiver<Mode>) {
 }
 
 async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
-    let copied = tokio::io::copy(&mut from, &mut to);
+    let denies = *mode.borrow() == Mode::ForgetsAndDenies;
+    let copied = async {
+        let mut head = [0; 64];
+        let count = from.read(&mut head).await?;
+        if denies && head[..count].windows(8).any(|it| it == b"/events?") {
+            // The daemon has no such page.
+            to.write_all(b"GET /none HTTP/1.1\r\nx: ").await?;
+        }
+        to.write_all(&head[..count]).await?;
+        tokio::io::copy(&mut from, &mut to).await
+    };
     tokio::select! {
         _ended = copied => {}
         () = is_cut(&mut mode) => {}
     }
 }
 
+const SAID: &[u8] = b"\"OOMKilled\":true";
+const UNSAID: &[u8] = b"\"OOMForgot\":true";
+
+/// Takes from what arrived what may go on.
+fn forget(held: &mut Vec<u8>) -> Vec<u8> {
+    while let Some(at) = held.windows(SAID.len()).position(|it| it == SAID) {
+        held[at..at + SAID.len()].copy_from_slice(UNSAID);
+    }
+    // Its beginning may be the last that arrived so far.
+    let begun = (1..SAID.len())
+        .rev()
+        .find(|&count| held.ends_with(&SAID[..count]));
+    let rest = held.split_off(held.len() - begun.unwrap_or(0));
+    std::mem::replace(held, rest)
+}
+
 async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
-    let mut buffer = vec![0; 64 * 1024];
+    let (mut buffer, mut held) = (vec![0; 64 * 1024], Vec::new());
     loop {
         let read = tokio::select! {
             biased;
@@ -123,7 +154,14 @@ async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch
         if *mode.borrow() == Mode::Nonsense {
             buffer[..count].fill(b'\xfe');
         }
-        if to.write_all(&buffer[..count]).await.is_err() {
+        let forgets = matches!(now, Mode::Forgets | Mode::ForgetsAndDenies);
+        held.extend_from_slice(&buffer[..count]);
+        let piece = if forgets {
+            forget(&mut held)
+        } else {
+            std::mem::take(&mut held)
+        };
+        if to.write_all(&piece).await.is_err() {
             return;
         }
     }

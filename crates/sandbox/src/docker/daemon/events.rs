@@ -53,7 +53,7 @@ impl Shared {
         let (mut pause, mut told) = (PAUSES[0], false);
         loop {
             self.circuit.answers().await;
-            let fault = match self.open_events(&path).await {
+            let fault = match self.open_events(&path, OPEN).await {
                 Err(fault) => fault,
                 Ok(mut stream) => {
                     let begun = Instant::now();
@@ -102,7 +102,7 @@ impl Shared {
             if let Ok(fault) = timeout(RENEW, ended).await {
                 return fault;
             }
-            let next = match self.open_events(path).await {
+            let next = match self.open_events(path, OPEN).await {
                 Ok(next) => next,
                 Err(fault) => return fault,
             };
@@ -115,7 +115,11 @@ impl Shared {
     }
 
     /// Opens a stream of events: the daemon has said that it tells them from now on.
-    pub(super) async fn open_events(&self, path: &str) -> Result<Stream, Fault> {
+    pub(super) async fn open_events(
+        &self,
+        path: &str,
+        deadline: Duration,
+    ) -> Result<Stream, Fault> {
         let request = async {
             let request = Request::get(path).body(Empty::<Bytes>::new())?;
             let answer = self.transport.send(request).await?;
@@ -131,7 +135,7 @@ impl Shared {
                 buffer: BytesMut::new(),
             })
         };
-        self.ask("events", OPEN, request).await
+        self.ask("events", deadline, request).await
     }
 }
 

@@ -7,13 +7,15 @@ use bollard::models::{SystemInfo, SystemVersion};
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListVolumesOptions};
 use tokio::time::Instant;
 
-use super::{Daemon, Fault};
+use super::{Daemon, Fault, events};
 use crate::doctor::{DaemonFacts, ImageThere};
 
 /// The label that says whose it is.
 const OWNER: &str = "dynamic-mcp.owner";
 /// How long each answer may take.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// The same for a stream of events, which begins at once.
+const EVENTS: Duration = Duration::from_secs(2);
 
 /// Everything that is on a daemon, by name or id, with the executor whose it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +38,12 @@ impl Daemon {
             Some((theirs as f64 / 1e6 - (before + round / 2.0), round / 2.0))
         });
         Ok(facts(self.address(), version, info, skew))
+    }
+
+    /// Whether it would tell an executor of memory that runs out. Nothing stays of asking.
+    pub(crate) async fn tells_of_kills(&self) -> Result<(), Fault> {
+        let path = events::path("doctor");
+        self.shared.open_events(&path, EVENTS).await.map(drop)
     }
 
     /// What the daemon has of this image.
@@ -143,6 +151,7 @@ fn facts(
         skew,
         memory_bytes: positive(info.mem_total),
         cpus: positive(info.ncpu),
+        events_denied: None,
         clear: None,
     }
 }

@@ -126,6 +126,17 @@ pub(super) fn cgroup(facts: &Facts) -> Vec<Verdict> {
     })
 }
 
+pub(super) fn memory_events(facts: &Facts) -> Vec<Verdict> {
+    of(facts, |daemon| match &daemon.events_denied {
+        None => Verdict::ok("told while it happens"),
+        Some(why) => Verdict::bad(
+            State::Advice,
+            format!("not told: {why}"),
+            "let what stands before the daemon pass GET /events in the form that deploy/compose/docker-filter passes",
+        ),
+    })
+}
+
 pub(super) fn seccomp(facts: &Facts) -> Vec<Verdict> {
     of(facts, |daemon| match daemon.has("seccomp") {
         true => Verdict::ok("there; every sandbox gets a list of its own"),

@@ -95,6 +95,7 @@ fn best() -> Facts {
             skew: Some((0.01, 0.002)),
             memory_bytes: 16 << 30,
             cpus: 8,
+            events_denied: None,
             clear: None,
         })),
         images: vec![image(&format!("node@sha256:{}", "1f".repeat(32)), true)],
@@ -178,6 +179,7 @@ fn a_bad_machine_is_told_everything_with_reasons_and_fixes() {
             storage_driver: "vfs".to_owned(),
             insecure_registries: vec!["10.0.0.0/8".to_owned()],
             skew: Some((-90.0, 0.1)),
+            events_denied: Some("the Docker daemon answered 403: no events".to_owned()),
             memory_bytes: 4 << 30,
             cpus: 2,
             ..DaemonFacts::default()
@@ -247,6 +249,12 @@ fn fault_56_each_thing_is_told_for_what_it_is() {
             daemon(|it| it.limits[2].1 = false),
             "limits",
             State::Fail,
+        ),
+        (
+            "denied",
+            daemon(|it| it.events_denied = Some("403".to_owned())),
+            "memory-events",
+            State::Advice,
         ),
         (
             "late",
