@@ -42,7 +42,7 @@ const SOON: Duration = Duration::from_millis(20);
 /// Failures one after the other before whoever waits is told: one may be an accident.
 const FAILURES: u32 = 2;
 
-/// Failures in a row that are worth a warning each: an image without node stays one.
+/// Failures in a row that are worth a warning each.
 const LOUD: u32 = 3;
 
 /// Makes sandboxes.
@@ -55,6 +55,9 @@ pub(super) trait Source: Send + Sync + 'static {
     /// # Errors
     /// `unavailable`.
     fn make(&self, key: &Key) -> impl Future<Output = Result<Self::Sandbox>> + Send;
+
+    /// Whether it has said already why none of this kind can be made: there is nothing to warn of.
+    fn is_explained(&self, key: &Key) -> bool;
 
     /// Whether something is left to be done with one of this kind while it waits.
     fn is_to_prepare(&self, key: &Key) -> bool;
@@ -317,7 +320,7 @@ impl<S: Source> Pool<S> {
             && !self.0.closed.is_cancelled()
         {
             let cause = error.cause().map(ToString::to_string);
-            if placed.failed_in_a_row <= LOUD {
+            if placed.failed_in_a_row <= LOUD && !source.is_explained(&key) {
                 tracing::warn!(%error, cause, image = %key.image, "a sandbox could not be made");
             } else {
                 tracing::debug!(%error, cause, image = %key.image, "no sandbox, as before");

@@ -212,7 +212,11 @@ impl Source for Maker {
             let [before, after] = NO_PROGRAM;
             let program = guest::program(key.runtime);
             if cause.contains(&format!("{before}{program}{after}")) {
-                self.unfit.lock().insert((key.image.clone(), key.runtime));
+                let kind = (key.image.clone(), key.runtime);
+                if self.unfit.lock().insert(kind) {
+                    // Most images are for one language, and which one is found out so.
+                    tracing::info!(image = %key.image, program, "the image has no such program: it is not for that language");
+                }
             }
             // The image may be gone.
             self.images.look_again();
@@ -223,6 +227,11 @@ impl Source for Maker {
                 .observe(begun.elapsed().as_secs_f64());
         }
         made
+    }
+
+    fn is_explained(&self, key: &Key) -> bool {
+        let kind = (key.image.clone(), key.runtime);
+        self.unfit.lock().contains(&kind)
     }
 
     fn is_to_prepare(&self, key: &Key) -> bool {

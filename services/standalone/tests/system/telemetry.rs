@@ -202,12 +202,28 @@ async fn calls_and_sessions_in_containers_have_their_stages() {
         let (id, above, _) = traced(digit, tool, arguments).await;
         stages((id, above), wanted).await;
     }
+    an_image_of_one_language_is_no_warning(&deployment).await;
     sessions::end(deployment).await;
     let requests = receiver.requests();
     for request in &requests {
         assert!(!String::from_utf8_lossy(&request.body).contains(CANARY));
     }
     path::only_bounded(&otlp::spans(&requests));
+}
+
+/// Which language an image is for is found out by trying it: that is said once, and nothing is wrong.
+async fn an_image_of_one_language_is_no_warning(deployment: &Deployment) {
+    let found = |text: &str| {
+        let lines = deployment.front.log().into_iter();
+        lines.filter(|line| line.contains(text)).count()
+    };
+    let begun = Instant::now();
+    while found("the image has no such program") == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nothing is said");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(found("the image has no such program"), 1);
+    assert_eq!(found("it needs `node` in its PATH"), 0);
 }
 
 /// Lines of all processes that belong to a request, with the process they are of.

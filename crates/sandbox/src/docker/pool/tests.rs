@@ -39,6 +39,10 @@ impl Source for Arc<Numbers> {
         Ok(self.made.fetch_add(1, Ordering::SeqCst))
     }
 
+    fn is_explained(&self, _: &Key) -> bool {
+        false
+    }
+
     fn is_to_prepare(&self, _: &Key) -> bool {
         self.prepares.load(Ordering::SeqCst)
     }
