@@ -1,5 +1,6 @@
 # How far code begins before its call. The part of the agent that sees to it is the first argument.
 # Each case begins up to its line `here`; those without one as `WHOLE` and `INNER` say, or not at all.
+# The second argument is the example of docs/dependencies.md, whose comments say it.
 import ast, importlib.util, sys
 
 FILE = 'tool.py'
@@ -7,7 +8,7 @@ parse_code = ast.parse
 
 
 def is_installed(name):
-    return name.partition('.')[0] == 'pkg'
+    return name.partition('.')[0] in ('pkg', 'pydantic')
 
 
 exec(sys.argv[1])
@@ -165,4 +166,10 @@ for case in CASES.split('---'):
     if not isinstance(gate.value, ast.Await) or gate.lineno != body[min(found, len(body) - 1)].lineno:
         wrong.append(f'the gate is on line {gate.lineno}:\n{case}')
     count += 1
+example = sys.argv[2]
+body = ast.parse(example).body
+ahead, by_call = body[:begins_until(body)], body[begins_until(body):]
+lines = example.splitlines()
+if not all('# ahead' in lines[it.lineno - 1] for it in ahead) or '# by the call' not in lines[by_call[0].lineno - 1]:
+    wrong.append(f'the example: {len(ahead)} ahead')
 print('\n'.join(wrong) or f'{count} are right')

@@ -20,7 +20,16 @@ async fn code_begins_only_as_far_as_it_is_the_same_in_each_call() {
     let cases = include_str!("begins.py");
     let daemon = testkit::docker::daemon();
     let run = ["run", "--rm", "--network", "none", PYTHON];
-    let python = ["python3", "-B", "-c", cases, agent];
+    let page = include_str!("../../../../docs/dependencies.md");
+    let (_, example) = page.split_once("```python\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    // It is part of a list.
+    let example: Vec<&str> = example
+        .lines()
+        .map(|line| line.strip_prefix("  ").unwrap_or(line))
+        .collect();
+    let example = example.join("\n");
+    let python = ["python3", "-B", "-c", cases, agent, &example];
     let said = daemon.run(&[&run[..], &python].concat()).await;
     assert!(said.trim().ends_with(" are right"), "{said}");
 }
