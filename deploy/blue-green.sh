@@ -124,8 +124,13 @@ green() {
   DYNAMIC_MCP_TAG=$version DYNAMIC_MCP_COLOUR=green "${compose[@]}" --project-directory "$PWD/deploy" \
     --env-file "$PWD/$settings" -p "$project-green" "${of_green[@]}" "$@"
 }
-containers() { docker ps -q --filter "label=com.docker.compose.project=$1" --filter "label=com.docker.compose.service=$2"; }
-all_containers() { docker ps -aq --filter "label=com.docker.compose.project=$1" --filter "label=com.docker.compose.service=$2"; }
+# Those of a service, without what somebody ran once in its image (`run`), which may have ended long ago.
+of_service() {
+  docker ps "$1" --filter "label=com.docker.compose.project=$2" --filter "label=com.docker.compose.service=$3" \
+    --filter label=com.docker.compose.oneoff=False
+}
+containers() { of_service -q "$@"; }
+all_containers() { of_service -aq "$@"; }
 image_of() { docker inspect --format '{{.Config.Image}}' "$(containers "$project" "$1" | head -1)"; }
 label_of() { docker image inspect --format "{{index .Config.Labels \"org.opencontainers.image.$2\"}}" "$1"; }
 

@@ -84,6 +84,8 @@ deploy/run-page.py --timeout 300 --report "$deploy_log" "${facts[@]}" docs/deplo
 TOKEN=$(compose run --rm -T keys create --name runbook --role admin 2>/dev/null)
 export TOKEN VERSION=$name-next RECORDS=$work/records
 for image in "${images[@]}"; do docker tag "$image:$name" "$image:$name-next"; done
+# What somebody ran once and left there is no part of the service that a roll-out waits for.
+compose run --no-deps -T gateway-1 --version >/dev/null 2>&1
 deploy/run-page.py --timeout 300 --report "$work/runbook.md" "${facts[@]}" docs/production-runbook.md
 
 # --- roll-outs that have to be undone -------------------------------------------------------
@@ -106,9 +108,11 @@ undone() {
   load &
   local loader=$!
   "$@" &
-  deploy/blue-green.sh --environment "$name" --version "$version" --confirm --watch 4 --timeout 12 >"$work/roll-out" 2>&1 || code=$?
+  local breaker=$!
+  deploy/blue-green.sh --environment "$name" --version "$version" --confirm --watch 4 --timeout 60 >"$work/roll-out" 2>&1 || code=$?
   rm "$work/load"
   wait "$loader"
+  wait "$breaker" || true # it finds nothing to break where the roll-out has ended before
   grep -E '^[0-9:]+Z|^error' "$work/roll-out"
   [ "$code" = 1 ] || fail "$what: exit code $code, not 1"
   grep -q 'undone: .* serves' "$work/roll-out" || fail "$what: it was not undone"
@@ -116,13 +120,20 @@ undone() {
   ! grep -q '^failed' "$work/calls" || { grep '^failed' "$work/calls" | head -5 >&2; fail "$what: calls failed"; }
   printf '%s: undone in %s s, %s calls meanwhile, none failed\n' "$what" "$((SECONDS - began))" "$(wc -l <"$work/calls")" | tee -a "$work/undone"
 }
+# Waits until green is served; not longer than the roll-out that is to come to it.
+served_by_green() {
+  until grep -q gateways-green "$work/upstreams/active.conf"; do
+    [ -e "$work/load" ] || return 1
+    sleep 0.3
+  done
+}
 # Once green is served, the image of gateways becomes one that is none.
 spoil() {
-  until grep -q gateways-green "$work/upstreams/active.conf"; do sleep 0.3; done
+  served_by_green || return 0
   docker tag nginx:1.28-alpine "dynamic-mcp-gateway:$1"
 }
 interrupt() {
-  until grep -q gateways-green "$work/upstreams/active.conf"; do sleep 0.3; done
+  served_by_green || return 0
   sleep 1
   kill -TERM "$(pgrep -f "blue-green.sh --environment $name " | head -1)"
 }
