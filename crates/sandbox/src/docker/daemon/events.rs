@@ -59,7 +59,7 @@ impl Shared {
                     let begun = Instant::now();
                     self.kills.listening(true);
                     let fault = tokio::select! {
-                        fault = self.follow(&path, &mut stream) => fault,
+                        fault = self.follow(&path, &mut stream, RENEW) => fault,
                         gone = self.circuit.tripped() => gone,
                     };
                     self.kills.listening(false);
@@ -88,8 +88,8 @@ impl Shared {
         }
     }
 
-    /// Takes all events in, renewing the stream now and then. Returns why there are no more.
-    async fn follow(&self, path: &str, stream: &mut Stream) -> Fault {
+    /// Takes all events in, with a new stream after each `renew`. Returns why there are no more.
+    async fn follow(&self, path: &str, stream: &mut Stream, renew: Duration) -> Fault {
         loop {
             let ended = async {
                 loop {
@@ -99,7 +99,7 @@ impl Shared {
                     }
                 }
             };
-            if let Ok(fault) = timeout(RENEW, ended).await {
+            if let Ok(fault) = timeout(renew, ended).await {
                 return fault;
             }
             let next = match self.open_events(path, OPEN).await {

@@ -40,7 +40,10 @@ fn in_the_clear(at: &str, clear: Option<&Clear>) -> Verdict {
     let Some(Clear { private, filter }) = clear else {
         return Verdict::bad(
             State::Fail,
-            format!("{open}: whoever is in between is root there"),
+            format!(
+                "{open}, and it could not be found out whether a filter stands there: without one whoever is in \
+                 between is root there"
+            ),
             tls,
         );
     };

@@ -11,7 +11,7 @@ use crate::doctor::checks::is_loopback;
 use crate::doctor::facts::Clear;
 
 /// How long all that is asked may take, and how long a name.
-const ASK: Duration = Duration::from_secs(4);
+const ASK: Duration = Duration::from_secs(6);
 const RESOLVE: Duration = Duration::from_secs(2);
 
 /// Nothing for a daemon on this machine or with TLS, and where it cannot be found out.

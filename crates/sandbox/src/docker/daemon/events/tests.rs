@@ -93,6 +93,8 @@ enum Step {
 
 struct Fake {
     asked: Arc<AtomicUsize>,
+    /// Streams of events that nobody has closed.
+    open: Arc<AtomicUsize>,
     host: String,
     _tasks: JoinSet<()>,
 }
@@ -101,23 +103,27 @@ async fn fake(steps: &'static [Step]) -> Fake {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("tcp://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
+    let open = Arc::new(AtomicUsize::new(0));
+    let counts = (Arc::clone(&asked), Arc::clone(&open));
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let mut streams = JoinSet::new();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            streams.spawn(answer(stream, steps, Arc::clone(&count)));
+            streams.spawn(answer(stream, steps, counts.clone()));
         }
     });
     Fake {
         asked,
+        open,
         host,
         _tasks: tasks,
     }
 }
 
-async fn answer(mut stream: TcpStream, steps: &[Step], asked: Arc<AtomicUsize>) {
+type Counts = (Arc<AtomicUsize>, Arc<AtomicUsize>);
+
+async fn answer(mut stream: TcpStream, steps: &[Step], (asked, open): Counts) {
     let mut request = [0; 4_096];
     let Ok(read) = stream.read(&mut request).await else {
         return;
@@ -146,7 +152,9 @@ async fn answer(mut stream: TcpStream, steps: &[Step], asked: Arc<AtomicUsize>) 
     // Whoever has heard enough hangs up.
     drop(stream.write_all(text.as_bytes()).await);
     if stays {
+        open.fetch_add(1, Ordering::SeqCst);
         drop(stream.read(&mut [0]).await);
+        open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -189,6 +197,24 @@ async fn fault_02_32_a_daemon_that_denies_or_garbles_its_events_is_asked_again_w
         "it may be late"
     );
     assert_eq!(fake.asked.load(Ordering::SeqCst), STEPS.len());
+}
+
+#[tokio::test]
+async fn a_stream_is_renewed_without_a_gap_and_the_old_one_is_closed() {
+    let fake = fake(&[Step::Tell(1), Step::Tell(2), Step::Tell(3)]).await;
+    let daemon = at(Some(fake.host.clone())).await;
+    let shared = &daemon.shared;
+    let path = path("tests");
+    let mut stream = shared.open_events(&path, OPEN).await.unwrap();
+    let renew = Duration::from_millis(50);
+    tokio::select! {
+        fault = shared.follow(&path, &mut stream, renew) => panic!("{fault}"),
+        () = until("three told", || shared.kills.count() == 3) => {}
+    }
+    assert!(fake.asked.load(Ordering::SeqCst) >= 3);
+    until("one is open", || fake.open.load(Ordering::SeqCst) == 1).await;
+    drop(stream);
+    until("none is open", || fake.open.load(Ordering::SeqCst) == 0).await;
 }
 
 #[tokio::test]
