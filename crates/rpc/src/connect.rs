@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsStream;
 use tonic::transport::{Channel, Endpoint as Http};
 use tower::Service;
@@ -62,7 +62,6 @@ pub(crate) fn channel(target: &Target) -> Result<Channel> {
     let http = Http::from_shared(uri)
         .map_err(Error::internal)?
         .origin(origin)
-        .connect_timeout(CONNECT_WITHIN)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(PING_AFTER)
@@ -117,12 +116,18 @@ impl Service<Uri> for Connector {
                     "the last attempt to connect failed a moment ago",
                 ));
             }
-            // Also counts as a failure when this future is dropped at the connect timeout.
+            // Also counts as a failure when this future is dropped.
             let attempt = Attempt {
                 pause: &this.pause,
                 connected: false,
             };
-            attempt.finish(dial(&this.target).await)
+            // Not tonic's own limit: what that ends is no failure to connect for it, so that the request
+            // would be taken for one that may have been carried out.
+            let dialled = timeout(CONNECT_WITHIN, dial(&this.target)).await;
+            attempt.finish(dialled.unwrap_or_else(|_| {
+                let why = format!("no connection within {CONNECT_WITHIN:?}");
+                Err(io::Error::new(io::ErrorKind::TimedOut, why))
+            }))
         })
     }
 }

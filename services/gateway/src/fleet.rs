@@ -44,6 +44,10 @@ impl Follow {
                     let mut resolved_at = Instant::now();
                     while let Ok(Some(Ok(list))) = timeout(SILENCE, stream.next()).await {
                         pause = RETRY;
+                        if forget_those_that_left(&mut named, &joined, &list) {
+                            // Their names may lead to them for a moment yet.
+                            resolved_at = Instant::now();
+                        }
                         joined = list;
                         if resolved_at.elapsed() >= RESOLVE_EVERY {
                             named = resolve(&self.fixed, named).await;
@@ -71,6 +75,24 @@ impl Follow {
         all.extend(named.iter().filter(unknown).cloned());
         self.placement.set_executors(&all);
     }
+}
+
+/// What a name resolved to a while ago is forgotten with the executor that has just left the directory: it
+/// ends now, and no call is to find that out. Says whether there were any.
+fn forget_those_that_left(
+    named: &mut Vec<ExecutorInfo>,
+    before: &[ExecutorInfo],
+    now: &[ExecutorInfo],
+) -> bool {
+    let is_in = |list: &[ExecutorInfo], address: &str| list.iter().any(|it| it.address == address);
+    let count = named.len();
+    named.retain(|known| {
+        // A setting that is an address means that one, whatever the directory says.
+        let is_resolved = known.id != known.address;
+        let left = is_in(before, &known.address) && !is_in(now, &known.address);
+        !(is_resolved && left)
+    });
+    named.len() < count
 }
 
 /// The executors that configuration names; a name that does not resolve now keeps what it had.
@@ -112,5 +134,31 @@ fn named(id: String, address: String) -> ExecutorInfo {
         capacity: 0,
         draining: false,
         version: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executor_that_leaves_is_forgotten_by_its_name_too() {
+        let name = "dns+https://executors:50052";
+        let at = |address: &str| named(name.to_owned(), address.to_owned());
+        let (one, two) = ("https://10.0.0.1:50052", "https://10.0.0.2:50052");
+        let fixed = named(two.to_owned(), two.to_owned());
+        let all = vec![at(one), at(two), fixed.clone()];
+        // One that only the name knows has not left.
+        for (before, now, kept) in [
+            (vec![at(one), at(two)], vec![at(one)], vec![at(one), fixed]),
+            (vec![at(two)], vec![at(two)], all.clone()),
+            (vec![], vec![], all.clone()),
+            (vec![], vec![at(one)], all.clone()),
+        ] {
+            let mut found = all.clone();
+            let forgot = forget_those_that_left(&mut found, &before, &now);
+            assert_eq!(forgot, kept.len() < all.len());
+            assert_eq!(found, kept);
+        }
     }
 }

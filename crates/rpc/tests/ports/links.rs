@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use auth::internal::Audience;
 use domain::{Catalog, CatalogVersion, ErrorCode, RunEvent, Runner, Scope};
 use futures::StreamExt as _;
 use rpc::client::{CatalogClient, RunnerClient};
 use rpc::server::Incoming;
-use testkit::{FakeRunner, Link, call, context, draft};
+use rpc::{Endpoint, pipe};
+use testkit::{FakeRunner, Identity, Link, call, context, draft};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -48,6 +50,41 @@ async fn nobody_there_is_unavailable_at_once_and_nothing_has_run() {
         start.elapsed() < Duration::from_secs(2),
         "attempts are fast and kept apart"
     );
+}
+
+/// A machine that is gone answers nothing at all, not even that nobody listens.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_does_not_come_about_has_carried_out_nothing() {
+    let identity = Identity::new();
+    let (dialer, _listener) = pipe();
+    let endpoint = Endpoint::Pipe(dialer);
+    let link = || {
+        let signer = identity.signer(Audience::Executor);
+        rpc::client::Link::new(&endpoint, signer).unwrap()
+    };
+    let run = async |link| {
+        let run = RunnerClient::new(link).run(&context(&[]), call("")).await;
+        run.map(|_| ()).unwrap_err()
+    };
+    // Nobody accepts: so many connections wait, and the next one waits for a place.
+    let waiting: Vec<_> = (0..16).map(|_| link()).collect();
+    let waiting = futures::future::join_all(waiting.into_iter().map(run));
+    let start = Instant::now();
+    let last = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let error = run(link()).await;
+        (error, start.elapsed())
+    };
+    let (error, took) = tokio::select! {
+        last = last => last,
+        _ = waiting => panic!("they wait for an answer"),
+    };
+    assert_eq!(
+        (error.code(), error.may_have_run()),
+        (ErrorCode::Unavailable, false),
+        "{error}"
+    );
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }
 
 #[tokio::test]
