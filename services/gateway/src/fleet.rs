@@ -49,12 +49,15 @@ impl Follow {
                             resolved_at = Instant::now();
                         }
                         joined = list;
+                        // Before names are looked up, which may take its time: one that is about to end
+                        // is told of a moment before.
+                        self.publish(&named, &joined);
+                        self.placement.directory_read();
                         if resolved_at.elapsed() >= RESOLVE_EVERY {
                             named = resolve(&self.fixed, named).await;
                             resolved_at = Instant::now();
+                            self.publish(&named, &joined);
                         }
-                        self.publish(&named, &joined);
-                        self.placement.directory_read();
                     }
                     tracing::debug!("the directory of executors ended; asking again");
                 }
