@@ -81,13 +81,17 @@ impl Follow {
 }
 
 /// What a name resolved to a while ago is forgotten with the executor that has just left the directory: it
-/// ends now, and no call is to find that out. Says whether there were any.
+/// ends now, and no call is to find that out. A directory that has lost them all, as one does that was away
+/// for longer than their leases, says nothing of them. Says whether there were any.
 fn forget_those_that_left(
     named: &mut Vec<ExecutorInfo>,
     before: &[ExecutorInfo],
     now: &[ExecutorInfo],
 ) -> bool {
     let is_in = |list: &[ExecutorInfo], address: &str| list.iter().any(|it| it.address == address);
+    if now.is_empty() {
+        return false;
+    }
     let count = named.len();
     named.retain(|known| {
         // A setting that is an address means that one, whatever the directory says.
@@ -156,6 +160,7 @@ mod tests {
             (vec![at(one), at(two)], vec![at(one)], vec![at(one), fixed]),
             (vec![at(two)], vec![at(two)], all.clone()),
             (vec![], vec![], all.clone()),
+            (vec![at(one), at(two)], vec![], all.clone()),
             (vec![], vec![at(one)], all.clone()),
         ] {
             let mut found = all.clone();
