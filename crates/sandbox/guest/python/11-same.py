@@ -2,15 +2,15 @@
 
 OF_CALL = ('args', 'ctx')
 # Calls to what these have declare something: they do not look at the clock, nor at chance.
-DECLARE = ('abc', 'dataclasses', 'enum', 'functools', 'typing')
+DECLARE = ('abc', 'dataclasses', 'enum', 'typing')
 PLAIN = (ast.Constant, ast.Attribute, ast.Subscript, ast.Slice, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.UnaryOp,
          ast.BinOp, ast.arguments, ast.arg, ast.keyword, ast.expr_context, ast.operator, ast.unaryop)
 
 
 def is_plain(node, declare):
-    """Whether nothing of the call is in it, and no call but of those names."""
+    """Whether it calls nothing but those names. What stands in a lambda runs later, if at all."""
     if isinstance(node, ast.Name):
-        return node.id not in OF_CALL
+        return True
     if isinstance(node, ast.Lambda):
         return is_plain(node.args, declare)
     if isinstance(node, ast.Call):
@@ -25,7 +25,7 @@ def is_declared(statement, declare, in_class=False):
     """The same of a statement. What stands in a function runs later, if at all."""
     are_plain = lambda *nodes, calls=declare: all(node is None or is_plain(node, calls) for node in nodes)
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        if getattr(statement, 'type_params', None) or statement.name in OF_CALL:
+        if getattr(statement, 'type_params', None) or statement.name in declare:
             return False
         if not are_plain(*statement.decorator_list):
             return False
@@ -38,12 +38,24 @@ def is_declared(statement, declare, in_class=False):
     # Outside of classes a call is as likely the code's work as a declaration.
     calls = declare if in_class else ()
     if isinstance(statement, ast.Assign):
-        return all(isinstance(target, ast.Name) for target in statement.targets) and \
-            are_plain(*statement.targets, statement.value, calls=calls)
+        return all(is_new_name(target, declare) for target in statement.targets) and \
+            are_plain(statement.value, calls=calls)
     if isinstance(statement, ast.AnnAssign):
-        return isinstance(statement.target, ast.Name) and \
-            are_plain(statement.target, statement.annotation, statement.value, calls=calls)
+        return is_new_name(statement.target, declare) and \
+            are_plain(statement.annotation, statement.value, calls=calls)
     return isinstance(statement, ast.Pass)
+
+
+def is_new_name(target, declare):
+    """Not one whose calls would then be others."""
+    return isinstance(target, ast.Name) and target.id not in declare
+
+
+def is_of_call(statement):
+    """Whether it names what only the call has. Also in functions: a decorator, or a package that makes a class, may
+    run them at once."""
+    return any(isinstance(node, ast.Name) and node.id in OF_CALL or getattr(node, 'name', None) in OF_CALL
+               for node in ast.walk(statement))
 
 
 def begins_until(body):
@@ -54,10 +66,11 @@ def begins_until(body):
             names = [alias.asname or alias.name.partition('.')[0] for alias in statement.names]
             if any(name in OF_CALL for name in names) or getattr(statement, 'level', 0):
                 return at
+            declare.difference_update(names)
             if isinstance(statement, ast.ImportFrom) and \
                     (statement.module in DECLARE or is_installed(statement.module)):
                 declare.update(names)
-        elif not is_declared(statement, declare):
+        elif is_of_call(statement) or not is_declared(statement, declare):
             return at
     return len(body)
 

@@ -21,12 +21,12 @@ class A(pkg.Base):
     m: 'list[int]' = [1, -2]
     k = {'a': (1, 2)}
     def use(self, x: int = 3) -> int:
-        return args['x'] + ctx.deadline + self.n
+        return time.time() + self.n
     class Inner:
         pass
-    late = lambda self, x=1: args
-def f(x, *y, z=1, **w): return ctx
-async def g(): await f(args)
+    late = lambda self, x=1: print(x)
+def f(x, *y, z=1, **w): return x
+async def g(): await f(1)
 LIMIT: int = 2 ** 10
 ONE = TWO = A
 here
@@ -40,11 +40,36 @@ class B(Base, extra='forbid'):
     n: int = F(gt=0, le=2 ** 8, description='how many')
     @field_validator('n', mode='after')
     @classmethod
-    def check(cls, n): return n + args['n']
+    def check(cls, n): return n + 1
 here
 ---
 import pkg
 class A(pkg.Base): pass
+---
+def seen(cls): cls.x = args
+---
+class A:
+    def __init_subclass__(cls): cls.x = ctx
+---
+class A:
+    late = lambda self: args
+---
+from functools import reduce
+class A: x = reduce(f, (1, 2))
+---
+import time
+from pkg import Field
+Field = time.time
+---
+import time
+from pkg import Field
+class A:
+    Field = time.time
+    at = Field()
+---
+from pkg import Field
+from time import time as Field
+class A: at = Field()
 ---
 class A: n = args
 ---
@@ -140,6 +165,10 @@ del x
 
 WHOLE = {'import pkg\nclass A(pkg.Base): pass'}
 INNER = {
+    'from functools import reduce\nclass A: x = reduce(f, (1, 2))': 1,
+    'import time\nfrom pkg import Field\nField = time.time': 2,
+    'import time\nfrom pkg import Field\nclass A:\n    Field = time.time\n    at = Field()': 2,
+    'from pkg import Field\nfrom time import time as Field\nclass A: at = Field()': 2,
     'import time\nclass A: at = time.time()': 1, 'from time import time\nclass A: at = time()': 1,
     'from pkg import Field\nclass A: at = Field(default=str(1))': 1,
     'from pkg import Field\nclass A: at = Field(args)': 1, 'import pkg\nclass A: at = pkg.now()': 1,
